@@ -1,0 +1,19 @@
+//! Load generator and benchmark driver of forkserve.
+//!
+//! It knows servers only as processes that listen on a TCP address, so that
+//! every server, ours or not, is measured from outside in the same way. From
+//! the bottom up: [`schedule`] (when a connection is due), [`client`] (one
+//! connection), [`load`] (many of them), [`procfs`] and [`server`] (the process
+//! measured), [`row`] and [`rows`] (what is compared), [`measure`] (pair by
+//! pair), [`stats`] and [`results`] (what came of it).
+
+pub mod client;
+pub mod load;
+pub mod measure;
+pub mod procfs;
+pub mod results;
+pub mod row;
+pub mod rows;
+pub mod schedule;
+pub mod server;
+pub mod stats;
