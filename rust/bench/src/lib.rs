@@ -4,11 +4,12 @@
 //! every server, ours or not, is measured from outside in the same way. From
 //! the bottom up: [`schedule`] (when a connection is due), [`client`] (one
 //! connection), [`load`] (many of them), [`procfs`] and [`server`] (the process
-//! measured), [`row`] and [`rows`] (what is compared), [`measure`] (pair by
-//! pair), [`stats`] and [`results`] (what came of it).
+//! measured), [`servers`], [`row`] and [`rows`] (what is compared), [`measure`]
+//! (pair by pair), [`stats`], [`results`], [`markdown`] and [`svg`] (what came of it).
 
 pub mod client;
 pub mod load;
+pub mod markdown;
 pub mod measure;
 pub mod procfs;
 pub mod results;
@@ -16,4 +17,6 @@ pub mod row;
 pub mod rows;
 pub mod schedule;
 pub mod server;
+pub mod servers;
 pub mod stats;
+pub mod svg;

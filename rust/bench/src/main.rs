@@ -10,162 +10,25 @@
 )]
 
 use std::io::{Error, Result};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::Parser;
+use cli::{plan, Cli, Cmd, CompareArgs, Leave, LoadArgs, PlanArgs, ReportArgs, RunArgs, RESULTS};
 use forkserve_bench::client::Finish;
 use forkserve_bench::load::{self, Load};
+use forkserve_bench::markdown::{charts, table};
 use forkserve_bench::measure;
-use forkserve_bench::results::{table, Results, RowResult};
+use forkserve_bench::results::{Results, RowResult};
 use forkserve_bench::row::{Plan, Row, Side};
 use forkserve_bench::rows;
 use forkserve_bench::schedule::{Arrivals, Until};
 use forkserve_bench::server::{Ready, Server};
+use forkserve_bench::servers::{build_helpers, missing, SCRATCH};
+use forkserve_bench::svg;
 
-#[derive(Parser)]
-#[command(version, about = "Load generator and benchmark driver of forkserve")]
-struct Cli {
-    #[command(subcommand)]
-    command: Cmd,
-}
-
-#[derive(Subcommand)]
-enum Cmd {
-    /// Put load on a server that is already running
-    Load(LoadArgs),
-    /// Compare two servers in pairs, given by their commands
-    Compare(CompareArgs),
-    /// List the declared rows, and whether they can be measured here
-    Rows,
-    /// Measure declared rows and write them to the results file
-    Run(RunArgs),
-    /// Write the results into a Markdown file, between its markers
-    Report(ReportArgs),
-}
-
-#[derive(Args)]
-struct LoadArgs {
-    /// Address of the server
-    #[arg(long)]
-    addr: SocketAddr,
-    /// Closed loop: clients at work at any time
-    #[arg(long, default_value_t = 1)]
-    clients: usize,
-    /// Open loop instead: connections a second
-    #[arg(long, conflicts_with = "clients", value_parser = rate)]
-    rate: Option<f64>,
-    /// Start connections for this many seconds
-    #[arg(long, default_value_t = 2.0, value_parser = rate)]
-    seconds: f64,
-    /// Start this many connections instead
-    #[arg(long, conflicts_with = "seconds")]
-    count: Option<u64>,
-    /// Hold this many idle connections open meanwhile
-    #[arg(long, default_value_t = 0)]
-    hold: usize,
-    /// What a client does with its echo: close at once, or wait for the server's end of file
-    #[arg(long, value_enum, default_value_t = Leave::Close)]
-    finish: Leave,
-    /// Seconds that one connection may take
-    #[arg(long, default_value_t = 10.0, value_parser = rate)]
-    timeout: f64,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Leave {
-    Close,
-    Eof,
-}
-
-#[derive(Args)]
-struct PlanArgs {
-    /// Pairs a row
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
-    /// Seconds each side of a pair is measured
-    #[arg(long, default_value_t = 2.0, value_parser = rate)]
-    seconds: f64,
-    /// Results file to add to
-    #[arg(long)]
-    out: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct CompareArgs {
-    #[command(flatten)]
-    plan: PlanArgs,
-    /// Closed loop: numbers of clients, one row each
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
-    clients: Vec<usize>,
-    /// Open loop instead: connections a second, one row each
-    #[arg(long, value_delimiter = ',', value_parser = rate)]
-    rate: Vec<f64>,
-    /// First server, as NAME=COMMAND
-    #[arg(long)]
-    a: String,
-    /// Second server, as NAME=COMMAND
-    #[arg(long)]
-    b: String,
-    /// Connections held open on the first while it is measured
-    #[arg(long, default_value_t = 0)]
-    held_a: usize,
-    /// The same on the second
-    #[arg(long, default_value_t = 0)]
-    held_b: usize,
-    /// The servers print no `listening ADDRESS`: put a free port for {port} and connect until it answers
-    #[arg(long)]
-    ready_port: bool,
-}
-
-#[derive(Args)]
-struct RunArgs {
-    #[command(flatten)]
-    plan: PlanArgs,
-    /// Rows to measure: ids, or beginnings of ids; all by default
-    rows: Vec<String>,
-}
-
-#[derive(Args)]
-struct ReportArgs {
-    /// Results file
-    #[arg(long, default_value = RESULTS)]
-    results: PathBuf,
-    /// Markdown file with the markers
-    #[arg(long, default_value = "docs/benchmarks.md")]
-    docs: PathBuf,
-}
-
-const RESULTS: &str = "build/bench/results.json";
-
-/// A positive, finite number.
-fn rate(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
-        _ => Err("not a positive number".into()),
-    }
-}
-
-impl PlanArgs {
-    fn plan(&self) -> Plan {
-        Plan {
-            rounds: self.rounds.max(1),
-            time: Duration::from_secs_f64(self.seconds),
-            ..plan()
-        }
-    }
-}
-
-fn plan() -> Plan {
-    Plan {
-        rounds: 1,
-        time: Duration::from_secs(2),
-        warmup: Duration::from_millis(300),
-        timeout: Duration::from_secs(10),
-    }
-}
+mod cli;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -268,24 +131,29 @@ fn compare(args: &CompareArgs) -> Result<()> {
     measure_rows(rows.collect(), &args.plan, args.plan.out.as_deref())
 }
 
+/// Why a row cannot be measured here; `None` if it can.
+fn lacking(row: &Row) -> Option<String> {
+    [&row.a, &row.b]
+        .into_iter()
+        .find_map(|s| missing(&s.server))
+}
+
 fn list() -> Result<()> {
-    rows::build_helpers()?;
+    build_helpers()?;
     for row in rows::rows() {
-        let missing = [&row.a, &row.b]
-            .into_iter()
-            .find_map(|s| rows::missing(&s.server));
+        let lacks = lacking(&row);
         println!(
             "{:24} {}{}",
             row.id,
             row.title,
-            missing.map_or(String::new(), |m| format!("  [{m}]"))
+            lacks.map_or(String::new(), |m| format!("  [{m}]"))
         );
     }
     Ok(())
 }
 
 fn run(args: &RunArgs) -> Result<()> {
-    rows::build_helpers()?;
+    build_helpers()?;
     let mut chosen = rows::rows();
     if let Some(unknown) = args
         .rows
@@ -299,13 +167,11 @@ fn run(args: &RunArgs) -> Result<()> {
     chosen
         .retain(|r| args.rows.is_empty() || args.rows.iter().any(|p| r.id.starts_with(p.as_str())));
     chosen.retain(|row| {
-        let missing = [&row.a, &row.b]
-            .into_iter()
-            .find_map(|s| rows::missing(&s.server));
-        if let Some(why) = &missing {
+        let lacks = lacking(row);
+        if let Some(why) = &lacks {
             eprintln!("{}: skipped: {why}", row.id);
         }
-        missing.is_none()
+        lacks.is_none()
     });
     measure_rows(
         chosen,
@@ -319,7 +185,7 @@ fn measure_rows(chosen: Vec<Row>, args: &PlanArgs, out: Option<&Path>) -> Result
     let mut done = Vec::new();
     let mut failed = Vec::new();
     for row in &chosen {
-        let pairs = measure::compare(row, &plan, Path::new(rows::SCRATCH), |round, a, b| {
+        let pairs = measure::compare(row, &plan, Path::new(SCRATCH), |round, a, b| {
             let ratio = a.rate / b.rate;
             eprintln!(
                 "{} {round}/{}: {:.0} / {:.0} conn/s = {ratio:.3}",
@@ -352,5 +218,18 @@ fn measure_rows(chosen: Vec<Row>, args: &PlanArgs, out: Option<&Path>) -> Result
 }
 
 fn report(args: &ReportArgs) -> Result<()> {
-    Results::read(&args.results)?.render(&args.docs, "")
+    let mut results = Results::read(&args.results)?;
+    // Rows measured at different times stand in the order of their declaration, others after them.
+    let order: Vec<String> = rows::rows().into_iter().map(|r| r.id).collect();
+    results.rows.sort_by_key(|r| {
+        order
+            .iter()
+            .position(|id| *id == r.id)
+            .unwrap_or(order.len())
+    });
+    let head = match &args.img {
+        Some(dir) => charts(&svg::draw(&results.rows, dir)?, dir, &args.docs),
+        None => String::new(),
+    };
+    results.render(&args.docs, &head)
 }

@@ -1,11 +1,9 @@
-//! Results on disk and as Markdown.
+//! Results on disk.
 //!
-//! Owns the JSON file and the text between the markers of docs/benchmarks.md.
-//! Invariant: a file holds results of one machine only; a row measured again
+//! Owns the JSON file. Invariant: a file holds results of one machine only; a row measured again
 //! replaces the older one, and a file of another machine is replaced whole,
 //! since its figures must never stand beside these.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -17,9 +15,6 @@ use crate::procfs;
 use crate::row::{Goal, Metric, Row, Sample, Side};
 use crate::schedule::Arrivals;
 use crate::stats::{ratios, spread, Spread};
-
-const BEGIN: &str = "<!-- benchmarks:begin -->";
-const END: &str = "<!-- benchmarks:end -->";
 
 /// All results of one machine.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -147,153 +142,6 @@ impl Results {
             fs::create_dir_all(dir)?;
         }
         fs::write(path, serde_json::to_string_pretty(self)? + "\n")
-    }
-
-    /// The whole report as Markdown.
-    pub fn markdown(&self) -> String {
-        let mut out = format!("Machine: {}.\n\n", self.machine);
-        if !self.versions.is_empty() {
-            let _ = writeln!(out, "Versions: {}.\n", self.versions.join("; "));
-        }
-        if self.rows.iter().any(|r| !r.goals.is_empty()) {
-            out += "### Against the goals\n\n";
-            out += "| row | work | figure | goal | median of the pairs' ratios A / B (min – max) | |\n";
-            out += "|---|---|---|---|---|---|\n";
-            for row in &self.rows {
-                goal_lines(&mut out, row);
-            }
-            out += "\n";
-        }
-        out += "### All figures\n\nMedians of each side, and the ratio A / B.\n\n";
-        out += &table(&self.rows);
-        out += "\n### Commands\n\n";
-        for row in &self.rows {
-            let count = row.pairs.len();
-            let _ = writeln!(
-                out,
-                "- `{}`, {count} pairs, {} UTC: `{}`",
-                row.id, row.date, row.command
-            );
-            let _ = writeln!(out, "  - A `{}`", row.a.command);
-            let _ = writeln!(out, "  - B `{}`", row.b.command);
-        }
-        out
-    }
-
-    /// Puts the report between the markers of a Markdown file, `head` in front of it.
-    pub fn render(&self, path: &Path, head: &str) -> Result<()> {
-        let old = fs::read_to_string(path)?;
-        let parts = old
-            .split_once(BEGIN)
-            .and_then(|(a, b)| Some((a, b.split_once(END)?.1)));
-        let Some((before, after)) = parts else {
-            return Err(Error::other(format!(
-                "{}: no {BEGIN} with {END} after it",
-                path.display()
-            )));
-        };
-        fs::write(
-            path,
-            format!("{before}{BEGIN}\n{head}{}{END}{after}", self.markdown()),
-        )
-    }
-}
-
-fn goal_lines(out: &mut String, row: &RowResult) {
-    for goal in &row.goals {
-        let Some(r) = row.ratio(goal.metric) else {
-            continue;
-        };
-        let sign = if goal.metric.more_is_better() {
-            "≥"
-        } else {
-            "≤"
-        };
-        let verdict = if goal.met(r.median) {
-            "met"
-        } else {
-            "**missed**"
-        };
-        let (id, title, figure) = (&row.id, &row.title, goal.metric.name());
-        let limit = goal.limit;
-        let _ = writeln!(
-            out,
-            "| `{id}` | {title} | {figure} | {sign} {limit} | {} | {verdict} |",
-            show(r)
-        );
-    }
-}
-
-/// The full table of some rows.
-pub fn table(rows: &[RowResult]) -> String {
-    let mut out = String::from("| row | load | | server |");
-    for metric in Metric::ALL {
-        let _ = write!(out, " {} |", metric.name());
-    }
-    out += " errors |\n|---|---|---|---|";
-    out += &"---:|".repeat(Metric::ALL.len());
-    out += "---|\n";
-    for row in rows {
-        for (label, side) in [("A", &row.a), ("B", &row.b)] {
-            let held = if side.held > 0 {
-                format!(", {} held", side.held)
-            } else {
-                String::new()
-            };
-            let (id, load) = if label == "A" {
-                (format!("`{}`", row.id), row.load.as_str())
-            } else {
-                Default::default()
-            };
-            let _ = write!(out, "| {id} | {load} | {label} | {}{held} |", side.name);
-            for metric in Metric::ALL {
-                let (a, b) = row.medians(metric);
-                let value = if label == "A" { a } else { b };
-                let _ = write!(out, " {} |", value.map_or("–".into(), figure));
-            }
-            let of = |p: &(Sample, Sample)| {
-                if label == "A" {
-                    p.0.errors.clone()
-                } else {
-                    p.1.errors.clone()
-                }
-            };
-            let _ = writeln!(out, " {} |", errors(row.pairs.iter().map(of)));
-        }
-        out += "| | | A / B | |";
-        for metric in Metric::ALL {
-            let _ = write!(out, " {} |", row.ratio(metric).map_or("–".into(), show));
-        }
-        out += " |\n";
-    }
-    out
-}
-
-fn errors(samples: impl Iterator<Item = std::collections::BTreeMap<String, u64>>) -> String {
-    let mut sum = std::collections::BTreeMap::<String, u64>::new();
-    for (kind, count) in samples.flatten() {
-        *sum.entry(kind).or_default() += count;
-    }
-    let words: Vec<String> = sum
-        .iter()
-        .map(|(kind, count)| format!("{count} {kind}"))
-        .collect();
-    if words.is_empty() {
-        "none".into()
-    } else {
-        words.join(", ")
-    }
-}
-
-fn show(s: Spread) -> String {
-    format!("{:.2} ({:.2} – {:.2})", s.median, s.min, s.max)
-}
-
-fn figure(value: f64) -> String {
-    if value < 100.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
     }
 }
 

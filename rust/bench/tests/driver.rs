@@ -12,9 +12,9 @@ use forkserve_bench::measure::{compare, hold};
 use forkserve_bench::procfs::{pss_kib, stat, tree};
 use forkserve_bench::results::{Results, RowResult};
 use forkserve_bench::row::{Goal, Metric, Plan, Row, Side};
-use forkserve_bench::rows::build;
 use forkserve_bench::schedule::{Arrivals, Until};
 use forkserve_bench::server::{Ready, Server};
+use forkserve_bench::servers::build;
 
 fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
