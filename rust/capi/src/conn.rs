@@ -1,0 +1,83 @@
+//! A connection, lent to the handler.
+
+use crate::guard::Failure;
+use core::Connection;
+use libc::{c_char, c_int, sockaddr};
+use std::os::fd::AsRawFd;
+
+/// A connection, in the child that serves it. Owned by the library, and valid
+/// until the handler returns; after forkserve_server_accept_fork, until the
+/// child ends.
+pub struct forkserve_conn {
+    _opaque: [u8; 0],
+}
+
+/// To the pointer that C sees.
+pub(crate) fn lend(connection: &Connection) -> *const forkserve_conn {
+    std::ptr::from_ref(connection).cast()
+}
+
+unsafe fn get<'a>(conn: *const forkserve_conn) -> Result<&'a Connection, Failure> {
+    // SAFETY: C gets such pointers from `lend` only.
+    unsafe { crate::guard::borrow(conn.cast::<Connection>(), "conn") }
+}
+
+/// The connected socket: blocking, close-on-exec.
+///
+/// Ownership: lent. The library closes it when the handler returns; closing it
+/// earlier does no harm. After forkserve_server_accept_fork it is the child's
+/// to close, or its exit does.
+/// Errors: -EINVAL: conn is NULL.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_conn_fd(conn: *const forkserve_conn) -> c_int {
+    // SAFETY: by the contract of the function.
+    unsafe { get(conn) }.map_or(-libc::EINVAL, |conn| conn.as_raw_fd())
+}
+
+/// Number of the connection, counted from 1 by its server. 0 if conn is NULL.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_conn_id(conn: *const forkserve_conn) -> u64 {
+    // SAFETY: by the contract of the function.
+    unsafe { get(conn) }.map_or(0, Connection::id)
+}
+
+/// The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:" (a Unix socket
+/// without a name). An IPv4 client of an IPv6 listener is shown as IPv4. NULL
+/// if conn is NULL.
+///
+/// Ownership: lent, valid as long as conn.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_conn_peer_name(conn: *const forkserve_conn) -> *const c_char {
+    // SAFETY: by the contract of the function.
+    unsafe { get(conn) }.map_or(std::ptr::null(), |conn| conn.peer_name_c().as_ptr())
+}
+
+/// The address that the client connected to, as text. NULL if conn is NULL.
+///
+/// Ownership: lent, valid as long as conn.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_conn_local_name(conn: *const forkserve_conn) -> *const c_char {
+    // SAFETY: by the contract of the function.
+    unsafe { get(conn) }.map_or(std::ptr::null(), |conn| conn.local_name_c().as_ptr())
+}
+
+/// The peer as the kernel gave it. Its length goes to *len, unless len is NULL.
+/// NULL if conn is NULL.
+///
+/// Ownership: lent, valid as long as conn.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_conn_peer(
+    conn: *const forkserve_conn,
+    len: *mut u32,
+) -> *const sockaddr {
+    // SAFETY: by the contract of the function.
+    let Ok(conn) = (unsafe { get(conn) }) else {
+        return std::ptr::null();
+    };
+    let bytes = conn.peer_sockaddr();
+    // SAFETY: NULL or writable, by the contract of the function.
+    if let Some(len) = unsafe { len.as_mut() } {
+        *len = bytes.len() as u32;
+    }
+    bytes.as_ptr().cast()
+}

@@ -1,0 +1,191 @@
+//! Events as one flat struct.
+
+use core::{Event, Exit, Pause, Refusal};
+use libc::{c_char, c_void};
+use std::ffi::CString;
+use std::time::Duration;
+
+/// The loop has begun and accepts connections at address.
+pub const FORKSERVE_EVENT_LISTENING: i32 = 1;
+/// A connection was taken from the kernel: conn_id, peer.
+pub const FORKSERVE_EVENT_ACCEPTED: i32 = 2;
+/// A child was made for it: conn_id, peer, pid.
+pub const FORKSERVE_EVENT_FORKED: i32 = 3;
+/// fork failed: conn_id, peer, error.
+pub const FORKSERVE_EVENT_FORK_FAILED: i32 = 4;
+/// The connection is kept until a child can be made: conn_id, peer.
+pub const FORKSERVE_EVENT_HELD: i32 = 5;
+/// The connection was closed without a child: conn_id, peer, reason, error.
+pub const FORKSERVE_EVENT_REFUSED: i32 = 6;
+/// A child has ended: conn_id, peer, pid, exit_code, exit_signal, times, memory.
+pub const FORKSERVE_EVENT_ENDED: i32 = 7;
+/// No connection is accepted for now: reason, error.
+pub const FORKSERVE_EVENT_PAUSED: i32 = 8;
+/// Connections are accepted again.
+pub const FORKSERVE_EVENT_RESUMED: i32 = 9;
+/// forkserve_server_stop was called: live children are waited for.
+pub const FORKSERVE_EVENT_DRAINING: i32 = 10;
+/// The drain is complete: no listener, no child.
+pub const FORKSERVE_EVENT_STOPPED: i32 = 11;
+
+/// max_children children live.
+pub const FORKSERVE_REASON_CAPACITY: i32 = 1;
+/// max_per_source children serve this source.
+pub const FORKSERVE_REASON_SOURCE: i32 = 2;
+/// fork fails or kept failing; error says why.
+pub const FORKSERVE_REASON_FORK: i32 = 3;
+/// The client left while its connection was held.
+pub const FORKSERVE_REASON_GONE: i32 = 4;
+/// The time for the drain was over.
+pub const FORKSERVE_REASON_DRAINING: i32 = 5;
+/// accept had no descriptor or no memory; error says which.
+pub const FORKSERVE_REASON_RESOURCES: i32 = 6;
+
+/// One thing that happened. Fields that its type does not name are zero (NULL,
+/// or -1 for exit_code).
+#[repr(C)]
+pub struct forkserve_event {
+    /// Bytes that this struct has in the library that made it.
+    pub size: usize,
+    /// FORKSERVE_EVENT_*. New types may come; ignore those you do not know.
+    pub r#type: i32,
+    /// FORKSERVE_REASON_*.
+    pub reason: i32,
+    /// An error number, positive.
+    pub error: i32,
+    /// The child.
+    pub pid: i32,
+    /// What the child passed to exit, 0 to 255; -1 if a signal ended it or
+    /// nobody knows.
+    pub exit_code: i32,
+    /// The signal that ended it, or 0.
+    pub exit_signal: i32,
+    /// Number of the connection.
+    pub conn_id: u64,
+    /// Children that live now.
+    pub live: u64,
+    /// Microseconds from the fork to the end of the child.
+    pub duration_us: u64,
+    /// Microseconds of processor time in user mode.
+    pub user_us: u64,
+    /// Microseconds of processor time in the kernel.
+    pub system_us: u64,
+    /// The child's largest resident set, in KiB.
+    pub max_rss_kib: u64,
+    /// The client as text, or NULL.
+    pub peer: *const c_char,
+    /// The listening address as text, or NULL.
+    pub address: *const c_char,
+}
+
+/// Hears of events, in the process and thread that runs the loop, from inside
+/// the call that runs it, in the order in which things happened. The event and
+/// its texts are lent for the call. It may call forkserve_server_stop,
+/// forkserve_server_stats and forkserve_server_address; it should not block,
+/// since the loop waits for it.
+pub type forkserve_observer =
+    Option<unsafe extern "C" fn(event: *const forkserve_event, userdata: *mut c_void)>;
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
+}
+
+/// The event as C sees it, with the texts that it points into.
+pub(crate) struct Flat {
+    pub(crate) event: forkserve_event,
+    _texts: [CString; 2],
+}
+
+pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
+    let mut flat = forkserve_event {
+        size: size_of::<forkserve_event>(),
+        r#type: 0,
+        reason: 0,
+        error: 0,
+        pid: 0,
+        exit_code: -1,
+        exit_signal: 0,
+        conn_id: 0,
+        live,
+        duration_us: 0,
+        user_us: 0,
+        system_us: 0,
+        max_rss_kib: 0,
+        peer: std::ptr::null(),
+        address: std::ptr::null(),
+    };
+    let (mut who, mut place) = (None, None);
+    flat.r#type = match *event {
+        Event::Listening { address } => {
+            place = Some(address);
+            FORKSERVE_EVENT_LISTENING
+        }
+        Event::Accepted { id, peer } => {
+            who = Some((id, peer));
+            FORKSERVE_EVENT_ACCEPTED
+        }
+        Event::Forked { id, peer, pid } => {
+            who = Some((id, peer));
+            flat.pid = pid;
+            FORKSERVE_EVENT_FORKED
+        }
+        Event::ForkFailed { id, peer, errno } => {
+            who = Some((id, peer));
+            flat.error = errno;
+            FORKSERVE_EVENT_FORK_FAILED
+        }
+        Event::Held { id, peer } => {
+            who = Some((id, peer));
+            FORKSERVE_EVENT_HELD
+        }
+        Event::Refused { id, peer, reason } => {
+            who = Some((id, peer));
+            (flat.reason, flat.error) = match reason {
+                Refusal::Capacity => (FORKSERVE_REASON_CAPACITY, 0),
+                Refusal::Source => (FORKSERVE_REASON_SOURCE, 0),
+                Refusal::Fork(errno) => (FORKSERVE_REASON_FORK, errno),
+                Refusal::Gone => (FORKSERVE_REASON_GONE, 0),
+                Refusal::Draining => (FORKSERVE_REASON_DRAINING, 0),
+                _ => (0, 0),
+            };
+            FORKSERVE_EVENT_REFUSED
+        }
+        Event::Ended { id, peer, pid, exit, duration, usage } => {
+            who = Some((id, peer));
+            flat.pid = pid;
+            match exit {
+                Exit::Code(code) => flat.exit_code = code,
+                Exit::Signal(signal) => flat.exit_signal = signal,
+                Exit::Unknown => {}
+            }
+            flat.duration_us = micros(duration);
+            flat.user_us = micros(usage.user);
+            flat.system_us = micros(usage.system);
+            flat.max_rss_kib = usage.max_rss_kib;
+            FORKSERVE_EVENT_ENDED
+        }
+        Event::Paused { reason } => {
+            (flat.reason, flat.error) = match reason {
+                Pause::Capacity => (FORKSERVE_REASON_CAPACITY, 0),
+                Pause::Held => (FORKSERVE_REASON_FORK, 0),
+                Pause::Resources(errno) => (FORKSERVE_REASON_RESOURCES, errno),
+                _ => (0, 0),
+            };
+            FORKSERVE_EVENT_PAUSED
+        }
+        Event::Resumed => FORKSERVE_EVENT_RESUMED,
+        Event::Draining { .. } => FORKSERVE_EVENT_DRAINING,
+        Event::Stopped => FORKSERVE_EVENT_STOPPED,
+        _ => 0,
+    };
+    let text = |text: Option<&str>| CString::new(text.unwrap_or_default()).unwrap_or_default();
+    let texts = [text(who.map(|(_, peer)| peer)), text(place)];
+    if let Some((id, _)) = who {
+        flat.conn_id = id;
+        flat.peer = texts[0].as_ptr();
+    }
+    if place.is_some() {
+        flat.address = texts[1].as_ptr();
+    }
+    Flat { event: flat, _texts: texts }
+}

@@ -1,0 +1,29 @@
+//! libforkserve: the C interface of the crate `forkserve`.
+//!
+//! Wrapping only: arguments are checked, results become 0, a positive value or
+//! `-errno`, and texts go into the caller's struct. What the server does is in
+//! the core crate. One noun a file; `guard` is the way in for all of them.
+//!
+//! The doc comments of everything public are the manual in `forkserve.h`, made
+//! by cbindgen, so they speak to C programmers.
+#![allow(unsafe_code)]
+#![allow(non_camel_case_types)]
+// What a caller must guarantee stands in each comment, in the header's words.
+#![allow(clippy::missing_safety_doc)]
+
+mod conn;
+mod error;
+mod event;
+mod guard;
+mod io;
+mod options;
+mod server;
+mod stats;
+
+pub use conn::*;
+pub use error::*;
+pub use event::*;
+pub use io::*;
+pub use options::*;
+pub use server::*;
+pub use stats::*;

@@ -1,0 +1,480 @@
+//! The server, as a handle.
+//!
+//! The loop's state is behind a lock that is only ever tried: who finds it
+//! taken is told EBUSY, so two loops on one server are an error and not a
+//! deadlock. What must work while the loop runs, `stop`, `stats` and
+//! `address`, lives beside the lock.
+
+use crate::conn::{forkserve_conn, lend};
+use crate::error::forkserve_error;
+use crate::event::{flatten, forkserve_observer};
+use crate::guard::{borrow, failure, guard, Failure};
+use crate::options::{self, forkserve_options};
+use crate::stats::forkserve_stats;
+use core::{serve, Connection, Server, StatsReader, StdioHooks, Stopper, Turn};
+use libc::{c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+
+/// A server: its listeners, its children and its limits. Usable in the process
+/// that made it; in a child, every function answers -ECHILD.
+pub struct forkserve_server {
+    state: Mutex<Server>,
+    stopper: Stopper,
+    stats: StatsReader,
+    addresses: Mutex<Vec<CString>>,
+    fd: RawFd,
+    /// In a child of accept_fork: its connection.
+    connection: OnceLock<Connection>,
+}
+
+/// Serves one connection, in its child. The result, of which 8 bits count, is
+/// the child's exit status. When it returns, the library flushes stdio, closes
+/// the connection and ends the child with _exit: atexit handlers do not run.
+///
+/// If the host has threads, the child has only the one that forked, and what
+/// the others held locked stays locked: keep to async-signal-safe functions,
+/// malloc, stdio and the connection.
+pub type forkserve_handler = Option<
+    unsafe extern "C-unwind" fn(conn: *const forkserve_conn, userdata: *mut c_void) -> c_int,
+>;
+
+impl forkserve_server {
+    /// The loop's state, for this process and this caller alone.
+    fn lock(&self) -> Result<MutexGuard<'_, Server>, Failure> {
+        self.stopper.check_owner()?;
+        match self.state.try_lock() {
+            Ok(server) => Ok(server),
+            Err(TryLockError::WouldBlock) => {
+                failure(libc::EBUSY, "the server is being run by another call")
+            }
+            Err(TryLockError::Poisoned(_)) => {
+                failure(libc::ENOTRECOVERABLE, "internal error: the server is unusable")
+            }
+        }
+    }
+}
+
+impl Drop for forkserve_server {
+    fn drop(&mut self) {
+        // The child's to close, and perhaps closed already: see forkserve_conn_fd.
+        if let Some(connection) = self.connection.take() {
+            let _ = OwnedFd::from(connection).into_raw_fd();
+        }
+    }
+}
+
+/// Makes a server. Opens nothing to the outside yet.
+///
+/// options may be NULL for the defaults, and is not needed afterwards.
+/// Ownership: *out is the caller's, to be freed with forkserve_server_free. It
+/// is written on success only.
+/// Context: parent, any thread. Does not block.
+/// Errors: -EINVAL: an option is out of its range (the message names it), or
+/// out is NULL; -E2BIG: a field of a newer version is set; -EOPNOTSUPP: spares
+/// or connections_per_child; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is
+/// older than 5.10.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_new(
+    options: *const forkserve_options,
+    out: *mut *mut forkserve_server,
+    err: *mut forkserve_error,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        unsafe { borrow(out, "out") }?;
+        // SAFETY: by the contract of the function.
+        let server = Server::new(unsafe { options::read(options) }?)?;
+        let handle = Box::new(forkserve_server {
+            stopper: server.stopper(),
+            stats: server.stats_reader(),
+            fd: server.as_raw_fd(),
+            state: Mutex::new(server),
+            addresses: Mutex::default(),
+            connection: OnceLock::new(),
+        });
+        // SAFETY: not NULL, and writable by the contract of the function.
+        unsafe { out.write(Box::into_raw(handle)) };
+        Ok(0)
+    };
+    // SAFETY: `err` comes from the caller.
+    unsafe { guard(err, body) }
+}
+
+/// Listens at an address:
+///
+///   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
+///   :7000 (all interfaces)  unix:/path  unix:@abstract  fd:3 (a socket that
+///   listens already; on success the server owns it)
+///
+/// May be called several times, before the server runs. The socket of
+/// unix:/path replaces a file that a dead server left, and is removed at the
+/// end.
+/// Context: parent. May ask a name server, and wait for it.
+/// Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
+/// -EBUSY: the server runs or has been stopped; what socket, bind or listen
+/// answered, such as -EADDRINUSE. Nothing is left open on an error.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_listen(
+    s: *mut forkserve_server,
+    address: *const c_char,
+    err: *mut forkserve_error,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        // SAFETY: as above.
+        unsafe { borrow(address, "address") }?;
+        // SAFETY: not NULL, and a C string by the contract of the function.
+        let address = unsafe { CStr::from_ptr(address) };
+        let mut server = handle.lock()?;
+        server.listen(OsStr::from_bytes(address.to_bytes()))?;
+        let names = server.addresses().map(|name| CString::new(name).unwrap_or_default());
+        *unpoisoned(&handle.addresses) = names.collect();
+        Ok(0)
+    };
+    // SAFETY: `err` comes from the caller.
+    unsafe { guard(err, body) }
+}
+
+/// Copies the text of listening address number index, counted from 0, with the
+/// port that the kernel chose, to out, which has room for len bytes.
+///
+/// Answers the length of the text without its NUL. 128 bytes are always enough.
+/// Context: parent, any thread, also while the server runs.
+/// Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
+/// does not fit; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_address(
+    s: *const forkserve_server,
+    index: usize,
+    out: *mut c_char,
+    len: usize,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        // SAFETY: as above.
+        unsafe { borrow(out, "out") }?;
+        handle.stopper.check_owner()?;
+        let addresses = unpoisoned(&handle.addresses);
+        let Some(name) = addresses.get(index) else {
+            return failure(libc::ENOENT, "no such address");
+        };
+        let bytes = name.as_bytes_with_nul();
+        if bytes.len() > len {
+            return failure(libc::ERANGE, "the address does not fit");
+        }
+        // SAFETY: not NULL, and of `len` bytes by the contract of the function.
+        unsafe { out.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(bytes.len() as c_int - 1)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) }
+}
+
+/// Serves until a drain is complete: forks for each connection and calls
+/// handler in the child. Answers 0 after forkserve_server_stop and its drain.
+///
+/// Makes no thread, touches no signal disposition of the host, waits for no
+/// child but its own. Signal handlers of the host run as usual.
+/// Context: parent. Blocks.
+/// Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
+/// already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
+/// a listener unusable: that one is closed, the children live on, and run may
+/// be called again.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_run(
+    s: *mut forkserve_server,
+    handler: forkserve_handler,
+    userdata: *mut c_void,
+    err: *mut forkserve_error,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        let mut handler = prepare(handler, userdata)?;
+        let mut server = handle.lock()?;
+        let mut hooks = StdioHooks::default();
+        loop {
+            match server.step(&mut hooks)? {
+                Turn::Child(connection) => serve(connection, &mut handler, &mut hooks),
+                Turn::Drained => return Ok(0),
+                Turn::Forked(_) | Turn::Idle => {}
+            }
+        }
+    };
+    // SAFETY: `err` comes from the caller.
+    unsafe { guard(err, body) }
+}
+
+/// Not supported yet: answers -EOPNOTSUPP.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_start(
+    s: *mut forkserve_server,
+    handler: forkserve_handler,
+    userdata: *mut c_void,
+    err: *mut forkserve_error,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        let _handler = prepare(handler, userdata)?;
+        Err(handle.lock()?.start_unsupported().into())
+    };
+    // SAFETY: `err` comes from the caller.
+    unsafe { guard(err, body) }
+}
+
+/// Waits for a supervisor that forkserve_server_start made. Not supported yet:
+/// answers -EOPNOTSUPP.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_wait(
+    s: *mut forkserve_server,
+    timeout_ms: i64,
+    err: *mut forkserve_error,
+) -> c_int {
+    let body = || {
+        let _ = timeout_ms;
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        Err(handle.lock()?.start_unsupported().into())
+    };
+    // SAFETY: `err` comes from the caller.
+    unsafe { guard(err, body) }
+}
+
+/// Begins the drain: accept what the kernel has queued, close the listeners,
+/// let the children finish within grace_ms, then SIGTERM, then SIGKILL. The
+/// call that runs the loop returns when no child is left.
+///
+/// A second call does not wait for the children: SIGTERM at once, and SIGKILL
+/// kill_after_ms later; a third sends SIGKILL. Before the loop runs, it makes
+/// the loop drain at once.
+/// Context: parent; any thread; async-signal-safe; keeps errno. Does not block.
+/// Errors: -EINVAL: s is NULL; -ECHILD: a server is stopped by its own process.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_int {
+    // SAFETY: NULL or a live server, by the contract of the function.
+    match unsafe { s.as_ref() } {
+        None => -libc::EINVAL,
+        Some(handle) => handle.stopper.stop().map_or_else(|errno| -errno, |()| 0),
+    }
+}
+
+/// Waits for a connection and forks, as one step. Answers like fork(2): 0 in
+/// the child, with its connection in *out; the child's number in the parent,
+/// which calls again; -errno on failure.
+///
+/// In the child the library's descriptors are closed, and it ends by exit or
+/// _exit as it likes. EINTR never comes out; children are reaped inside.
+/// Context: parent. Blocks.
+/// Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
+/// forkserve_server_run.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_accept_fork(
+    s: *mut forkserve_server,
+    out: *mut *const forkserve_conn,
+    err: *mut forkserve_error,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        // SAFETY: as above.
+        unsafe { borrow(out, "out") }?;
+        match handle.lock()?.step(&mut StdioHooks::default())? {
+            Turn::Child(connection) => {
+                let connection = handle.connection.get_or_init(|| connection);
+                // SAFETY: not NULL, and writable by the contract of the function.
+                unsafe { out.write(lend(connection)) };
+                Ok(0)
+            }
+            Turn::Forked(pid) => Ok(pid),
+            Turn::Idle | Turn::Drained => failure(libc::ESHUTDOWN, core::strerror(libc::ESHUTDOWN)),
+        }
+    };
+    // SAFETY: `err` comes from the caller.
+    unsafe { guard(err, body) }
+}
+
+/// A descriptor that is readable when forkserve_server_dispatch has something
+/// to do, for a program that has a loop of its own.
+///
+/// Ownership: lent; to be polled (select, poll, epoll), not read, not closed.
+/// Context: parent, any thread.
+/// Errors: -EINVAL: s is NULL; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_fd(s: *const forkserve_server) -> c_int {
+    // SAFETY: NULL or a live server, by the contract of the function.
+    match unsafe { s.as_ref() } {
+        None => -libc::EINVAL,
+        Some(handle) => handle.stopper.check_owner().map_or_else(|e| -e.errno(), |()| handle.fd),
+    }
+}
+
+/// Does what there is to do without waiting; for each connection it forks and
+/// calls handler in the child. To be called when the descriptor is readable
+/// and when forkserve_server_next_timeout_ms has passed. Answers how many
+/// things it did.
+///
+/// Context: parent. Does not block.
+/// Errors: -ESHUTDOWN: a drain is complete, nothing more will come; others as
+/// for forkserve_server_run.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_dispatch(
+    s: *mut forkserve_server,
+    handler: forkserve_handler,
+    userdata: *mut c_void,
+    err: *mut forkserve_error,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        let mut handler = prepare(handler, userdata)?;
+        let mut server = handle.lock()?;
+        let mut hooks = StdioHooks::default();
+        server.begin_dispatch()?;
+        loop {
+            match server.turn(&mut hooks)? {
+                Turn::Child(connection) => serve(connection, &mut handler, &mut hooks),
+                Turn::Forked(_) => {}
+                Turn::Idle => return Ok(server.handled().min(c_int::MAX as usize) as c_int),
+                Turn::Drained => {
+                    return failure(libc::ESHUTDOWN, core::strerror(libc::ESHUTDOWN));
+                }
+            }
+        }
+    };
+    // SAFETY: `err` comes from the caller.
+    unsafe { guard(err, body) }
+}
+
+/// Milliseconds until forkserve_server_dispatch is to be called even if the
+/// descriptor stays silent; -1: not at all (as for poll and epoll_wait).
+///
+/// Context: parent, the thread that dispatches.
+/// Errors: -EINVAL: s is NULL; -EBUSY: another call runs the server; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_server) -> i64 {
+    let mut timeout = -1;
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        if let Some(next) = handle.lock()?.next_timeout() {
+            timeout = next.as_millis() as i64;
+        }
+        Ok(0)
+    };
+    // SAFETY: nobody asked for the text.
+    match unsafe { guard(std::ptr::null_mut(), body) } {
+        0 => timeout,
+        error => i64::from(error),
+    }
+}
+
+/// Copies the counters to *out.
+///
+/// Context: parent, any thread, also while the server runs. Does not block.
+/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_stats(
+    s: *const forkserve_server,
+    out: *mut forkserve_stats,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        // SAFETY: as above; only the first field is looked at.
+        let size = unsafe { borrow(out.cast::<usize>(), "out") }?;
+        handle.stopper.check_owner()?;
+        if *size < size_of::<forkserve_stats>() || *size > 4096 {
+            let text = format!("stats: size {size} is not that of the struct; use the _INIT macro");
+            return failure(libc::EINVAL, text);
+        }
+        // SAFETY: `out` has `size` bytes by the contract of the function.
+        unsafe { forkserve_stats::from(handle.stats.read()).write(out, *size) };
+        Ok(0)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) }
+}
+
+/// Has observer called for every event, with userdata. NULL: nobody.
+///
+/// Context: parent, before the server runs.
+/// Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_observe(
+    s: *mut forkserve_server,
+    observer: forkserve_observer,
+    userdata: *mut c_void,
+) -> c_int {
+    let userdata = Userdata(userdata);
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        let mut server = handle.lock()?;
+        let Some(observer) = observer else {
+            server.observe(|_| {});
+            return Ok(0);
+        };
+        let stats = handle.stats.clone();
+        server.observe(move |event| {
+            let flat = flatten(event, stats.read().live);
+            let Userdata(userdata) = userdata.clone();
+            // SAFETY: the host's function with the host's pointer.
+            unsafe { observer(&flat.event, userdata) };
+        });
+        Ok(0)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) }
+}
+
+/// Frees a server. Children that still live get SIGKILL and are waited for, so
+/// stop it first and let the loop drain; the observer hears of their end.
+///
+/// NULL is allowed. In a child it gives back memory and leaves everything else
+/// to the parent.
+/// Context: parent or child; not while another call uses the server.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_free(s: *mut forkserve_server) {
+    if s.is_null() {
+        return;
+    }
+    let body = || {
+        // SAFETY: made by forkserve_server_new and not used again.
+        drop(unsafe { Box::from_raw(s) });
+        Ok(0)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) };
+}
+
+/// A pointer of the host's, to be given back to it.
+#[derive(Clone)]
+struct Userdata(*mut c_void);
+
+// SAFETY: never followed here; the host gets it back in the thread in which it
+// runs the loop.
+unsafe impl Send for Userdata {}
+
+/// The handler as the core calls it.
+fn prepare(
+    handler: forkserve_handler,
+    userdata: *mut c_void,
+) -> Result<impl FnMut(&Connection) -> c_int, Failure> {
+    let Some(handler) = handler else {
+        return failure(libc::EINVAL, "handler is NULL");
+    };
+    // SAFETY: the host's function with the host's pointer, in the child.
+    Ok(move |connection: &Connection| unsafe { handler(lend(connection), userdata) })
+}
+
+/// The list of names is replaced whole, so it is good even if a thread that
+/// held the lock has panicked.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

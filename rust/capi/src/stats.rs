@@ -1,0 +1,79 @@
+//! Counters as a struct that may grow.
+
+/// Counters of a server, since it was made. Set it to FORKSERVE_STATS_INIT
+/// before the call. While nothing is going on, accepted is the sum of live,
+/// held, ended and refused.
+#[repr(C)]
+pub struct forkserve_stats {
+    /// sizeof(forkserve_stats), set by FORKSERVE_STATS_INIT.
+    pub size: usize,
+    /// Connections taken from the kernel.
+    pub accepted: u64,
+    /// Children that live now.
+    pub live: u64,
+    /// Connections held now because fork failed: 0 or 1.
+    pub held: u64,
+    /// Children that have ended, each with its connection.
+    pub ended: u64,
+    /// Of ended: by a signal.
+    pub crashed: u64,
+    /// Of ended: with a status that someone else took (the host ignores SIGCHLD
+    /// or waits for all of its children).
+    pub unknown: u64,
+    /// Connections closed without a child, for whatever reason.
+    pub refused: u64,
+    /// Of refused: because of max_children.
+    pub refused_capacity: u64,
+    /// Of refused: because of max_per_source.
+    pub refused_source: u64,
+    /// Of refused: because fork kept failing.
+    pub refused_fork: u64,
+    /// Failed calls of fork.
+    pub fork_failures: u64,
+    /// Failed calls of accept that concern one connection only.
+    pub accept_errors: u64,
+    /// Times that accepting paused for want of descriptors or memory.
+    pub starvations: u64,
+}
+
+impl From<core::Stats> for forkserve_stats {
+    fn from(stats: core::Stats) -> forkserve_stats {
+        forkserve_stats {
+            size: size_of::<forkserve_stats>(),
+            accepted: stats.accepted,
+            live: stats.live,
+            held: stats.held,
+            ended: stats.ended,
+            crashed: stats.crashed,
+            unknown: stats.unknown,
+            refused: stats.refused,
+            refused_capacity: stats.refused_capacity,
+            refused_source: stats.refused_source,
+            refused_fork: stats.refused_fork,
+            fork_failures: stats.fork_failures,
+            accept_errors: stats.accept_errors,
+            starvations: stats.starvations,
+        }
+    }
+}
+
+impl forkserve_stats {
+    /// Writes as much as the caller's struct, of `size` bytes, has room for,
+    /// and zeroes where it is newer than the library.
+    pub(crate) unsafe fn write(self, out: *mut forkserve_stats, size: usize) {
+        let known = size.min(size_of::<forkserve_stats>());
+        let skip = size_of::<usize>();
+        let to = out.cast::<u8>();
+        // SAFETY: the caller vouches for `size` bytes at `out`; its `size`
+        // field, the first, stays as it is.
+        let to = unsafe { to.add(skip) };
+        // SAFETY: within this struct.
+        let from = unsafe { std::ptr::from_ref(&self).cast::<u8>().add(skip) };
+        // SAFETY: both have this many bytes.
+        unsafe { to.copy_from_nonoverlapping(from, known - skip) };
+        // SAFETY: within the caller's `size` bytes, or right behind them.
+        let rest = unsafe { to.add(known - skip) };
+        // SAFETY: from the last known byte to the caller's end.
+        unsafe { rest.write_bytes(0, size - known) };
+    }
+}

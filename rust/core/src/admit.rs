@@ -1,0 +1,330 @@
+//! From a connection in the kernel's queue to a child, a hold or a refusal.
+//!
+//! Each accepted connection leaves this file in exactly one of those three
+//! ways, and each way tells the observer and the counters. The errno classes of
+//! `accept` are those of accept(2).
+
+use crate::backoff::Backoff;
+use crate::conn::Connection;
+use crate::engine::{Engine, Starved, Turn, HELD};
+use crate::error::Error;
+use crate::event::{accept_error, Event, Refusal};
+use crate::hooks::Hooks;
+use crate::listener::set_connection_options;
+use crate::options::AtCapacity;
+use crate::sources::Source;
+use crate::stats::Counters;
+use crate::sys::{epoll, socket};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::time::Instant;
+
+/// A connection that is kept while no child can be made for it.
+///
+/// There is never more than one: accepting pauses meanwhile, and the kernel's
+/// queue holds those that come later.
+pub(crate) struct Hold {
+    connection: Connection,
+    patience: Patience,
+    watched: bool,
+}
+
+/// For how long a connection is held, and when to try again.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) errno: Errno,
+    pub(crate) retry: Backoff,
+    pub(crate) give_up: Instant,
+}
+
+impl Hold {
+    /// When to look at it again.
+    pub(crate) fn due(&self) -> Instant {
+        self.patience.retry.due().min(self.patience.give_up)
+    }
+
+    /// Something changed for the better: try at once.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        self.patience.retry.hasten(now);
+    }
+}
+
+/// What a failed `accept` means.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    /// There was none after all.
+    Nothing,
+    /// A signal handler ran; ask again.
+    Interrupted,
+    /// It concerned one connection, which is gone; go on with the next.
+    OneLess,
+    /// No descriptor or no memory: a connection waits, but cannot be taken.
+    Shortage,
+    /// The listener itself is unusable.
+    Fatal,
+}
+
+/// accept(2), ERRORS and "Error handling": network errors pending on the new
+/// socket come out of `accept` and are to be treated like EAGAIN.
+fn classify(errno: Errno) -> Failure {
+    match errno {
+        Errno::EAGAIN => Failure::Nothing,
+        Errno::EINTR => Failure::Interrupted,
+        Errno::ECONNABORTED
+        | Errno::EPROTO
+        | Errno::ENETDOWN
+        | Errno::ENOPROTOOPT
+        | Errno::EHOSTDOWN
+        | Errno::ENONET
+        | Errno::EHOSTUNREACH
+        | Errno::EOPNOTSUPP
+        | Errno::ENETUNREACH
+        | Errno::EPERM
+        | Errno::ETIMEDOUT
+        | Errno::ENOSR
+        | Errno::ESOCKTNOSUPPORT
+        | Errno::EPROTONOSUPPORT => Failure::OneLess,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Failure::Shortage,
+        _ => Failure::Fatal,
+    }
+}
+
+impl Engine {
+    /// Takes one connection from port `index` and finds it a child. `None`:
+    /// nothing came to a fork, look on.
+    pub(crate) fn accept_from(
+        &mut self,
+        index: usize,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Option<Turn>, Error> {
+        // A broken listener is asked all the same: accept says how it broke.
+        if self.obstacle().is_some() && !self.ports[index].broken {
+            return Ok(None);
+        }
+        let Some(listener) = &self.ports[index].listener else {
+            return Ok(None);
+        };
+        let (fd, peer) = loop {
+            let errno = match socket::accept(listener.as_fd()) {
+                Ok(accepted) => break accepted,
+                Err(errno) => errno,
+            };
+            match classify(errno) {
+                Failure::Interrupted => {}
+                Failure::Nothing => {
+                    self.ports[index].quota = 0;
+                    return Ok(None);
+                }
+                Failure::OneLess => {
+                    Counters::add(&self.counters().accept_errors);
+                    self.handled += 1;
+                    self.spend_quota(index);
+                    return Ok(None);
+                }
+                Failure::Shortage => {
+                    self.starve(errno);
+                    return Ok(None);
+                }
+                Failure::Fatal => {
+                    let error = accept_error(self.ports[index].name.as_str(), errno);
+                    self.close_port(index);
+                    return Err(error);
+                }
+            }
+        };
+        if listener.adopted() {
+            // The listener is not ours to set options on. If the connection
+            // refuses one it is still a connection.
+            let _ = set_connection_options(fd.as_fd(), &self.options);
+        }
+        self.starved = None;
+        self.handled += 1;
+        self.spend_quota(index);
+        let id = Counters::add(&self.counters().accepted);
+        let connection = Connection::new(fd, id, peer, &self.ports[index].name);
+        let name = connection.peer_label();
+        self.emit(&Event::Accepted { id, peer: name.as_str() });
+        match self.objection(&connection) {
+            Some(reason) => {
+                self.refuse(connection, reason);
+                Ok(None)
+            }
+            None => self.spawn(connection, None, hooks),
+        }
+    }
+
+    /// During a drain each listener gives only what was queued at its start.
+    fn spend_quota(&mut self, index: usize) {
+        let quota = &mut self.ports[index].quota;
+        *quota = quota.saturating_sub(1);
+    }
+
+    /// Why this connection may not have a child.
+    fn objection(&self, connection: &Connection) -> Option<Refusal> {
+        if self.options.at_capacity == AtCapacity::Refuse && self.full() {
+            return Some(Refusal::Capacity);
+        }
+        let most = self.options.max_per_source;
+        let source = Source::of(connection.peer()).filter(|_| most > 0)?;
+        (self.sources.count(source) >= most).then_some(Refusal::Source)
+    }
+
+    /// Closes a connection without a child. Sends the message if it can go at
+    /// once; a client that does not read must not hold the loop up.
+    pub(crate) fn refuse(&mut self, connection: Connection, reason: Refusal) {
+        let (id, name) = (connection.id(), connection.peer_label());
+        let message = &self.options.refuse_message;
+        if !message.is_empty() && reason != Refusal::Gone {
+            let fd = connection.as_fd();
+            if socket::send_now(fd, message).is_ok() {
+                // Bytes left unread would turn the close into a reset, and the
+                // reset would overtake the message.
+                socket::shutdown_write(fd);
+                socket::discard_now(fd, 64 * 1024);
+            }
+        }
+        drop(connection);
+        let counters = self.counters();
+        Counters::add(&counters.refused);
+        match reason {
+            Refusal::Capacity => Counters::add(&counters.refused_capacity),
+            Refusal::Source => Counters::add(&counters.refused_source),
+            Refusal::Fork(_) => Counters::add(&counters.refused_fork),
+            Refusal::Gone | Refusal::Draining => 0,
+        };
+        self.emit(&Event::Refused { id, peer: name.as_str(), reason });
+    }
+
+    /// Shuts the listeners until a child ends or the time has come to try.
+    fn starve(&mut self, errno: Errno) {
+        Counters::add(&self.counters().starvations);
+        self.handled += 1;
+        let retry = match self.starved.take() {
+            Some(Starved { mut retry, .. }) => {
+                retry.again(self.now);
+                retry
+            }
+            None => Backoff::start(self.now),
+        };
+        self.starved = Some(Starved { errno, retry, shut: true });
+    }
+
+    /// Keeps `connection` until a child can be had for it. `before` is what
+    /// was left of its patience, if it was held already.
+    pub(crate) fn hold(&mut self, connection: Connection, errno: Errno, before: Option<Patience>) {
+        let patience = match before {
+            Some(Patience { mut retry, give_up, .. }) => {
+                retry.again(self.now);
+                Patience { errno, retry, give_up }
+            }
+            None => {
+                let (id, name) = (connection.id(), connection.peer_label());
+                Counters::add(&self.counters().held);
+                self.emit(&Event::Held { id, peer: name.as_str() });
+                let retry = Backoff::start(self.now);
+                let give_up = self.now + self.options.fork_retry;
+                Patience { errno, retry, give_up }
+            }
+        };
+        // Only to notice sooner that the client has gone; without it the hold
+        // works all the same.
+        let watched = self.epoll.add(connection.as_fd(), epoll::RDHUP, HELD).is_ok();
+        self.hold = Some(Hold { connection, patience, watched });
+    }
+
+    /// Takes the connection out of the hold.
+    fn unhold(&mut self) -> Option<(Connection, Patience)> {
+        let hold = self.hold.take()?;
+        if hold.watched {
+            let _ = self.epoll.remove(hold.connection.as_fd());
+        }
+        Some((hold.connection, hold.patience))
+    }
+
+    /// Tries again for the connection that is held, if it is time to.
+    pub(crate) fn retry_held(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
+        if self.hold.as_ref().is_none_or(|hold| hold.due() > self.now) {
+            return Ok(None);
+        }
+        let Some((connection, patience)) = self.unhold() else {
+            return Ok(None);
+        };
+        self.handled += 1;
+        if patience.give_up <= self.now {
+            Counters::subtract(&self.counters().held);
+            self.refuse(connection, Refusal::Fork(patience.errno as i32));
+            return Ok(None);
+        }
+        self.spawn(connection, Some(patience), hooks)
+    }
+
+    /// Closes the connection that is held, if any.
+    pub(crate) fn drop_held(&mut self, reason: Refusal) {
+        if let Some((connection, _)) = self.unhold() {
+            Counters::subtract(&self.counters().held);
+            self.refuse(connection, reason);
+        }
+    }
+
+    /// In a child that is not its own: leaves the descriptor alone.
+    pub(crate) fn abandon_held(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            let _ = OwnedFd::from(hold.connection).into_raw_fd();
+        }
+    }
+
+    /// Something happened on the connection that is held.
+    ///
+    /// A reset is the end of it. A client that has only finished sending may
+    /// still wait for its answer, as `echo hi | nc -N` does, so that is taken
+    /// for leaving only where it has sent nothing that is still to be read.
+    pub(crate) fn look_at_held(&mut self, events: u32) {
+        let Some(hold) = &self.hold else { return };
+        let fd = hold.connection.as_fd();
+        if events & (epoll::HUP | epoll::ERR) != 0 || !socket::has_unread(fd) {
+            self.handled += 1;
+            self.drop_held(Refusal::Gone);
+        } else {
+            // It would be reported without end: from here on, resets only.
+            let _ = self.epoll.modify(fd, 0, HELD);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each errno of accept(2), in the class that the page's text gives it.
+    #[test]
+    fn every_errno_of_the_man_page_has_its_class() {
+        use Errno::*;
+        let classes = [
+            (Failure::Nothing, vec![EAGAIN]),
+            (Failure::Interrupted, vec![EINTR]),
+            (
+                Failure::OneLess,
+                vec![
+                    ECONNABORTED,
+                    EPROTO,
+                    ENETDOWN,
+                    ENOPROTOOPT,
+                    EHOSTDOWN,
+                    ENONET,
+                    EHOSTUNREACH,
+                    EOPNOTSUPP,
+                    ENETUNREACH,
+                    EPERM,
+                    ETIMEDOUT,
+                ],
+            ),
+            (Failure::Shortage, vec![EMFILE, ENFILE, ENOBUFS, ENOMEM]),
+            (Failure::Fatal, vec![EBADF, EINVAL, ENOTSOCK, EFAULT]),
+        ];
+        for (class, errnos) in classes {
+            for errno in errnos {
+                assert_eq!(classify(errno), class, "{errno}");
+            }
+        }
+    }
+}

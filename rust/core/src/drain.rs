@@ -1,0 +1,126 @@
+//! The way from running to stopped.
+//!
+//! ```text
+//! stop()            Grace   accept what is queued, close the listeners, wait
+//! grace over, or
+//! second stop()     Term    SIGTERM to every child
+//! kill_after over,
+//! or third stop()   Kill    SIGKILL to every child
+//! no child left             stopped
+//! ```
+
+use crate::engine::{Engine, Phase};
+use crate::event::{Event, Refusal};
+use crate::sys::socket;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+/// A drain that is under way.
+pub(crate) struct Drain {
+    stage: Stage,
+    /// When the next stage begins; `None`: not by itself.
+    deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Grace,
+    Term,
+    Kill,
+}
+
+impl Drain {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+impl Engine {
+    /// Somebody called `stop`, perhaps more than once.
+    pub(crate) fn take_stops(&mut self) {
+        // More than three say no more than three.
+        for _ in 0..self.wake.take().min(3) {
+            self.handled += 1;
+            match self.phase {
+                Phase::Setup | Phase::Running => self.begin_drain(),
+                Phase::Draining(_) => self.escalate(),
+                Phase::Stopped => {}
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        for port in &mut self.ports {
+            // How many clients have been told by the kernel that they are
+            // connected? They shall be served; those that come later are not
+            // waited for, or a busy server would never stop. Where the kernel
+            // does not tell (Unix sockets) the queue is at most this long.
+            let queued = port.listener.as_ref().and_then(|l| socket::queue_length(l.as_fd()));
+            port.quota = queued.unwrap_or(self.options.backlog);
+        }
+        let deadline = self.options.grace.map(|grace| self.now + grace);
+        self.phase = Phase::Draining(Drain { stage: Stage::Grace, deadline });
+        self.emit(&Event::Draining { live: self.children.len() as u64 });
+    }
+
+    /// To the next stage, because its time has come or because of `stop`.
+    fn escalate(&mut self) {
+        let Phase::Draining(drain) = &mut self.phase else {
+            return;
+        };
+        let (stage, deadline, signal) = match drain.stage {
+            Stage::Grace => {
+                let kill = self.now + self.options.kill_after;
+                (Stage::Term, Some(kill), libc::SIGTERM)
+            }
+            // SIGKILL once more does no harm and helps a child that was forked
+            // by a debugger's hand in between.
+            Stage::Term | Stage::Kill => (Stage::Kill, None, libc::SIGKILL),
+        };
+        *drain = Drain { stage, deadline };
+        for index in 0..self.ports.len() {
+            self.close_port(index);
+        }
+        self.drop_held(Refusal::Draining);
+        self.signal_children(signal);
+    }
+
+    /// Moves a drain on: listeners whose queue is empty close; without
+    /// listeners and children the server has stopped.
+    pub(crate) fn advance_drain(&mut self) {
+        while let Phase::Draining(drain) = &self.phase {
+            if drain.deadline.is_none_or(|deadline| deadline > self.now) {
+                break;
+            }
+            self.escalate();
+        }
+        if !matches!(self.phase, Phase::Draining(_)) {
+            return;
+        }
+        let free = self.obstacle().is_none();
+        let mut open = false;
+        for index in 0..self.ports.len() {
+            if self.ports[index].quota == 0 {
+                self.close_port(index);
+            } else if self.ports[index].listener.is_some() {
+                open = true;
+                if free {
+                    self.ready.push_back(index);
+                }
+            }
+        }
+        if !open && self.hold.is_none() && self.children.len() == 0 {
+            self.phase = Phase::Stopped;
+            self.emit(&Event::Stopped);
+        }
+    }
+
+    /// Closes the listener of port `index`; its name stays.
+    pub(crate) fn close_port(&mut self, index: usize) {
+        if let Some(mut listener) = self.ports[index].listener.take() {
+            let _ = self.epoll.remove(listener.as_fd());
+            self.owned.remove(&listener);
+            listener.unlink();
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! The loop, as one state machine that is moved forward from outside.
+//!
+//! Two calls drive it. [`Engine::wait`] blocks in `epoll_wait` and does nothing
+//! else, so that a binding may give up its locks around it. [`Engine::turn`]
+//! never blocks: it works through what was reported and returns at each fork,
+//! once in the parent and once in the child. `run`, `dispatch` and
+//! `accept_fork` are three short loops around these two.
+//!
+//! The order of a turn is: stop requests and ended children, deadlines, the
+//! connection that is held, new connections, and last whether to go on
+//! accepting. Children are reaped before new ones are made, so that places
+//! and descriptors are free first.
+//!
+//! Nothing here prints, sleeps, makes a thread or touches a disposition of the
+//! host. The parts of the work have files of their own: `admit`, `spawn`,
+//! `reap`, `drain`.
+
+use crate::admit::Hold;
+use crate::backoff::Backoff;
+use crate::children::{Children, Token};
+use crate::conn::Connection;
+use crate::drain::Drain;
+use crate::error::Error;
+use crate::event::{Event, Observer, Pause};
+use crate::hooks::Hooks;
+use crate::listener::Listener;
+use crate::name::Name;
+use crate::options::{AtCapacity, Options};
+use crate::owned::Owned;
+use crate::reap::Alarms;
+use crate::sources::Sources;
+use crate::stats::{Counters, StatsReader};
+use crate::sys::clock::millis_until;
+use crate::sys::epoll::{self, Epoll};
+use crate::sys::process;
+use crate::sys::wake::Wake;
+use nix::errno::Errno;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a turn came to.
+#[derive(Debug)]
+// A box would be an allocation between fork and handler.
+#[allow(clippy::large_enum_variant)]
+pub enum Turn {
+    /// This process is a new child, and this is its connection.
+    Child(Connection),
+    /// A child with this number was made; there may be more to do.
+    Forked(i32),
+    /// Nothing to do until [`wait`](crate::Server::wait) says so.
+    Idle,
+    /// The drain is complete.
+    Drained,
+}
+
+/// Where the server is in its life.
+pub(crate) enum Phase {
+    /// Addresses may be added.
+    Setup,
+    Running,
+    Draining(Drain),
+    Stopped,
+}
+
+/// One listening address; it stays in the table, without its socket, after the
+/// listener has closed.
+pub(crate) struct Port {
+    pub(crate) name: Name,
+    pub(crate) listener: Option<Listener>,
+    /// Somebody has shut the socket down: only `accept` can tell more.
+    pub(crate) broken: bool,
+    /// During a drain: how many more connections its queue may give.
+    pub(crate) quota: u32,
+}
+
+/// Tokens of what is not a child have the top bit set (see `children`).
+const WAKE: u64 = 1 << 63;
+pub(crate) const HELD: u64 = 1 << 63 | 1;
+const EXTRA: u64 = 1 << 63 | 2;
+pub(crate) const PORT: u64 = 1 << 63 | 1 << 62;
+
+pub(crate) struct Engine {
+    pub(crate) options: Options,
+    pub(crate) owner: libc::pid_t,
+    pub(crate) epoll: Epoll,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) stats: StatsReader,
+    /// What a child has to close.
+    pub(crate) owned: Owned,
+    pub(crate) ports: Vec<Port>,
+    /// Ports that were reported to have a connection and are yet to be asked.
+    pub(crate) ready: VecDeque<usize>,
+    pub(crate) armed: bool,
+    pub(crate) children: Children,
+    pub(crate) sources: Sources,
+    pub(crate) hold: Option<Hold>,
+    /// Set while accepting fails for want of descriptors or memory.
+    pub(crate) starved: Option<Starved>,
+    /// Set while some child must be polled for.
+    pub(crate) polling: Option<Backoff>,
+    pub(crate) alarms: Alarms,
+    pub(crate) phase: Phase,
+    pub(crate) paused: Option<Pause>,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) now: Instant,
+    /// Things done since the last dispatch began.
+    pub(crate) handled: usize,
+    unread: bool,
+}
+
+/// A shortage that `accept` met.
+pub(crate) struct Starved {
+    pub(crate) errno: Errno,
+    pub(crate) retry: Backoff,
+    /// Whether the listeners are shut because of it, or are having a try.
+    pub(crate) shut: bool,
+}
+
+impl Engine {
+    pub(crate) fn new(options: Options) -> Result<Engine, Error> {
+        options.validate()?;
+        let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
+        // Everything rests on pidfds. A kernel without them must say so now,
+        // not when the first child has been made.
+        process::pidfd_open(process::getpid()).map_err(|errno| match errno {
+            Errno::ENOSYS => {
+                Error::new(errno, "pidfd_open: not available; forkserve needs Linux 5.10 or newer")
+            }
+            other => Error::os("pidfd_open", "", other),
+        })?;
+        let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
+        let wake = Arc::new(Wake::new().map_err(fail("eventfd"))?);
+        epoll.add(wake.as_fd(), epoll::IN, WAKE).map_err(fail("epoll_ctl"))?;
+        let mut owned = Owned::default();
+        owned.add(&epoll);
+        owned.add(&*wake);
+        Ok(Engine {
+            options,
+            owner: process::getpid(),
+            epoll,
+            wake,
+            stats: StatsReader::new().map_err(fail("mmap"))?,
+            owned,
+            ports: Vec::new(),
+            ready: VecDeque::new(),
+            armed: true,
+            children: Children::default(),
+            sources: Sources::default(),
+            hold: None,
+            starved: None,
+            polling: None,
+            alarms: Alarms::default(),
+            phase: Phase::Setup,
+            paused: None,
+            observer: None,
+            now: Instant::now(),
+            handled: 0,
+            unread: false,
+        })
+    }
+
+    /// Adds the listeners of one address; all of them or none.
+    pub(crate) fn listen(&mut self, address: &[u8]) -> Result<(), Error> {
+        self.check_owner()?;
+        if !matches!(self.phase, Phase::Setup) {
+            let text = String::from_utf8_lossy(address);
+            let text = format!("listen {text}: the server is running or has been stopped");
+            return Err(Error::new(Errno::EBUSY, text));
+        }
+        let listeners = Listener::open(address, &self.options)?;
+        let first = self.ports.len();
+        for (listener, index) in listeners.iter().zip(first..) {
+            let token = PORT | index as u64;
+            if let Err(errno) = self.epoll.add(listener.as_fd(), epoll::IN, token) {
+                for added in &listeners[..index - first] {
+                    let _ = self.epoll.remove(added.as_fd());
+                }
+                for listener in listeners {
+                    listener.give_back();
+                }
+                return Err(Error::os("epoll_ctl", "", errno));
+            }
+        }
+        for listener in listeners {
+            self.owned.add(&listener);
+            self.ports.push(Port {
+                name: *listener.name(),
+                listener: Some(listener),
+                broken: false,
+                quota: 0,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_owner(&self) -> Result<(), Error> {
+        check_owner(self.owner)
+    }
+
+    /// From set-up to running, at the first call of any way to run.
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
+        self.check_owner()?;
+        match self.phase {
+            Phase::Setup if self.ports.is_empty() => {
+                let text = "no address to listen on: call listen first";
+                Err(Error::new(Errno::EDESTADDRREQ, text))
+            }
+            Phase::Setup => {
+                self.phase = Phase::Running;
+                for index in 0..self.ports.len() {
+                    let name = self.ports[index].name;
+                    self.emit(&Event::Listening { address: name.as_str() });
+                }
+                Ok(())
+            }
+            Phase::Running | Phase::Draining(_) => Ok(()),
+            Phase::Stopped => Err(Error::new(Errno::ESHUTDOWN, "the server has been stopped")),
+        }
+    }
+
+    /// Blocks until something is reported, a deadline passes, `limit` is over,
+    /// or a signal handler of the host has run. Calls no code of the host's.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
+        let now = Instant::now();
+        let limit = limit.map(|limit| millis_until(now + limit.min(crate::options::MAX_TIME), now));
+        let timeout = match (self.timeout_ms(now), limit) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.unread = match self.epoll.wait(timeout) {
+            Ok(()) => true,
+            Err(Errno::EINTR) => false,
+            Err(errno) => return Err(Error::os("epoll_wait", "", errno)),
+        };
+        Ok(())
+    }
+
+    /// Milliseconds until [`Engine::turn`] has something to do even if nothing
+    /// is reported; `None`: never.
+    pub(crate) fn timeout_ms(&self, now: Instant) -> Option<u32> {
+        if self.unread || !self.ready.is_empty() {
+            return Some(0);
+        }
+        let drain = match &self.phase {
+            Phase::Draining(drain) => drain.deadline(),
+            _ => None,
+        };
+        let deadlines = [
+            self.hold.as_ref().map(Hold::due),
+            self.starved.as_ref().filter(|s| s.shut).map(|s| s.retry.due()),
+            self.polling.as_ref().map(Backoff::due),
+            self.alarms.next(),
+            drain,
+        ];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(millis_until(next, now))
+    }
+
+    /// Works until the next fork, or until there is nothing left to do.
+    pub(crate) fn turn(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
+        self.now = Instant::now();
+        if std::mem::take(&mut self.unread) {
+            self.take_reports();
+        }
+        self.expire();
+        if let Some(turn) = self.retry_held(hooks)? {
+            return Ok(turn);
+        }
+        loop {
+            while let Some(index) = self.ready.pop_front() {
+                if let Some(turn) = self.accept_from(index, hooks)? {
+                    return Ok(turn);
+                }
+            }
+            self.advance_drain();
+            if self.ready.is_empty() {
+                break;
+            }
+        }
+        self.settle();
+        match self.phase {
+            Phase::Stopped => Ok(Turn::Drained),
+            _ => Ok(Turn::Idle),
+        }
+    }
+
+    fn take_reports(&mut self) {
+        let mut index = 0;
+        while let Some(report) = self.epoll.report(index) {
+            index += 1;
+            match report.token {
+                WAKE => self.take_stops(),
+                HELD => self.look_at_held(report.events),
+                // The binding's own; it looks at it after each wait.
+                EXTRA => {}
+                token if token & PORT == PORT => {
+                    let index = (token & !PORT) as usize;
+                    self.ports[index].broken |= report.events & (epoll::HUP | epoll::ERR) != 0;
+                    self.ready.push_back(index);
+                }
+                token => self.reap(Token::from_bits(token)),
+            }
+        }
+    }
+
+    /// Deadlines that have passed.
+    fn expire(&mut self) {
+        if let Some(starved) = &mut self.starved {
+            // Let the listeners have a try; the next failure waits longer.
+            starved.shut &= starved.retry.due() > self.now;
+        }
+        self.poll_unwatched();
+        self.ring_alarms();
+    }
+
+    /// Whether `max_children` children live.
+    pub(crate) fn full(&self) -> bool {
+        self.children.len() >= self.options.max_children as usize
+    }
+
+    /// Why no connection may be accepted now; `None`: one may.
+    pub(crate) fn obstacle(&self) -> Option<Pause> {
+        if self.hold.is_some() {
+            return Some(Pause::Held);
+        }
+        if let Some(starved) = self.starved.as_ref().filter(|starved| starved.shut) {
+            return Some(Pause::Resources(starved.errno as i32));
+        }
+        let wait = self.options.at_capacity == AtCapacity::Queue;
+        (wait && self.full()).then_some(Pause::Capacity)
+    }
+
+    /// Arms or disarms the listeners as the obstacles come and go, and tells.
+    fn settle(&mut self) {
+        if matches!(self.phase, Phase::Stopped) {
+            return;
+        }
+        let obstacle = self.obstacle();
+        if self.armed != obstacle.is_none() {
+            self.armed = obstacle.is_none();
+            let events = if self.armed { epoll::IN } else { 0 };
+            for (index, port) in self.ports.iter().enumerate() {
+                if let Some(listener) = &port.listener {
+                    // Cannot fail for a registered descriptor; if it did, an
+                    // armed listener would only be reported and not asked.
+                    let _ = self.epoll.modify(listener.as_fd(), events, PORT | index as u64);
+                }
+            }
+        }
+        if self.paused != obstacle {
+            self.paused = obstacle;
+            match obstacle {
+                Some(reason) => self.emit(&Event::Paused { reason }),
+                None => self.emit(&Event::Resumed),
+            }
+        }
+    }
+
+    /// Registers a descriptor that ends [`Engine::wait`] when it is readable
+    /// and means nothing else here.
+    pub(crate) fn watch_extra(&self, fd: BorrowedFd<'_>) -> Result<(), Error> {
+        self.epoll.add(fd, epoll::IN, EXTRA).map_err(|errno| Error::os("epoll_ctl", "", errno))
+    }
+
+    pub(crate) fn unwatch_extra(&self, fd: BorrowedFd<'_>) {
+        let _ = self.epoll.remove(fd);
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.stats.0
+    }
+
+    pub(crate) fn emit(&mut self, event: &Event<'_>) {
+        if let Some(observer) = &mut self.observer {
+            observer(event);
+        }
+    }
+}
+
+/// Refuses to work in a process that inherited the server instead of making
+/// it: descriptors and children are the parent's.
+pub(crate) fn check_owner(owner: libc::pid_t) -> Result<(), Error> {
+    if process::getpid() == owner {
+        Ok(())
+    } else {
+        let text = "the server belongs to the process that made it, not to this child";
+        Err(Error::new(Errno::ECHILD, text))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if process::getpid() == self.owner {
+            self.end_children();
+            (0..self.ports.len()).for_each(|index| self.close_port(index));
+            return;
+        }
+        // A child has closed its copies at its birth, and the numbers may mean
+        // other files by now. Memory is given back, descriptors are let be.
+        self.epoll.abandon();
+        std::mem::forget(Arc::clone(&self.wake));
+        for port in &mut self.ports {
+            if let Some(listener) = port.listener.take() {
+                listener.abandon();
+            }
+        }
+        for pidfd in self.children.take_pidfds() {
+            let _ = pidfd.into_raw_fd();
+        }
+        self.abandon_held();
+    }
+}

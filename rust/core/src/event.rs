@@ -1,0 +1,127 @@
+//! What the observer hears: the life of the server and of each connection.
+//!
+//! Events are given in the process that runs the loop, in the order in which
+//! things happened, from inside the call that runs it. The library itself
+//! prints nothing; what a program wants to log, it logs from here.
+
+use crate::error::Error;
+use crate::sys::process::{Exit, Usage};
+use std::time::Duration;
+
+/// Why a connection was closed without a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// `max_children` children live, and `at_capacity` says to refuse.
+    Capacity,
+    /// `max_per_source` children serve this source already.
+    Source,
+    /// `fork` kept failing for `fork_retry`; the errno of the last try.
+    Fork(i32),
+    /// The client left while its connection was held.
+    Gone,
+    /// The time for the drain was over before a child could be had.
+    Draining,
+}
+
+/// Why accepting has paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pause {
+    /// `max_children` children live; the kernel's queue holds the others.
+    Capacity,
+    /// A connection is held because `fork` failed.
+    Held,
+    /// `accept` had no descriptor or no memory (EMFILE, ENFILE, ENOBUFS,
+    /// ENOMEM); the errno.
+    Resources(i32),
+}
+
+/// One thing that happened. Times are of the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The loop has begun and accepts connections at this address.
+    Listening {
+        /// The address, with the port that the kernel chose.
+        address: &'a str,
+    },
+    /// A connection was taken from the kernel.
+    Accepted {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+    },
+    /// A child was made for it.
+    Forked {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+        /// The child.
+        pid: i32,
+    },
+    /// `fork` failed.
+    ForkFailed {
+        /// Number of the connection that wanted a child.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+        /// Why.
+        errno: i32,
+    },
+    /// The connection is kept, and a child will be tried for again.
+    Held {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+    },
+    /// The connection was closed without a child.
+    Refused {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A child has ended, and its connection with it.
+    Ended {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+        /// The child.
+        pid: i32,
+        /// Its exit code or signal.
+        exit: Exit,
+        /// From the fork to the end.
+        duration: Duration,
+        /// What it used; zero when [`Exit::Unknown`].
+        usage: Usage,
+    },
+    /// No connection is accepted until [`Event::Resumed`].
+    Paused {
+        /// Why.
+        reason: Pause,
+    },
+    /// Connections are accepted again.
+    Resumed,
+    /// `stop` was called; no new clients.
+    Draining {
+        /// How many children still serve.
+        live: u64,
+    },
+    /// The drain is complete: no listener, no child.
+    Stopped,
+}
+
+/// The callback that hears events.
+pub(crate) type Observer = Box<dyn FnMut(&Event<'_>) + Send>;
+
+/// Why `accept` failed for good, for the error that ends the loop.
+pub(crate) fn accept_error(address: &str, errno: nix::errno::Errno) -> Error {
+    Error::os("accept", address, errno)
+}

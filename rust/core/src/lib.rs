@@ -1,0 +1,65 @@
+//! One connection, one process.
+//!
+//! `forkserve` serves each connection of a stream socket in a child process of
+//! its own, and takes care of everything around the handler: accepting,
+//! forking, closing the right descriptors on both sides, reaping, limits,
+//! overload, deadlines and draining. Linux 5.10 or newer, with glibc.
+//!
+//! ```no_run
+//! use std::io::{self, Write};
+//!
+//! fn main() -> Result<(), forkserve::Error> {
+//!     let mut server = forkserve::Server::new(forkserve::Options {
+//!         max_children: 100,
+//!         ..Default::default()
+//!     })?;
+//!     server.listen("127.0.0.1:7000")?;
+//!     server.run(|mut connection| -> io::Result<()> {
+//!         writeln!(connection, "hello, {}", connection.peer_name())?;
+//!         io::copy(&mut { connection }, &mut connection)?; // until its end
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! # What a handler may do
+//! It runs in a copy of the host, made by `fork(2)`. If the host has one
+//! thread, everything. If it has more, the other threads are not there, and
+//! what they held locked stays locked: then a handler should keep to
+//! async-signal-safe calls (signal-safety(7)), `malloc` (glibc takes care of
+//! it), and the connection. So fork first and make threads afterwards.
+
+#![deny(missing_docs)]
+
+mod address;
+mod admit;
+mod backoff;
+mod children;
+mod conn;
+mod drain;
+mod engine;
+mod error;
+mod event;
+mod exit;
+mod hooks;
+mod listener;
+mod name;
+mod options;
+mod owned;
+mod reap;
+mod server;
+mod sources;
+mod spawn;
+mod stats;
+mod sys;
+
+pub use conn::Connection;
+pub use engine::Turn;
+pub use error::{strerror, Error};
+pub use event::{Event, Pause, Refusal};
+pub use exit::{finish, serve, ExitStatus, EXIT_PANIC};
+pub use hooks::{Hooks, StdioHooks};
+pub use options::{AtCapacity, Options, Orphans};
+pub use server::{Fork, Server, Stopper};
+pub use stats::{Stats, StatsReader};
+pub use sys::process::{Exit, Usage};

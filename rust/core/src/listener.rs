@@ -1,0 +1,277 @@
+//! Listening sockets: bound here or adopted, and given back at the end.
+//!
+//! A listener is non-blocking and close-on-exec from its birth. One address can
+//! mean several listeners (`localhost` on IPv4 and IPv6); either all that the
+//! machine can do are opened, or none. What a listener changed outside the
+//! process, the file of a Unix socket, it removes when it closes.
+
+use crate::address::Address;
+use crate::error::Error;
+use crate::name::Name;
+use crate::options::Options;
+use crate::sys::socket::{self, RawAddress};
+use nix::errno::Errno;
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// How often a port chosen by the kernel for the first address of a name is
+/// tried on the others before giving up.
+const PORT_TRIES: usize = 16;
+
+pub(crate) struct Listener {
+    fd: OwnedFd,
+    name: Name,
+    file: Option<SocketFile>,
+    adopted: bool,
+}
+
+impl Listener {
+    /// Opens `text`: one listener for each address that it stands for.
+    pub(crate) fn open(text: &[u8], options: &Options) -> Result<Vec<Listener>, Error> {
+        match Address::parse(text)? {
+            Address::Tcp(host, port) => open_tcp(host, port, options),
+            Address::Unix(path) => open_unix(&path, options).map(|l| vec![l]),
+            Address::Fd(number) => {
+                let fail = |errno| Error::os("listen", &format!("fd:{number}"), errno);
+                let fd = socket::adopt_listener(number).map_err(|errno| match errno {
+                    Errno::EINVAL => {
+                        Error::new(errno, format!("listen fd:{number}: not a listening socket"))
+                    }
+                    other => fail(other),
+                })?;
+                Listener::new(fd, None, true).map(|l| vec![l]).map_err(fail)
+            }
+        }
+    }
+
+    fn new(fd: OwnedFd, file: Option<SocketFile>, adopted: bool) -> Result<Listener, Errno> {
+        let name = Name::of(&socket::local_address(fd.as_fd())?);
+        Ok(Listener { fd, name, file, adopted })
+    }
+
+    /// The address that it is bound to, with the port that the kernel chose.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether the socket came from outside; its options are then not ours to
+    /// change, and what is queued in it may be for others as well.
+    pub(crate) fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Gives up a listener that was not put to use: what was adopted goes back
+    /// to its owner open, what was made here leaves no trace.
+    pub(crate) fn give_back(mut self) {
+        self.unlink();
+        if self.adopted {
+            let _ = self.fd.into_raw_fd();
+        }
+    }
+
+    /// In a child: neither closes the socket nor removes its file.
+    pub(crate) fn abandon(self) {
+        let _ = self.fd.into_raw_fd();
+    }
+
+    /// Removes the file of a Unix socket, if it is still the one made here.
+    /// Called by the owning process only; a child's copy must not.
+    pub(crate) fn unlink(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.remove();
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Options that connections inherit from the socket that accepts them: set here
+/// once, they cost no call per connection (tcp(7); socket(7)).
+pub(crate) fn set_connection_options(fd: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
+    if options.nodelay {
+        socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    }
+    if options.keepalive {
+        socket::set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    }
+    Ok(())
+}
+
+fn open_tcp(host: Option<&str>, port: u16, options: &Options) -> Result<Vec<Listener>, Error> {
+    let Some(host) = host else {
+        return open_all_interfaces(port, options).map(|l| vec![l]);
+    };
+    let shown =
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let mut addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| {
+            let errno = error.raw_os_error().map_or(Errno::EADDRNOTAVAIL, Errno::from_raw);
+            Error::new(errno, format!("resolve {shown}: {error}"))
+        })?
+        .collect();
+    let mut seen = std::collections::HashSet::new();
+    addresses.retain(|address| seen.insert(*address));
+    let mut tries = PORT_TRIES;
+    loop {
+        match open_each(&addresses, options) {
+            // The port that the first address got was taken on another one.
+            Err(error) if error.errno() == libc::EADDRINUSE && port == 0 && tries > 0 => tries -= 1,
+            Err(error) => return Err(error),
+            Ok(listeners) => return Ok(listeners),
+        }
+    }
+}
+
+/// All addresses of a name, on the same port. One whose family or address this
+/// machine does not have is passed over as long as another works.
+fn open_each(addresses: &[SocketAddr], options: &Options) -> Result<Vec<Listener>, Error> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut port = None;
+    let mut missing = None;
+    for address in addresses {
+        let mut address = *address;
+        if let Some(port) = port {
+            address.set_port(port);
+        }
+        match open_ip(&address, false, options) {
+            Ok((listener, bound)) => {
+                port = port.or(bound);
+                listeners.push(listener);
+            }
+            Err(error) if [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL].contains(&error.errno()) => {
+                missing = missing.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match (listeners.is_empty(), missing) {
+        (true, Some(error)) => Err(error),
+        (true, None) => Err(Error::new(Errno::EADDRNOTAVAIL, "the name has no address")),
+        (false, _) => Ok(listeners),
+    }
+}
+
+/// One IPv6 socket that takes IPv4 too, or an IPv4 one where there is no IPv6.
+fn open_all_interfaces(port: u16, options: &Options) -> Result<Listener, Error> {
+    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match open_ip(&v6, true, options) {
+        Err(error) if [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL].contains(&error.errno()) => {
+            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+            open_ip(&v4, false, options).map(|(listener, _)| listener)
+        }
+        other => other.map(|(listener, _)| listener),
+    }
+}
+
+/// Answers the listener and the port that it got.
+fn open_ip(
+    address: &SocketAddr,
+    dual: bool,
+    options: &Options,
+) -> Result<(Listener, Option<u16>), Error> {
+    let raw = RawAddress::from_ip(address);
+    let fail = |operation| {
+        let subject = address.to_string();
+        move |errno| Error::os(operation, &subject, errno)
+    };
+    let fd = socket::stream_socket(raw.family()).map_err(fail("socket"))?;
+    let set = |level, name, value| {
+        socket::set_option(fd.as_fd(), level, name, value).map_err(fail("setsockopt"))
+    };
+    // A restarted server must not wait for the TIME_WAIT of its old connections.
+    set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if options.reuse_port {
+        set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if address.is_ipv6() {
+        set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(!dual))?;
+    }
+    set_connection_options(fd.as_fd(), options).map_err(fail("setsockopt"))?;
+    socket::bind(fd.as_fd(), &raw).map_err(fail("bind"))?;
+    socket::listen(fd.as_fd(), options.backlog).map_err(fail("listen"))?;
+    let bound = socket::local_address(fd.as_fd()).map_err(fail("getsockname"))?;
+    let listener = Listener::new(fd, None, false).map_err(fail("getsockname"))?;
+    Ok((listener, bound.port()))
+}
+
+fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
+    let fail = |operation, errno| {
+        let text = String::from_utf8_lossy(path);
+        Error::os(operation, &format!("unix:{}", text.replace('\0', "@")), errno)
+    };
+    let Some(raw) = RawAddress::from_unix(path) else {
+        return Err(fail("bind", Errno::ENAMETOOLONG));
+    };
+    let file = (path.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(path)));
+    let fd = socket::stream_socket(raw.family()).map_err(|errno| fail("socket", errno))?;
+    match (socket::bind(fd.as_fd(), &raw), file) {
+        (Ok(()), _) => {}
+        (Err(Errno::EADDRINUSE), Some(file)) if remove_stale(file, &raw) => {
+            socket::bind(fd.as_fd(), &raw).map_err(|errno| fail("bind", errno))?;
+        }
+        (Err(errno), _) => return Err(fail("bind", errno)),
+    }
+    // From here on the file is ours to remove, also when the rest fails.
+    let file = file.and_then(SocketFile::at);
+    let listener = socket::listen(fd.as_fd(), options.backlog).and_then(|()| {
+        if options.keepalive {
+            socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+        }
+        Listener::new(fd, None, false)
+    });
+    match listener {
+        Ok(listener) => Ok(Listener { file, ..listener }),
+        Err(errno) => {
+            if let Some(file) = file {
+                file.remove();
+            }
+            Err(fail("listen", errno))
+        }
+    }
+}
+
+/// Removes the socket file of a server that is no more; false when it is not
+/// such a file: then somebody listens there, or it is not a socket at all.
+fn remove_stale(path: &Path, raw: &RawAddress) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    let refused = is_socket
+        && socket::stream_socket(libc::AF_UNIX)
+            .and_then(|probe| socket::connect(probe.as_fd(), raw))
+            .is_err_and(|errno| errno == Errno::ECONNREFUSED);
+    refused && std::fs::remove_file(path).is_ok()
+}
+
+/// The file of a Unix socket, known by device and inode, so that a successor's
+/// file of the same name is left alone.
+struct SocketFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<SocketFile> {
+        let meta = std::fs::symlink_metadata(path).ok()?;
+        // The working directory may change before the end.
+        let path = std::path::absolute(path).ok()?;
+        Some(SocketFile { path, id: (meta.dev(), meta.ino()) })
+    }
+
+    fn remove(&self) {
+        let same = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id);
+        if same {
+            // A failure (a read-only directory by now) leaves a stale file,
+            // which the next server knows how to replace.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Socket addresses as text, without an allocation.
+//!
+//! A [`Name`] is what people read in a log and what they may hand back to
+//! `listen`: `127.0.0.1:7000`, `[::1]:7000`, `unix:/path`, `unix:@name`. It is
+//! made in the parent at accept and copied into the child, so it owns its bytes
+//! in place; one NUL always follows them, which makes it a C string too.
+
+use crate::sys::socket::{Parts, RawAddress};
+use std::fmt::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Room for the longest: `unix:@` and 107 bytes, and the NUL.
+const ROOM: usize = 124;
+
+/// The text of one socket address.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    bytes: [u8; ROOM],
+    len: u8,
+}
+
+impl Name {
+    pub(crate) fn of(address: &RawAddress) -> Name {
+        let mut name = Name { bytes: [0; ROOM], len: 0 };
+        // Every form fits, and writing into the array cannot fail otherwise.
+        let _ = name.write_address(address);
+        name
+    }
+
+    fn write_address(&mut self, address: &RawAddress) -> fmt::Result {
+        match address.parts() {
+            Parts::V4(ip, port) => write!(self, "{}:{port}", Ipv4Addr::from(ip)),
+            Parts::V6(ip, port, scope) => {
+                let ip = Ipv6Addr::from(ip);
+                // A v4 client of a listener on all interfaces is shown as what it is.
+                match ip.to_ipv4_mapped() {
+                    Some(v4) => write!(self, "{v4}:{port}"),
+                    None if scope != 0 => write!(self, "[{ip}%{scope}]:{port}"),
+                    None => write!(self, "[{ip}]:{port}"),
+                }
+            }
+            Parts::Unix(path) => {
+                self.write_str("unix:")?;
+                self.write_path(path)
+            }
+            Parts::Other(family) => write!(self, "family {family}"),
+        }
+    }
+
+    /// A NUL is shown as `@`, as ss(8) does; bytes that are not UTF-8 as `?`.
+    fn write_path(&mut self, mut path: &[u8]) -> fmt::Result {
+        while !path.is_empty() {
+            let (good, skip) = match std::str::from_utf8(path) {
+                Ok(text) => (text, path.len()),
+                Err(error) => {
+                    let good = &path[..error.valid_up_to()];
+                    (std::str::from_utf8(good).unwrap_or(""), good.len() + 1)
+                }
+            };
+            for c in good.chars() {
+                self.write_char(if c == '\0' { '@' } else { c })?;
+            }
+            if good.len() < skip {
+                self.write_char('?')?;
+            }
+            path = &path[skip..];
+        }
+        Ok(())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("?")
+    }
+
+    /// The text and the NUL behind it.
+    pub(crate) fn as_c_bytes(&self) -> &[u8] {
+        &self.bytes[..=usize::from(self.len)]
+    }
+}
+
+impl fmt::Write for Name {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let start = usize::from(self.len);
+        let end = start + text.len();
+        // One byte is kept for the NUL.
+        let room = self.bytes[..ROOM - 1].get_mut(start..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end as u8;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn ip(text: &str) -> String {
+        let address: SocketAddr = text.parse().expect("a test address");
+        Name::of(&RawAddress::from_ip(&address)).as_str().to_owned()
+    }
+
+    fn unix(path: &[u8]) -> String {
+        let raw = RawAddress::from_unix(path).expect("fits");
+        let name = Name::of(&raw);
+        assert_eq!(name.as_c_bytes().last(), Some(&0));
+        name.as_str().to_owned()
+    }
+
+    #[test]
+    fn addresses_read_as_people_write_them() {
+        assert_eq!(ip("127.0.0.1:7000"), "127.0.0.1:7000");
+        assert_eq!(ip("[::1]:80"), "[::1]:80");
+        assert_eq!(ip("[fe80::1%3]:9"), "[fe80::1%3]:9");
+        assert_eq!(unix(b"/run/echo"), "unix:/run/echo");
+        assert_eq!(unix(b"\0echo"), "unix:@echo");
+        assert_eq!(unix(b""), "unix:");
+        assert_eq!(unix(b"/a\xffb"), "unix:/a?b");
+    }
+
+    #[test]
+    fn a_mapped_v4_peer_is_shown_as_v4() {
+        assert_eq!(ip("[::ffff:10.1.2.3]:5"), "10.1.2.3:5");
+    }
+
+    #[test]
+    fn the_longest_names_fit() {
+        let long = [b'x'; 107];
+        assert_eq!(unix(&long).len(), 5 + 107);
+        assert!(RawAddress::from_unix(&[b'x'; 108]).is_none());
+        let full = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535";
+        assert_eq!(ip(full), full);
+    }
+}

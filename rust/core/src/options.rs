@@ -1,0 +1,154 @@
+//! Every limit and time-out, with its default and its range.
+//!
+//! Options are checked once, when a server is made; an error names the option
+//! and the range. Nothing in the library has a limit that is not here.
+
+use crate::error::Error;
+use nix::errno::Errno;
+use std::time::Duration;
+
+/// What to do with a connection while `max_children` children live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtCapacity {
+    /// Leave it in the kernel's queue until a child ends. The default.
+    #[default]
+    Queue,
+    /// Accept it, send `refuse_message`, close it.
+    Refuse,
+}
+
+/// What becomes of the children when their parent dies without a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Orphans {
+    /// They finish their connections. The default.
+    #[default]
+    Finish,
+    /// They get SIGTERM, by the kernel (`PR_SET_PDEATHSIG`), when the thread
+    /// that forked them ends.
+    Terminate,
+}
+
+/// The settings of a server. `Options::default()` documents the defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many children may live at once: 1 to 1,000,000. Default 256.
+    pub max_children: u32,
+    /// How many children may serve one source at once; 0: no limit, the
+    /// default. A source is an IPv4 address or an IPv6 /64 network; a mapped
+    /// IPv4 address counts as IPv4. Unix sockets have no source.
+    pub max_per_source: u32,
+    /// How many children wait for a connection ahead of time. 0, the default:
+    /// fork on accept.
+    pub spares: u32,
+    /// How many connections one child serves, one after the other. Default 1.
+    pub connections_per_child: u32,
+    /// Length of the kernel's queue of connections not yet accepted: 1 to
+    /// 2,147,483,647. Default 1024. The kernel lowers it silently to
+    /// `net.core.somaxconn` (4096 by default).
+    pub backlog: u32,
+    /// How long one connection may last before its child gets SIGTERM, and
+    /// `kill_after` later SIGKILL. `None`, the default: without limit.
+    pub lifetime: Option<Duration>,
+    /// How long a drain waits for the children before it sends SIGTERM. `None`:
+    /// as long as it takes. Default 10 s.
+    pub grace: Option<Duration>,
+    /// Time from SIGTERM to SIGKILL. Default 5 s.
+    pub kill_after: Duration,
+    /// How long an accepted connection is held for while `fork` fails, before
+    /// it is closed. Default 10 s.
+    pub fork_retry: Duration,
+    /// Sent, without waiting, to a connection that is refused. Default: none.
+    pub refuse_message: Vec<u8>,
+    /// What to do while `max_children` children live.
+    pub at_capacity: AtCapacity,
+    /// What becomes of the children when their parent dies.
+    pub orphans: Orphans,
+    /// Sets TCP_NODELAY on connections. Default false.
+    pub nodelay: bool,
+    /// Sets SO_KEEPALIVE on connections. Default false.
+    pub keepalive: bool,
+    /// Sets SO_REUSEPORT on TCP listeners. Default false.
+    pub reuse_port: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            max_children: 256,
+            max_per_source: 0,
+            spares: 0,
+            connections_per_child: 1,
+            backlog: 1024,
+            lifetime: None,
+            grace: Some(Duration::from_secs(10)),
+            kill_after: Duration::from_secs(5),
+            fork_retry: Duration::from_secs(10),
+            refuse_message: Vec::new(),
+            at_capacity: AtCapacity::Queue,
+            orphans: Orphans::Finish,
+            nodelay: false,
+            keepalive: false,
+            reuse_port: false,
+        }
+    }
+}
+
+/// The most children that a server may be set to.
+pub(crate) const MAX_CHILDREN: u32 = 1_000_000;
+/// The longest time-out: about 31 years, far from any overflow of `Instant`.
+pub(crate) const MAX_TIME: Duration = Duration::from_millis(1_000_000_000_000);
+/// The longest refusal: it is to fit into an empty socket buffer at once.
+pub(crate) const MAX_REFUSE_MESSAGE: usize = 4096;
+
+impl Options {
+    /// Checks each option against its range. The error names the first that
+    /// is out of it: EINVAL, or EOPNOTSUPP for what this version cannot do.
+    pub fn validate(&self) -> Result<(), Error> {
+        range("max_children", self.max_children, 1, MAX_CHILDREN)?;
+        range("max_per_source", self.max_per_source, 0, MAX_CHILDREN)?;
+        range("backlog", self.backlog, 1, i32::MAX as u32)?;
+        let times = [
+            ("lifetime_ms", self.lifetime.unwrap_or_default()),
+            ("grace_ms", self.grace.unwrap_or_default()),
+            ("kill_after_ms", self.kill_after),
+            ("fork_retry_ms", self.fork_retry),
+        ];
+        for (name, time) in times {
+            if time > MAX_TIME {
+                let (got, max) = (time.as_millis(), MAX_TIME.as_millis());
+                return Err(invalid(format!("{name}: {got} is not in 0..={max}")));
+            }
+        }
+        if self.refuse_message.len() > MAX_REFUSE_MESSAGE {
+            return Err(invalid(format!(
+                "refuse_message: {} bytes are more than {MAX_REFUSE_MESSAGE}",
+                self.refuse_message.len()
+            )));
+        }
+        if self.spares != 0 {
+            return Err(unsupported("spares", self.spares, 0));
+        }
+        if self.connections_per_child != 1 {
+            let name = "connections_per_child";
+            return Err(unsupported(name, self.connections_per_child, 1));
+        }
+        Ok(())
+    }
+}
+
+fn range(name: &str, value: u32, min: u32, max: u32) -> Result<(), Error> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(invalid(format!("{name}: {value} is not in {min}..={max}")))
+    }
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(Errno::EINVAL, text)
+}
+
+fn unsupported(name: &str, value: u32, only: u32) -> Error {
+    let text = format!("{name}: {value} is not supported yet, only {only}");
+    Error::new(Errno::EOPNOTSUPP, text)
+}

@@ -1,0 +1,101 @@
+//! Which descriptors belong to the library, kept up to date as they come and
+//! go, so that a new child can close exactly those.
+//!
+//! One bit a descriptor. The child walks the bits and closes each run of
+//! neighbours with one `close_range`: a few calls, however many children live.
+//! The host's own descriptors lie between the runs and are never touched.
+
+use crate::sys::process;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+#[derive(Default)]
+pub(crate) struct Owned {
+    words: Vec<u64>,
+}
+
+impl Owned {
+    /// In the parent, right after the library got `fd`.
+    pub(crate) fn add(&mut self, fd: impl AsFd) {
+        let fd = fd.as_fd().as_raw_fd() as usize;
+        if fd / 64 >= self.words.len() {
+            self.words.resize(fd / 64 + 1, 0);
+        }
+        self.words[fd / 64] |= 1 << (fd % 64);
+    }
+
+    /// In the parent, right before the library closes `fd` or gives it away.
+    pub(crate) fn remove(&mut self, fd: impl AsFd) {
+        let fd = fd.as_fd().as_raw_fd() as usize;
+        if let Some(word) = self.words.get_mut(fd / 64) {
+            *word &= !(1 << (fd % 64));
+        }
+    }
+
+    /// The runs of neighbouring descriptors, ascending. Allocates nothing.
+    fn runs(&self) -> impl Iterator<Item = (RawFd, RawFd)> + '_ {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let first = self.find(next, true)?;
+            let end = self.find(first, false).unwrap_or(self.words.len() * 64);
+            next = end;
+            Some((first as RawFd, end as RawFd - 1))
+        })
+    }
+
+    /// The first descriptor from `start` on whose bit is `wanted`.
+    fn find(&self, start: usize, wanted: bool) -> Option<usize> {
+        let flip = if wanted { 0 } else { u64::MAX };
+        let mut mask = u64::MAX << (start % 64);
+        for (index, word) in self.words.iter().enumerate().skip(start / 64) {
+            let found = (word ^ flip) & mask;
+            if found != 0 {
+                return Some(index * 64 + found.trailing_zeros() as usize);
+            }
+            mask = u64::MAX;
+        }
+        None
+    }
+
+    /// In the child: closes them all.
+    pub(crate) fn close_in_child(&self) {
+        for (first, last) in self.runs() {
+            process::close_range(first, last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::BorrowedFd;
+
+    #[allow(unsafe_code)]
+    fn fd(number: RawFd) -> BorrowedFd<'static> {
+        // SAFETY: only the number is looked at; nothing is done to it.
+        unsafe { BorrowedFd::borrow_raw(number) }
+    }
+
+    fn runs(numbers: &[RawFd], gone: &[RawFd]) -> Vec<(RawFd, RawFd)> {
+        let mut owned = Owned::default();
+        numbers.iter().for_each(|&n| owned.add(fd(n)));
+        gone.iter().for_each(|&n| owned.remove(fd(n)));
+        owned.runs().collect()
+    }
+
+    #[test]
+    fn neighbours_make_one_run() {
+        assert_eq!(runs(&[], &[]), []);
+        assert_eq!(runs(&[0], &[]), [(0, 0)]);
+        assert_eq!(runs(&[3, 4, 5, 9, 11, 12], &[]), [(3, 5), (9, 9), (11, 12)]);
+        assert_eq!(runs(&[3, 4, 5], &[4, 700]), [(3, 3), (5, 5)]);
+    }
+
+    #[test]
+    fn runs_cross_words() {
+        let all: Vec<RawFd> = (60..200).collect();
+        assert_eq!(runs(&all, &[]), [(60, 199)]);
+        assert_eq!(runs(&all, &[63, 128]), [(60, 62), (64, 127), (129, 199)]);
+        assert_eq!(runs(&[63], &[]), [(63, 63)]);
+        assert_eq!(runs(&[127, 128], &[]), [(127, 128)]);
+    }
+}

@@ -1,0 +1,288 @@
+//! The server as a Rust program uses it.
+//!
+//! Thin: `run`, `dispatch` and `accept_fork` are three loops around the one
+//! state machine in `engine`.
+
+use crate::conn::Connection;
+use crate::engine::{Engine, Turn};
+use crate::error::Error;
+use crate::event::Event;
+use crate::exit::{self, ExitStatus};
+use crate::hooks::{Hooks, RustHooks};
+use crate::options::Options;
+use crate::stats::{Stats, StatsReader};
+use crate::sys::process;
+use crate::sys::wake::Wake;
+use nix::errno::Errno;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A server: its listeners, its children and its limits.
+///
+/// Made in one process and usable in that process only: in a child, every call
+/// answers ECHILD. Dropping it before its drain is complete ends its children
+/// with SIGKILL and waits for them; dropping it in a child frees memory only.
+pub struct Server {
+    engine: Engine,
+}
+
+/// The answer of [`Server::accept_fork`], as of `fork(2)`.
+#[derive(Debug)]
+// A box would be an allocation between fork and handler.
+#[allow(clippy::large_enum_variant)]
+pub enum Fork {
+    /// In the parent: the new child's number.
+    Parent(i32),
+    /// In the child: its connection. The child ends by `std::process::exit`
+    /// or by returning from `main`.
+    Child(Connection),
+}
+
+impl Server {
+    /// A server with these options. Checks them; opens nothing to the outside.
+    ///
+    /// Errors: EINVAL with the option's name; EMFILE, ENFILE, ENOMEM; ENOSYS
+    /// on a kernel that is too old.
+    pub fn new(options: Options) -> Result<Server, Error> {
+        Engine::new(options).map(|engine| Server { engine })
+    }
+
+    /// Listens at `address`: `127.0.0.1:7000`, `[::1]:0` (a free port),
+    /// `localhost:7000` (each address of the name), `:7000` (all interfaces),
+    /// `unix:/path`, `unix:@abstract`, `fd:3` (a listening stream socket, which
+    /// the server takes over: on success it is the server's to close).
+    ///
+    /// May be called several times before the server runs. The socket of
+    /// `unix:/path` replaces a file that a dead server left, and is removed at
+    /// the end. May ask a name server, and wait for it.
+    ///
+    /// Errors: EINVAL for an address that cannot be parsed; what `socket`,
+    /// `bind` or `listen` answered; EBUSY once the server runs. Nothing is left
+    /// open on an error.
+    pub fn listen(&mut self, address: impl AsRef<OsStr>) -> Result<(), Error> {
+        self.engine.listen(address.as_ref().as_bytes())
+    }
+
+    /// The addresses that the server listens at, with the ports that the
+    /// kernel chose, in the order of [`Server::listen`].
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.engine.ports.iter().map(|port| port.name.as_str())
+    }
+
+    /// Gives every [`Event`] to `observer`, in the parent, from inside the call
+    /// that runs the loop. It should not block: the loop waits for it.
+    pub fn observe(&mut self, observer: impl FnMut(&Event<'_>) + Send + 'static) {
+        self.engine.observer = Some(Box::new(observer));
+    }
+
+    /// Serves until a drain is complete, with `handler` called in a new child
+    /// for each connection; its answer is the child's exit status.
+    ///
+    /// Blocks. Makes no thread, touches no signal disposition, waits for no
+    /// child but its own. A panic of the handler is exit status 70.
+    ///
+    /// Errors: ESHUTDOWN after a stop; EDESTADDRREQ without an address; what
+    /// made a listener unusable: it is closed, the children live, and `run`
+    /// may be called again.
+    pub fn run<R: ExitStatus>(
+        &mut self,
+        mut handler: impl FnMut(&Connection) -> R,
+    ) -> Result<(), Error> {
+        let mut hooks = RustHooks::default();
+        self.engine.begin()?;
+        loop {
+            match self.engine.turn(&mut hooks)? {
+                Turn::Child(connection) => exit::serve(connection, &mut handler, &mut hooks),
+                Turn::Forked(_) => {}
+                Turn::Idle => self.engine.wait(None)?,
+                Turn::Drained => return Ok(()),
+            }
+        }
+    }
+
+    /// Does what there is to do without waiting, for a program that has a loop
+    /// of its own: call it when the descriptor ([`AsFd`]) is readable and when
+    /// [`Server::next_timeout`] has passed. Answers how many things it did.
+    ///
+    /// Errors: as [`Server::run`]; ESHUTDOWN as soon as a drain is complete.
+    pub fn dispatch<R: ExitStatus>(
+        &mut self,
+        mut handler: impl FnMut(&Connection) -> R,
+    ) -> Result<usize, Error> {
+        let mut hooks = RustHooks::default();
+        self.begin_dispatch()?;
+        loop {
+            match self.engine.turn(&mut hooks)? {
+                Turn::Child(connection) => exit::serve(connection, &mut handler, &mut hooks),
+                Turn::Forked(_) => {}
+                Turn::Idle => return Ok(self.handled()),
+                Turn::Drained => return Err(drained()),
+            }
+        }
+    }
+
+    /// Waits for a connection and forks: answers once in the parent and once
+    /// in the child, as `fork(2)` does.
+    ///
+    /// Errors: as [`Server::run`]; ESHUTDOWN as soon as a drain is complete.
+    pub fn accept_fork(&mut self) -> Result<Fork, Error> {
+        let mut hooks = RustHooks::default();
+        match self.step(&mut hooks)? {
+            Turn::Child(connection) => Ok(Fork::Child(connection)),
+            Turn::Forked(pid) => Ok(Fork::Parent(pid)),
+            Turn::Idle | Turn::Drained => Err(drained()),
+        }
+    }
+
+    /// Not supported by this version: answers EOPNOTSUPP.
+    pub fn start<R: ExitStatus>(
+        &mut self,
+        _handler: impl FnMut(&Connection) -> R,
+    ) -> Result<i32, Error> {
+        Err(self.start_unsupported())
+    }
+
+    /// A handle to stop this server from anywhere.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { wake: Arc::clone(&self.engine.wake), owner: self.engine.owner }
+    }
+
+    /// The counters now.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats.read()
+    }
+
+    /// A handle to read the counters from other threads while the loop runs.
+    pub fn stats_reader(&self) -> StatsReader {
+        self.engine.stats.clone()
+    }
+
+    /// When [`Server::dispatch`] is to be called at the latest; `None`: only
+    /// when the descriptor is readable.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        let ms = self.engine.timeout_ms(Instant::now())?;
+        Some(Duration::from_millis(u64::from(ms)))
+    }
+}
+
+/// The pieces of the loop, for bindings to other languages.
+impl Server {
+    /// Begins to run, if it has not: the listeners are announced.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.engine.begin()
+    }
+
+    /// Blocks until [`Server::turn`] has something to do, `limit` is over, or a
+    /// signal was handled. Calls no code of the host's: a binding may give up
+    /// its locks around it.
+    pub fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
+        self.engine.wait(limit)
+    }
+
+    /// Goes on until the next fork or until there is nothing to do. Does not
+    /// block. In a child the answer is [`Turn::Child`], and the caller sees to
+    /// it that the child ends: by [`finish`](crate::finish), commonly.
+    pub fn turn(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
+        self.engine.turn(hooks)
+    }
+
+    /// [`Server::accept_fork`] with other hooks: [`Turn::Child`],
+    /// [`Turn::Forked`] or [`Turn::Drained`].
+    pub fn step(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
+        self.engine.begin()?;
+        loop {
+            match self.engine.turn(hooks)? {
+                Turn::Idle => self.engine.wait(None)?,
+                turn => return Ok(turn),
+            }
+        }
+    }
+
+    /// Takes up what is reported now, without waiting.
+    pub fn begin_dispatch(&mut self) -> Result<(), Error> {
+        self.engine.begin()?;
+        self.engine.handled = 0;
+        self.engine.wait(Some(Duration::ZERO))
+    }
+
+    /// How many things were done since [`Server::begin_dispatch`].
+    pub fn handled(&self) -> usize {
+        self.engine.handled
+    }
+
+    /// Lets `fd` end [`Server::wait`] when it is readable. The caller reads it
+    /// and removes it again before closing it.
+    pub fn watch(&self, fd: BorrowedFd<'_>) -> Result<(), Error> {
+        self.engine.watch_extra(fd)
+    }
+
+    /// Undoes [`Server::watch`].
+    pub fn unwatch(&self, fd: BorrowedFd<'_>) {
+        self.engine.unwatch_extra(fd);
+    }
+
+    /// What `start` answers in this version.
+    pub fn start_unsupported(&self) -> Error {
+        Error::new(Errno::EOPNOTSUPP, "start is not supported yet: use run")
+    }
+}
+
+fn drained() -> Error {
+    Error::new(Errno::ESHUTDOWN, "the server has been stopped")
+}
+
+/// Readable when [`Server::dispatch`] has something to do. To be polled, not
+/// to be read.
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.engine.epoll.as_fd()
+    }
+}
+
+impl AsRawFd for Server {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("addresses", &self.addresses().collect::<Vec<_>>())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stops a server, from any thread or signal handler of its process.
+#[derive(Clone)]
+pub struct Stopper {
+    wake: Arc<Wake>,
+    owner: libc::pid_t,
+}
+
+impl Stopper {
+    /// Begins the drain: accept what the kernel has queued, close the
+    /// listeners, let the children finish. A second call does not wait for
+    /// them: SIGTERM, and SIGKILL `kill_after` later; a third sends SIGKILL.
+    ///
+    /// Returns at once; the call that runs the loop returns when the drain is
+    /// complete. Before that call, it makes it drain at once. Async-signal-safe:
+    /// two system calls, no lock, no allocation, errno preserved.
+    ///
+    /// Errors: ECHILD in a child: a server is stopped by its own process.
+    pub fn stop(&self) -> Result<(), i32> {
+        if process::getpid() != self.owner {
+            return Err(Errno::ECHILD as i32);
+        }
+        self.wake.notify().map_err(|errno| errno as i32)
+    }
+
+    /// Fails with ECHILD in a process that does not own the server.
+    pub fn check_owner(&self) -> Result<(), Error> {
+        crate::engine::check_owner(self.owner)
+    }
+}

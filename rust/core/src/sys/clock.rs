@@ -1,0 +1,32 @@
+//! The monotonic clock as milliseconds for `epoll_wait`.
+//!
+//! `Instant` is the clock of the loop: it never jumps, and `clock_gettime`
+//! on it is answered by the vDSO without entering the kernel.
+
+use std::time::{Duration, Instant};
+
+/// Time from `now` to `deadline` in whole milliseconds, rounded up, so that a
+/// wait of that length never ends before the deadline and the loop never turns
+/// over idly for the last fraction of a millisecond. At most a day: the loop
+/// then looks again.
+pub(crate) fn millis_until(deadline: Instant, now: Instant) -> u32 {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let left = deadline.saturating_duration_since(now).min(DAY);
+    left.as_nanos().div_ceil(1_000_000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_rounded_up_and_bounded() {
+        let now = Instant::now();
+        assert_eq!(millis_until(now, now), 0);
+        assert_eq!(millis_until(now + Duration::from_micros(1), now), 1);
+        assert_eq!(millis_until(now + Duration::from_millis(7), now), 7);
+        assert_eq!(millis_until(now + Duration::from_micros(7001), now), 8);
+        let far = now + Duration::from_secs(1_000_000);
+        assert_eq!(millis_until(far, now), 24 * 3600 * 1000);
+    }
+}

@@ -1,0 +1,128 @@
+//! One epoll instance: `epoll_create1`, `epoll_ctl`, `epoll_wait`.
+//!
+//! A descriptor is always removed with [`Epoll::remove`] before it is closed.
+//! Closing alone is not enough in a program that forks: a child that inherited
+//! the descriptor keeps the registration alive, and the parent would be told
+//! of it for ever (epoll(7), questions and answers, number 6).
+
+use super::check;
+use nix::errno::Errno;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Readable, or a connection to accept.
+pub(crate) const IN: u32 = libc::EPOLLIN as u32;
+/// The peer has shut down its writing half.
+pub(crate) const RDHUP: u32 = libc::EPOLLRDHUP as u32;
+/// Both halves are down; reported whether asked for or not.
+pub(crate) const HUP: u32 = libc::EPOLLHUP as u32;
+/// An error is pending; reported whether asked for or not.
+pub(crate) const ERR: u32 = libc::EPOLLERR as u32;
+
+/// A report: which events, for the token that was registered.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) events: u32,
+    pub(crate) token: u64,
+}
+
+/// How many reports one wait takes at the most.
+const BATCH: usize = 64;
+
+pub(crate) struct Epoll {
+    fd: ManuallyDrop<OwnedFd>,
+    abandoned: bool,
+    buffer: [libc::epoll_event; BATCH],
+    filled: usize,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> Result<Epoll, Errno> {
+        // SAFETY: takes no pointers.
+        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: the kernel has just given this descriptor to us alone.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Epoll {
+            fd: ManuallyDrop::new(fd),
+            abandoned: false,
+            buffer: [libc::epoll_event { events: 0, u64: 0 }; BATCH],
+            filled: 0,
+        })
+    }
+
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, events: u32, token: u64) -> Result<(), Errno> {
+        self.control(libc::EPOLL_CTL_ADD, fd, events, token)
+    }
+
+    /// Changes what is reported. Needs no memory, so it does not fail for a
+    /// registered descriptor: this is why pausing a listener modifies its
+    /// registration instead of removing it.
+    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, events: u32, token: u64) -> Result<(), Errno> {
+        self.control(libc::EPOLL_CTL_MOD, fd, events, token)
+    }
+
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
+    }
+
+    fn control(
+        &self,
+        op: libc::c_int,
+        fd: BorrowedFd<'_>,
+        events: u32,
+        token: u64,
+    ) -> Result<(), Errno> {
+        let mut event = libc::epoll_event { events, u64: token };
+        // SAFETY: both descriptors are borrowed for the call, and `event` outlives it.
+        let result =
+            unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), op, fd.as_raw_fd(), &mut event) };
+        check(result).map(drop)
+    }
+
+    /// Waits up to `timeout_ms` (`None`: without limit) and keeps the reports
+    /// for [`Epoll::reports`]. `EINTR` is the caller's to judge.
+    pub(crate) fn wait(&mut self, timeout_ms: Option<u32>) -> Result<(), Errno> {
+        self.filled = 0;
+        let timeout = timeout_ms.map_or(-1, |ms| ms.min(i32::MAX as u32) as i32);
+        // SAFETY: `buffer` has room for BATCH events and is borrowed for the call.
+        let result = unsafe {
+            libc::epoll_wait(
+                self.fd.as_raw_fd(),
+                self.buffer.as_mut_ptr(),
+                BATCH as libc::c_int,
+                timeout,
+            )
+        };
+        self.filled = check(result)? as usize;
+        Ok(())
+    }
+
+    /// Report number `index` of the last wait.
+    pub(crate) fn report(&self, index: usize) -> Option<Ready> {
+        let event = self.buffer[..self.filled].get(index)?;
+        Some(Ready { events: event.events, token: event.u64 })
+    }
+}
+
+impl Epoll {
+    /// In a child, whose copy of the descriptor is closed already and whose
+    /// number may belong to the handler by now: not to be closed again.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        if !self.abandoned {
+            // SAFETY: dropped here only, and the field is not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
+        }
+    }
+}
+
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,207 @@
+//! Processes: `fork`, `pidfd_open`, `pidfd_send_signal`, `waitid`, `_exit`.
+//!
+//! `waitpid(-1)` is not here and must never be: the children of the host are
+//! the host's. Each wait names one child, by its pidfd where there is one.
+
+use super::check;
+use super::signal::{block_all, Blocked};
+use nix::errno::Errno;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Which side of a fork this is.
+pub(crate) enum Side {
+    Parent(libc::pid_t),
+    /// With every signal blocked: the mask to restore once the child is set up.
+    Child(Blocked),
+}
+
+/// `fork(2)` through libc, so that its locks and the host's `pthread_atfork`
+/// handlers are run. In the child signals stay blocked until it is set up.
+///
+/// Linux restarts a fork that a signal interrupts inside the kernel
+/// (`ERESTARTNOINTR` in `copy_process`): EINTR does not come out of it.
+pub(crate) fn fork() -> Result<Side, Errno> {
+    let blocked = block_all();
+    // SAFETY: libc's fork. What the child may do afterwards is the contract of
+    // the crate: the library's own steps use only async-signal-safe calls, and
+    // the handler's limits in a process with threads are documented to the host.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => {
+            let error = Errno::last();
+            blocked.restore();
+            Err(error)
+        }
+        0 => Ok(Side::Child(blocked)),
+        pid => {
+            blocked.restore();
+            Ok(Side::Parent(pid))
+        }
+    }
+}
+
+pub(crate) fn getpid() -> libc::pid_t {
+    // SAFETY: always succeeds.
+    unsafe { libc::getpid() }
+}
+
+pub(crate) fn getppid() -> libc::pid_t {
+    // SAFETY: always succeeds.
+    unsafe { libc::getppid() }
+}
+
+/// Ends the process without atexit handlers: they belong to the host.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Closes the descriptors `first..=last`, open or not.
+///
+/// `close_range(2)`, and one `close` each where a filter hides that call.
+pub(crate) fn close_range(first: RawFd, last: RawFd) {
+    // SAFETY: in the child, which owns its whole descriptor table; the caller
+    // names runs that hold the library's descriptors only.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            last as libc::c_uint,
+            0 as libc::c_uint,
+        )
+    };
+    if result != 0 {
+        for fd in first..=last {
+            close(fd);
+        }
+    }
+}
+
+/// Closes one descriptor by number; a failure leaves nothing to be done.
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: as for `close_range`.
+    unsafe { libc::close(fd) };
+}
+
+/// `pidfd_open(2)`, close-on-exec by its nature.
+pub(crate) fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int)?;
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// How to name one child to the kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    Pidfd(BorrowedFd<'a>),
+    /// By number, where no pidfd could be had. Safe from reuse only while the
+    /// child has not been waited for, and we are the one who waits.
+    Pid(libc::pid_t),
+}
+
+/// Sends `signal` to one child.
+pub(crate) fn send_signal(target: Target<'_>, signal: libc::c_int) -> Result<(), Errno> {
+    let result = match target {
+        // SAFETY: a pidfd borrowed for the call; a null siginfo is allowed.
+        Target::Pidfd(fd) => unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                fd.as_raw_fd(),
+                signal,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            ) as libc::c_int
+        },
+        // SAFETY: takes no pointers.
+        Target::Pid(pid) => unsafe { libc::kill(pid, signal) },
+    };
+    check(result).map(drop)
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called `exit` with this status.
+    Code(i32),
+    /// A signal with this number ended it.
+    Signal(i32),
+    /// It has ended, but someone else took its status: the host ignores
+    /// SIGCHLD, or waits for all of its children.
+    Unknown,
+}
+
+/// What a child has used: `getrusage(2)` of it and of what it waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in user mode.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// The largest resident set, in KiB.
+    pub max_rss_kib: u64,
+}
+
+/// Takes the status of one child that has ended; `None` while it has not.
+pub(crate) fn try_wait(target: Target<'_>) -> Result<Option<(Exit, Usage)>, Errno> {
+    wait(target, libc::WNOHANG)
+}
+
+/// Waits for one child that has been sent SIGKILL.
+pub(crate) fn wait_killed(target: Target<'_>) -> Result<(Exit, Usage), Errno> {
+    loop {
+        match wait(target, 0) {
+            Ok(Some(ended)) => return Ok(ended),
+            Ok(None) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// The raw call, since glibc's `waitid` has no fifth argument. Only WEXITED:
+/// a stopped child is not an ended one.
+fn wait(target: Target<'_>, flags: libc::c_int) -> Result<Option<(Exit, Usage)>, Errno> {
+    let (kind, id) = match target {
+        Target::Pidfd(fd) => (libc::P_PIDFD, fd.as_raw_fd()),
+        Target::Pid(pid) => (libc::P_PID, pid),
+    };
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both structs are writable and large enough for the kernel's.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            kind,
+            id,
+            info.as_mut_ptr(),
+            libc::WEXITED | flags,
+            usage.as_mut_ptr(),
+        )
+    };
+    check(result as libc::c_int)?;
+    // SAFETY: zeroed above and perhaps filled by the kernel; all-zero is valid.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: as above.
+    let usage = unsafe { usage.assume_init() };
+    // SAFETY: a siginfo of SIGCHLD, or the zeroes that mean "none has ended".
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let exit =
+        if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) };
+    let usage = Usage {
+        user: duration(usage.ru_utime),
+        system: duration(usage.ru_stime),
+        max_rss_kib: usage.ru_maxrss as u64,
+    };
+    Ok(Some((exit, usage)))
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+}

@@ -1,0 +1,352 @@
+//! Sockets: creation, options, `accept4`, addresses.
+//!
+//! Every descriptor is born with close-on-exec; listeners are non-blocking
+//! (readable does not mean that `accept` will not block: accept(2), NOTES) and
+//! accepted connections are blocking, as handlers expect.
+
+use super::check;
+use nix::errno::Errno;
+use std::mem::{offset_of, MaybeUninit};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// A socket address as the kernel gives and takes it.
+#[derive(Clone, Copy)]
+pub(crate) struct RawAddress {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+/// The address families that the library tells apart.
+pub(crate) enum Parts<'a> {
+    V4([u8; 4], u16),
+    /// Address, port, scope (interface) number.
+    V6([u8; 16], u16, u32),
+    /// The bytes of `sun_path` that the kernel counted: empty when unnamed,
+    /// led by a NUL when abstract.
+    Unix(&'a [u8]),
+    Other(u16),
+}
+
+const PATH_AT: usize = offset_of!(libc::sockaddr_un, sun_path);
+
+impl RawAddress {
+    fn empty() -> RawAddress {
+        // SAFETY: all-zero bytes are a valid sockaddr_storage.
+        let storage = unsafe { MaybeUninit::zeroed().assume_init() };
+        RawAddress { storage, len: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    pub(crate) fn from_ip(address: &SocketAddr) -> RawAddress {
+        let mut raw = RawAddress::empty();
+        match address {
+            SocketAddr::V4(v4) => raw.put(libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            }),
+            SocketAddr::V6(v6) => raw.put(libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            }),
+        }
+        raw
+    }
+
+    /// `path` is the content of `sun_path`: a file name, or a NUL and an
+    /// abstract name. `None` when it does not fit.
+    pub(crate) fn from_unix(path: &[u8]) -> Option<RawAddress> {
+        let mut raw = RawAddress::empty();
+        // A file name keeps its NUL at the end, as unix(7) advises.
+        let room = size_of::<libc::sockaddr_un>() - PATH_AT;
+        let named = path.first().is_some_and(|&b| b != 0);
+        if path.len() + usize::from(named) > room {
+            return None;
+        }
+        raw.storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+        raw.bytes_mut()[PATH_AT..PATH_AT + path.len()].copy_from_slice(path);
+        raw.len = (PATH_AT + path.len() + usize::from(named)) as libc::socklen_t;
+        Some(raw)
+    }
+
+    /// Stores a family's own struct at the start of the storage.
+    fn put<T>(&mut self, value: T) {
+        const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) };
+        // SAFETY: it fits (asserted above) and sockaddr_storage is aligned for
+        // every family's struct.
+        unsafe { (&raw mut self.storage).cast::<T>().write(value) };
+        self.len = size_of::<T>() as libc::socklen_t;
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the storage is plain bytes, all of them initialised.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                (&raw mut self.storage).cast(),
+                size_of::<libc::sockaddr_storage>(),
+            )
+        }
+    }
+
+    /// The bytes that the kernel filled.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let len = (self.len as usize).min(size_of::<libc::sockaddr_storage>());
+        // SAFETY: the storage is plain bytes, all of them initialised.
+        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), len) }
+    }
+
+    pub(crate) fn family(&self) -> libc::c_int {
+        libc::c_int::from(self.storage.ss_family)
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const libc::sockaddr {
+        (&raw const self.storage).cast()
+    }
+
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        match self.family() {
+            libc::AF_INET => {
+                // SAFETY: the family says what the storage holds.
+                let v4 = unsafe { &*(&raw const self.storage).cast::<libc::sockaddr_in>() };
+                Parts::V4(v4.sin_addr.s_addr.to_ne_bytes(), u16::from_be(v4.sin_port))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: the family says what the storage holds.
+                let v6 = unsafe { &*(&raw const self.storage).cast::<libc::sockaddr_in6>() };
+                Parts::V6(v6.sin6_addr.s6_addr, u16::from_be(v6.sin6_port), v6.sin6_scope_id)
+            }
+            libc::AF_UNIX => {
+                let path = self.bytes().get(PATH_AT..).unwrap_or_default();
+                // The kernel counts the NUL that ends a file name.
+                let path = match path {
+                    [name @ .., 0] if name.first().is_some_and(|&b| b != 0) => name,
+                    other => other,
+                };
+                Parts::Unix(path)
+            }
+            other => Parts::Other(other as u16),
+        }
+    }
+
+    pub(crate) fn port(&self) -> Option<u16> {
+        match self.parts() {
+            Parts::V4(_, port) | Parts::V6(_, port, _) => Some(port),
+            _ => None,
+        }
+    }
+}
+
+/// A new stream socket, close-on-exec and non-blocking.
+pub(crate) fn stream_socket(family: libc::c_int) -> Result<OwnedFd, Errno> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes no pointers.
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<(), Errno> {
+    // SAFETY: `address` holds `len` readable bytes.
+    check(unsafe { libc::bind(fd.as_raw_fd(), address.as_ptr(), address.len) }).map(drop)
+}
+
+pub(crate) fn connect(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<(), Errno> {
+    // SAFETY: `address` holds `len` readable bytes.
+    check(unsafe { libc::connect(fd.as_raw_fd(), address.as_ptr(), address.len) }).map(drop)
+}
+
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
+    let backlog = backlog.min(i32::MAX as u32) as libc::c_int;
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// Takes the next connection of a non-blocking listener: blocking,
+/// close-on-exec, with its peer.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, RawAddress), Errno> {
+    let mut peer = RawAddress::empty();
+    // SAFETY: the storage has `len` writable bytes; the kernel updates `len`.
+    let fd = check(unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            (&raw mut peer.storage).cast(),
+            &mut peer.len,
+            libc::SOCK_CLOEXEC,
+        )
+    })?;
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
+}
+
+pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<RawAddress, Errno> {
+    let mut local = RawAddress::empty();
+    // SAFETY: the storage has `len` writable bytes; the kernel updates `len`.
+    check(unsafe {
+        libc::getsockname(fd.as_raw_fd(), (&raw mut local.storage).cast(), &mut local.len)
+    })?;
+    Ok(local)
+}
+
+/// Sets an option whose value is an `int`.
+pub(crate) fn set_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> Result<(), Errno> {
+    // SAFETY: `value` is readable for its size.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Reads an option whose value is an `int`.
+pub(crate) fn option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> Result<libc::c_int, Errno> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `value` is writable for `len` bytes.
+    check(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &mut len)
+    })?;
+    Ok(value)
+}
+
+/// How many connections wait in the queue of a TCP listener; `None` for other
+/// kinds of socket. For a listener the kernel answers with the length of the
+/// accept queue in `tcpi_unacked` (`tcp_get_info` in net/ipv4/tcp.c).
+pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> Option<u32> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` is writable for `len` bytes.
+    check(unsafe {
+        libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut len,
+        )
+    })
+    .ok()?;
+    // SAFETY: zeroed above and filled by the kernel; any bytes are valid.
+    Some(unsafe { info.assume_init() }.tcpi_unacked)
+}
+
+/// Sends what fits without waiting, and without SIGPIPE.
+pub(crate) fn send_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `bytes` is readable for its length.
+    let sent = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| Errno::last())
+}
+
+/// Reads and forgets what has already arrived, up to `limit` bytes.
+pub(crate) fn discard_now(fd: BorrowedFd<'_>, limit: usize) {
+    let mut scrap = [0u8; 4096];
+    let mut left = limit;
+    while left > 0 {
+        // SAFETY: `scrap` is writable for its length.
+        let got = unsafe {
+            libc::recv(
+                fd.as_raw_fd(),
+                scrap.as_mut_ptr().cast(),
+                scrap.len().min(left),
+                libc::MSG_DONTWAIT,
+            )
+        };
+        match usize::try_from(got) {
+            Ok(got) if got > 0 => left -= got,
+            _ => return,
+        }
+    }
+}
+
+/// Ends the sending half; the peer reads to the end of what was sent.
+pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) {
+    // SAFETY: takes no pointers. A failure means that the peer has gone.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
+}
+
+/// Whether bytes have arrived that nobody has read yet.
+pub(crate) fn has_unread(fd: BorrowedFd<'_>) -> bool {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &mut count) };
+    result == 0 && count > 0
+}
+
+/// Reads into `buffer`, retrying where a signal interrupted the call.
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        // SAFETY: `buffer` is writable for its length.
+        let got = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        match usize::try_from(got) {
+            Ok(got) => return Ok(got),
+            Err(_) if Errno::last() == Errno::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
+}
+
+/// Writes some of `bytes`, retrying where a signal interrupted the call; a
+/// socket whose peer has gone answers EPIPE, without SIGPIPE.
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let (raw, start, len) = (fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
+    let mut socket = true;
+    loop {
+        let put = if socket {
+            // SAFETY: `bytes` is readable for its length.
+            unsafe { libc::send(raw, start, len, libc::MSG_NOSIGNAL) }
+        } else {
+            // SAFETY: as above.
+            unsafe { libc::write(raw, start, len) }
+        };
+        match usize::try_from(put) {
+            Ok(put) => return Ok(put),
+            Err(_) => match Errno::last() {
+                Errno::EINTR => {}
+                Errno::ENOTSOCK if socket => socket = false,
+                error => return Err(error),
+            },
+        }
+    }
+}
+
+/// Takes a descriptor of the caller's as a listener: checks that it is a
+/// listening stream socket, then sets non-blocking and close-on-exec.
+pub(crate) fn adopt_listener(fd: RawFd) -> Result<OwnedFd, Errno> {
+    if fd < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: fcntl checks the number; nothing is read or written through it.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    // SAFETY: open, as the call above found; the caller hands it over.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    if option(borrowed, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 1 {
+        return Err(Errno::EINVAL);
+    }
+    if option(borrowed, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_STREAM {
+        return Err(Errno::EPROTOTYPE);
+    }
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    // SAFETY: by contract of `listen("fd:N")` the descriptor is now the server's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,115 @@
+//! Buffered C output on both sides of a fork.
+//!
+//! What the host has printed but not yet flushed is in memory, and `fork`
+//! copies memory: without care each such line comes out once from the host and
+//! once more from every child. So the parent flushes before it forks, and the
+//! child flushes before `_exit`, which by itself would lose the handler's lines.
+//!
+//! `fflush(NULL)` takes the lock of every stream, and a thread that waits for
+//! input holds the lock of the stream that it reads: the loop would wait with
+//! it. So that call is used only while the process has one thread. With more,
+//! stdout and stderr alone are flushed, and only if their lock is free; a
+//! stream that could not be flushed is emptied in the child instead, so that
+//! nothing is printed twice.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+extern "C" {
+    static stdout: *mut libc::FILE;
+    static stderr: *mut libc::FILE;
+    fn ftrylockfile(stream: *mut libc::FILE) -> libc::c_int;
+    fn funlockfile(stream: *mut libc::FILE);
+    fn __fpurge(stream: *mut libc::FILE);
+}
+
+/// What [`flush_before_fork`] did, for the child to complete.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Flushed {
+    all: bool,
+    stdout: bool,
+    stderr: bool,
+}
+
+impl Flushed {
+    /// Whether the process had one thread, so that every stream was flushed.
+    pub(crate) fn everything(self) -> bool {
+        self.all
+    }
+}
+
+/// Whether the process has a single thread; "no" when that cannot be told.
+///
+/// glibc keeps the answer in `__libc_single_threaded` (since 2.32); an older
+/// one does not have it, and linking to it would make the library unloadable
+/// there, so it is looked up once.
+fn single_threaded() -> bool {
+    const UNKNOWN: *mut libc::c_void = std::ptr::without_provenance_mut(1);
+    static FLAG: AtomicPtr<libc::c_void> = AtomicPtr::new(UNKNOWN);
+    let mut flag = FLAG.load(Ordering::Relaxed);
+    if flag == UNKNOWN {
+        // SAFETY: the name is a C string; dlsym does not keep it.
+        flag = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
+        FLAG.store(flag, Ordering::Relaxed);
+    }
+    // SAFETY: glibc's variable is one `char` that lives as long as the process.
+    !flag.is_null() && unsafe { *flag.cast::<libc::c_char>() } != 0
+}
+
+/// stdout and stderr.
+fn streams() -> [*mut libc::FILE; 2] {
+    // SAFETY: a variable of libc that is set before main.
+    let out = unsafe { stdout };
+    // SAFETY: as above.
+    let err = unsafe { stderr };
+    [out, err]
+}
+
+/// Flushes `stream` unless another thread is using it.
+fn try_flush(stream: *mut libc::FILE) -> bool {
+    // SAFETY: `stream` is one of glibc's own streams, which are never freed.
+    if unsafe { ftrylockfile(stream) } != 0 {
+        return false;
+    }
+    // SAFETY: as above; the lock is recursive, so that fflush may take it again.
+    unsafe { libc::fflush(stream) };
+    // SAFETY: as above, and this thread holds the lock.
+    unsafe { funlockfile(stream) };
+    true
+}
+
+/// In the parent, before the fork. Errors (a full disk, a closed terminal) are
+/// the host's: it would meet them at its own next flush.
+pub(crate) fn flush_before_fork() -> Flushed {
+    if single_threaded() {
+        flush_everything();
+        return Flushed { all: true, stdout: true, stderr: true };
+    }
+    let [out, err] = streams();
+    Flushed { all: false, stdout: try_flush(out), stderr: try_flush(err) }
+}
+
+/// In the child: forgets what the parent could not flush and will print itself.
+pub(crate) fn purge_after_fork(flushed: Flushed) {
+    let [out, err] = streams();
+    for (stream, done) in [(out, flushed.stdout), (err, flushed.stderr)] {
+        if !done {
+            // SAFETY: glibc has given the child fresh stream locks, and no
+            // other thread exists here that could be using the stream.
+            unsafe { __fpurge(stream) };
+        }
+    }
+}
+
+/// In the child, at its end: the same set that the parent flushed.
+pub(crate) fn flush_at_exit(flushed: Flushed) {
+    if flushed.all {
+        flush_everything();
+    } else {
+        let _ = streams().map(try_flush);
+    }
+}
+
+fn flush_everything() {
+    // SAFETY: NULL stands for every stream.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
