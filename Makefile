@@ -1,0 +1,162 @@
+# Everything that a person does here is a target; `make` alone lists them.
+# What a target needs and does not find, it installs: Debian packages with
+# apt-get (as root, or with sudo), Python packages into build/venv.
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+SHELL := /bin/bash -o pipefail
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+MAJOR := $(firstword $(subst ., ,$(VERSION)))
+
+HOST ?= 127.0.0.1
+PORT ?= 7000
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+PYTHON ?= python3
+CC ?= cc
+
+BUILD := $(CURDIR)/build
+STAGE := $(BUILD)/stage
+VENV := $(BUILD)/venv
+PY := $(VENV)/bin/python
+STAGE_ENV := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig
+STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
+##@ Use it
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: examples ## Start the echo server: make run HOST=127.0.0.1 PORT=7000
+	@echo "Echo server. Talk to it from another terminal:  nc $(HOST) $(PORT)"
+	@echo "Ctrl-C lets the connections finish and stops it."
+	@exec $(BUILD)/examples/echo $(HOST) $(PORT)
+
+.PHONY: build
+build: ## Build the Rust crate and the C library
+	cargo build --release --locked -p forkserve -p forkserve-capi
+
+.PHONY: install
+install: build ## Install the C library: make install PREFIX=/usr/local DESTDIR=
+	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 include/forkserve.h $(DESTDIR)$(INCLUDEDIR)/forkserve.h
+	install -m 644 target/release/libforkserve.a $(DESTDIR)$(LIBDIR)/libforkserve.a
+	install -m 755 target/release/libforkserve.so $(DESTDIR)$(LIBDIR)/libforkserve.so.$(VERSION)
+	ln -sf libforkserve.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libforkserve.so.$(MAJOR)
+	ln -sf libforkserve.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libforkserve.so
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|; s|@STATIC_LIBS@|$(STATIC_LIBS)|' \
+	    rust/capi/forkserve.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/forkserve.pc
+
+.PHONY: examples
+examples: stage ## Build the C examples against the staged library
+	$(STAGE_ENV) $(MAKE) -C c-examples OUT=$(BUILD)/examples CC=$(CC)
+
+.PHONY: python
+python: $(VENV)/.tools ## Build the Python module into build/venv
+	cd python && VIRTUAL_ENV=$(VENV) $(VENV)/bin/maturin develop --release --locked --quiet
+
+.PHONY: wheel
+wheel: $(VENV)/.tools ## Build the Python wheel into build/wheels
+	cd python && $(VENV)/bin/maturin build --release --locked --out $(BUILD)/wheels
+
+##@ Check it
+
+.PHONY: test
+test: test-rust test-c test-python test-e2e ## Run every test: Rust, C, Python, end to end
+
+.PHONY: test-rust
+test-rust: ## Run the Rust tests
+	cargo test --locked --workspace --exclude forkserve-python
+
+.PHONY: test-c
+test-c: examples ## Run the C tests against the staged library
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) check
+
+.PHONY: test-python
+test-python: python ## Run the Python tests
+	$(PY) -m pytest tests/python
+
+.PHONY: test-e2e
+test-e2e: examples python tools-test ## Run the end-to-end tests
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
+	cargo build --release --locked -p forkserve --examples
+	$(PY) -m pytest tests/e2e
+
+.PHONY: lint
+lint: header-check tools-lint $(VENV)/.tools ## Check format, lints, header and types
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	git ls-files '*.c' '*.cc' | xargs clang-format --dry-run --Werror
+	$(VENV)/bin/ruff check python tests
+	$(VENV)/bin/ruff format --check python tests
+	$(MAKE) python
+	cd python && $(VENV)/bin/mypy --strict forkserve
+	$(PY) -m mypy.stubtest forkserve --ignore-missing-stub
+
+.PHONY: fmt
+fmt: tools-lint $(VENV)/.tools ## Format all sources
+	cargo fmt --all
+	git ls-files '*.c' '*.cc' | xargs clang-format -i
+	$(VENV)/bin/ruff format python tests
+
+.PHONY: header
+header: ## Write include/forkserve.h from the C crate
+	cargo run --quiet --locked -p forkserve-xtask -- header
+
+.PHONY: header-check
+header-check: ## Fail if include/forkserve.h has drifted
+	cargo run --quiet --locked -p forkserve-xtask -- header --check
+
+.PHONY: bench
+bench: examples python ## Measure against the rivals, and write docs/benchmarks.md
+	@false
+
+##@ Keep house
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	cargo clean
+	rm -rf build
+
+# --- The parts that the targets above share ----------------------------------
+
+# The library as installed, for everything here that uses it from C.
+.PHONY: stage
+stage: tools-build
+	@$(MAKE) install PREFIX=$(STAGE) DESTDIR= > /dev/null
+
+# $(call tools,commands,Debian packages): installs the packages if a command is missing.
+define tools
+	@for tool in $(1); do \
+	  command -v $$tool > /dev/null && continue; \
+	  echo "installing $(2) for $$tool"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq > /dev/null && \
+	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qq -y --no-install-recommends $(2) > /dev/null && break; \
+	  echo "please install: $(2)" >&2; exit 1; \
+	done
+endef
+
+.PHONY: tools-build tools-test tools-lint
+tools-build:
+	$(call tools,pkg-config,pkg-config)
+
+tools-test:
+	$(call tools,strace prlimit,strace util-linux)
+
+tools-lint:
+	$(call tools,clang-format,clang-format)
+
+$(VENV)/.tools: python/requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements-dev.txt
+	touch $@
