@@ -24,15 +24,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void die(const char *what)
-{
+static void die(const char *what) {
     perror(what);
     exit(1);
 }
 
 /* One SIGCHLD may stand for several exits: reap until none is left. */
-static void reap(int sig)
-{
+static void reap(int sig) {
     int saved = errno;
     (void)sig;
     while (waitpid(-1, NULL, WNOHANG) > 0) {
@@ -42,21 +40,20 @@ static void reap(int sig)
 
 /* A long-lived heap is made of 4 KiB pages; huge pages would make a fork of
  * this memory cheap, and differently so from one machine to the next. */
-static void add_ballast(size_t mib)
-{
+static void add_ballast(size_t mib) {
     size_t len = mib << 20;
     long page = sysconf(_SC_PAGESIZE);
     char *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mem == MAP_FAILED)
         die("mmap");
-    if (madvise(mem, len, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) /* EINVAL: kernel without it */
+    if (madvise(mem, len, MADV_NOHUGEPAGE) != 0 &&
+        errno != EINVAL) /* EINVAL: kernel without it */
         die("madvise");
     for (size_t at = 0; at < len; at += (size_t)page)
         mem[at] = 1;
 }
 
-static void echo(int conn)
-{
+static void echo(int conn) {
     char buf[4096];
     for (;;) {
         ssize_t got = read(conn, buf, sizeof buf);
@@ -75,8 +72,7 @@ static void echo(int conn)
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct sockaddr_in addr = {.sin_family = AF_INET};
     struct sigaction on_child = {.sa_handler = reap, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
     socklen_t len = sizeof addr;

@@ -8,8 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-int main(void)
-{
+int main(void) {
     char buf[4096];
     for (;;) {
         ssize_t got = read(0, buf, sizeof buf);

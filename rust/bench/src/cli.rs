@@ -138,11 +138,7 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
 
 impl PlanArgs {
     pub(crate) fn plan(&self) -> Plan {
-        Plan {
-            rounds: self.rounds.max(1),
-            time: Duration::from_secs_f64(self.seconds),
-            ..plan()
-        }
+        Plan { rounds: self.rounds.max(1), time: Duration::from_secs_f64(self.seconds), ..plan() }
     }
 }
 

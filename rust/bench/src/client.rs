@@ -49,11 +49,7 @@ impl Client {
     /// is, unless the server's queue is full), sends the message too.
     pub(crate) fn start(addr: SocketAddr, number: u64, due: Instant) -> Result<Client> {
         let began = Instant::now();
-        let family = if addr.is_ipv4() {
-            AddressFamily::Inet
-        } else {
-            AddressFamily::Inet6
-        };
+        let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(family, SockType::Stream, flags, None)?;
         // The client closes first, so the TIME_WAIT is ours: one source address
@@ -72,14 +68,7 @@ impl Client {
         let mut message = [b'.'; MESSAGE];
         message[..8].copy_from_slice(&number.to_be_bytes());
         let stream = TcpStream::from(fd);
-        let mut client = Client {
-            stream,
-            due,
-            began,
-            message,
-            sent: false,
-            got: 0,
-        };
+        let mut client = Client { stream, due, began, message, sent: false, got: 0 };
         client.send()?;
         Ok(client)
     }

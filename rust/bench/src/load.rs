@@ -89,10 +89,8 @@ struct Run<'a> {
 pub fn run(load: &Load) -> Result<Outcome> {
     let begin = Instant::now();
     let mut schedule = Schedule::new(load.arrivals, load.until, begin);
-    let timer = TimerFd::new(
-        ClockId::CLOCK_MONOTONIC,
-        TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
-    )?;
+    let timer =
+        TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
     let mut run = Run {
         load,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -108,8 +106,7 @@ pub fn run(load: &Load) -> Result<Outcome> {
             held: Vec::new(),
         },
     };
-    run.epoll
-        .add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+    run.epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
     let mut events = [EpollEvent::empty(); 256];
     let mut swept = begin;
     loop {
@@ -173,8 +170,7 @@ impl Run<'_> {
         });
         let mut wanted = EpollFlags::EPOLLIN;
         wanted.set(EpollFlags::EPOLLOUT, client.wants_write());
-        self.epoll
-            .add(&client.stream, EpollEvent::new(wanted, slot as u64))?;
+        self.epoll.add(&client.stream, EpollEvent::new(wanted, slot as u64))?;
         self.slots[slot] = Some(client);
         Ok(())
     }
@@ -227,10 +223,7 @@ impl Run<'_> {
 
     fn sweep(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
-            if self.slots[slot]
-                .as_ref()
-                .is_some_and(|c| now - c.began >= self.load.timeout)
-            {
+            if self.slots[slot].as_ref().is_some_and(|c| now - c.began >= self.load.timeout) {
                 self.fail(&Error::other("timeout"));
                 self.release(slot);
             }

@@ -20,6 +20,7 @@ use forkserve_bench::client::Finish;
 use forkserve_bench::load::{self, Load};
 use forkserve_bench::markdown::{charts, table};
 use forkserve_bench::measure;
+use forkserve_bench::procfs::busy;
 use forkserve_bench::results::{Results, RowResult};
 use forkserve_bench::row::{Plan, Row, Side};
 use forkserve_bench::rows;
@@ -54,9 +55,7 @@ fn load(args: &LoadArgs) -> Result<()> {
         addr: args.addr,
         arrivals: match args.rate {
             Some(rate) => Arrivals::Open { rate },
-            None => Arrivals::Closed {
-                clients: args.clients,
-            },
+            None => Arrivals::Closed { clients: args.clients },
         },
         until: match args.count {
             Some(n) => Until::Count(n),
@@ -88,29 +87,14 @@ fn load(args: &LoadArgs) -> Result<()> {
 }
 
 fn compare(args: &CompareArgs) -> Result<()> {
-    let ready = if args.ready_port {
-        Ready::Port
-    } else {
-        Ready::Line
-    };
+    let ready = if args.ready_port { Ready::Port } else { Ready::Line };
     let side = |text: &str, held| -> Result<Side> {
-        Ok(Side {
-            server: Server::from_arg(text, ready).map_err(Error::other)?,
-            held,
-        })
+        Ok(Side { server: Server::from_arg(text, ready).map_err(Error::other)?, held })
     };
     let (a, b) = (side(&args.a, args.held_a)?, side(&args.b, args.held_b)?);
-    let mut loads: Vec<Arrivals> = args
-        .rate
-        .iter()
-        .map(|&rate| Arrivals::Open { rate })
-        .collect();
+    let mut loads: Vec<Arrivals> = args.rate.iter().map(|&rate| Arrivals::Open { rate }).collect();
     if loads.is_empty() {
-        loads.extend(
-            args.clients
-                .iter()
-                .map(|&clients| Arrivals::Closed { clients }),
-        );
+        loads.extend(args.clients.iter().map(|&clients| Arrivals::Closed { clients }));
     }
     let rows = loads.into_iter().map(|arrivals| {
         let load = match arrivals {
@@ -119,23 +103,14 @@ fn compare(args: &CompareArgs) -> Result<()> {
         };
         let title = format!("{} against {}", a.server.name, b.server.name);
         let id = format!("{}-{}-{load}", a.server.name, b.server.name);
-        Row {
-            id,
-            title,
-            a: a.clone(),
-            b: b.clone(),
-            arrivals,
-            goals: Vec::new(),
-        }
+        Row { id, title, a: a.clone(), b: b.clone(), arrivals, goals: Vec::new() }
     });
     measure_rows(rows.collect(), &args.plan, args.plan.out.as_deref())
 }
 
 /// Why a row cannot be measured here; `None` if it can.
 fn lacking(row: &Row) -> Option<String> {
-    [&row.a, &row.b]
-        .into_iter()
-        .find_map(|s| missing(&s.server))
+    [&row.a, &row.b].into_iter().find_map(|s| missing(&s.server))
 }
 
 fn list() -> Result<()> {
@@ -155,14 +130,10 @@ fn list() -> Result<()> {
 fn run(args: &RunArgs) -> Result<()> {
     build_helpers()?;
     let mut chosen = rows::rows();
-    if let Some(unknown) = args
-        .rows
-        .iter()
-        .find(|p| !chosen.iter().any(|r| r.id.starts_with(p.as_str())))
+    if let Some(unknown) =
+        args.rows.iter().find(|p| !chosen.iter().any(|r| r.id.starts_with(p.as_str())))
     {
-        return Err(Error::other(format!(
-            "{unknown}: no such row (see `forkserve-bench rows`)"
-        )));
+        return Err(Error::other(format!("{unknown}: no such row (see `forkserve-bench rows`)")));
     }
     chosen
         .retain(|r| args.rows.is_empty() || args.rows.iter().any(|p| r.id.starts_with(p.as_str())));
@@ -173,11 +144,7 @@ fn run(args: &RunArgs) -> Result<()> {
         }
         lacks.is_none()
     });
-    measure_rows(
-        chosen,
-        &args.plan,
-        Some(args.plan.out.as_deref().unwrap_or(Path::new(RESULTS))),
-    )
+    measure_rows(chosen, &args.plan, Some(args.plan.out.as_deref().unwrap_or(Path::new(RESULTS))))
 }
 
 fn measure_rows(chosen: Vec<Row>, args: &PlanArgs, out: Option<&Path>) -> Result<()> {
@@ -185,6 +152,11 @@ fn measure_rows(chosen: Vec<Row>, args: &PlanArgs, out: Option<&Path>) -> Result
     let mut done = Vec::new();
     let mut failed = Vec::new();
     for row in &chosen {
+        let busy = busy(Duration::from_millis(200))?;
+        if busy > 0.1 {
+            let percent = busy * 100.0;
+            eprintln!("{}: others use {percent:.0} % of the processors: expect noise", row.id);
+        }
         let pairs = measure::compare(row, &plan, Path::new(SCRATCH), |round, a, b| {
             let ratio = a.rate / b.rate;
             eprintln!(
@@ -221,12 +193,7 @@ fn report(args: &ReportArgs) -> Result<()> {
     let mut results = Results::read(&args.results)?;
     // Rows measured at different times stand in the order of their declaration, others after them.
     let order: Vec<String> = rows::rows().into_iter().map(|r| r.id).collect();
-    results.rows.sort_by_key(|r| {
-        order
-            .iter()
-            .position(|id| *id == r.id)
-            .unwrap_or(order.len())
-    });
+    results.rows.sort_by_key(|r| order.iter().position(|id| *id == r.id).unwrap_or(order.len()));
     let head = match &args.img {
         Some(dir) => charts(&svg::draw(&results.rows, dir)?, dir, &args.docs),
         None => String::new(),

@@ -38,11 +38,8 @@ impl Results {
         out += "\n### Commands\n\n";
         for row in &self.rows {
             let count = row.pairs.len();
-            let _ = writeln!(
-                out,
-                "- `{}`, {count} pairs, {} UTC: `{}`",
-                row.id, row.date, row.command
-            );
+            let _ =
+                writeln!(out, "- `{}`, {count} pairs, {} UTC: `{}`", row.id, row.date, row.command);
             let _ = writeln!(out, "  - A `{}`", row.a.command);
             let _ = writeln!(out, "  - B `{}`", row.b.command);
         }
@@ -52,19 +49,14 @@ impl Results {
     /// Puts the report between the markers of a Markdown file, `head` in front of it.
     pub fn render(&self, path: &Path, head: &str) -> Result<()> {
         let old = fs::read_to_string(path)?;
-        let parts = old
-            .split_once(BEGIN)
-            .and_then(|(a, b)| Some((a, b.split_once(END)?.1)));
+        let parts = old.split_once(BEGIN).and_then(|(a, b)| Some((a, b.split_once(END)?.1)));
         let Some((before, after)) = parts else {
             return Err(Error::other(format!(
                 "{}: no {BEGIN} with {END} after it",
                 path.display()
             )));
         };
-        fs::write(
-            path,
-            format!("{before}{BEGIN}\n{head}{}{END}{after}", self.markdown()),
-        )
+        fs::write(path, format!("{before}{BEGIN}\n{head}{}{END}{after}", self.markdown()))
     }
 }
 
@@ -73,16 +65,8 @@ fn goal_lines(out: &mut String, row: &RowResult) {
         let Some(r) = row.ratio(goal.metric) else {
             continue;
         };
-        let sign = if goal.metric.more_is_better() {
-            "≥"
-        } else {
-            "≤"
-        };
-        let verdict = if goal.met(r.median) {
-            "met"
-        } else {
-            "**missed**"
-        };
+        let sign = if goal.metric.more_is_better() { "≥" } else { "≤" };
+        let verdict = if goal.met(r.median) { "met" } else { "**missed**" };
         let (id, title, figure) = (&row.id, &row.title, goal.metric.name());
         let limit = goal.limit;
         let _ = writeln!(
@@ -104,11 +88,7 @@ pub fn table(rows: &[RowResult]) -> String {
     out += "---|\n";
     for row in rows {
         for (label, side) in [("A", &row.a), ("B", &row.b)] {
-            let held = if side.held > 0 {
-                format!(", {} held", side.held)
-            } else {
-                String::new()
-            };
+            let held = if side.held > 0 { format!(", {} held", side.held) } else { String::new() };
             let (id, load) = if label == "A" {
                 (format!("`{}`", row.id), row.load.as_str())
             } else {
@@ -143,10 +123,7 @@ fn errors(samples: impl Iterator<Item = BTreeMap<String, u64>>) -> String {
     for (kind, count) in samples.flatten() {
         *sum.entry(kind).or_default() += count;
     }
-    let words: Vec<String> = sum
-        .iter()
-        .map(|(kind, count)| format!("{count} {kind}"))
-        .collect();
+    let words: Vec<String> = sum.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     if words.is_empty() {
         "none".into()
     } else {

@@ -39,10 +39,7 @@ pub fn hold(addr: SocketAddr, count: usize, plan: &Plan) -> Result<Vec<TcpStream
         Ok(outcome.held)
     } else {
         let held = outcome.held.len();
-        Err(Error::other(format!(
-            "held {held} of {count} connections: {:?}",
-            outcome.errors
-        )))
+        Err(Error::other(format!("held {held} of {count} connections: {:?}", outcome.errors)))
     }
 }
 
@@ -70,14 +67,15 @@ pub fn sample(side: &Side, arrivals: Arrivals, plan: &Plan, scratch: &Path) -> R
     let outcome = run(&load(plan.time))?;
     settle(server.pid())?;
     let cpu = cpu_seconds(server.pid())? - cpu_before;
-    drop(held);
+    if !held.is_empty() {
+        // The server reaps its children before it goes, not the next measurement beside it.
+        drop(held);
+        settle(server.pid())?;
+    }
     server.stop()?;
     if outcome.answered == 0 {
         let name = &side.server.name;
-        return Err(Error::other(format!(
-            "{name}: no connection answered: {:?}",
-            outcome.errors
-        )));
+        return Err(Error::other(format!("{name}: no connection answered: {:?}", outcome.errors)));
     }
     Ok(figures(&outcome, cpu, pss))
 }

@@ -63,10 +63,7 @@ pub fn tree(root: i32) -> Result<Vec<Stat>> {
     loop {
         let before = pids.len();
         pids.extend(
-            all.iter()
-                .filter(|s| pids.contains(&s.parent))
-                .map(|s| s.pid)
-                .collect::<Vec<_>>(),
+            all.iter().filter(|s| pids.contains(&s.parent)).map(|s| s.pid).collect::<Vec<_>>(),
         );
         if pids.len() == before {
             all.retain(|s| pids.contains(&s.pid));
@@ -117,13 +114,31 @@ pub fn settle(root: i32) -> Result<()> {
     Ok(())
 }
 
+/// The share of all processors in use over the next `time`, 0 to 1, by whomever.
+pub fn busy(time: Duration) -> Result<f64> {
+    let read = || parse_cpu(&fs::read_to_string("/proc/stat")?);
+    let (used, all) = read()?;
+    sleep(time);
+    let (used_now, all_now) = read()?;
+    Ok((used_now - used) as f64 / (all_now - all).max(1) as f64)
+}
+
+/// Ticks in use and all ticks, of the first line of /proc/stat.
+fn parse_cpu(text: &str) -> Result<(u64, u64)> {
+    let line = text.lines().next().and_then(|l| l.strip_prefix("cpu "));
+    let fields = line.ok_or(Error::other("no cpu line in /proc/stat"))?;
+    // user nice system idle iowait irq softirq steal; guest time is in user already.
+    let ticks: Vec<u64> = fields.split_whitespace().take(8).flat_map(str::parse).collect();
+    let all: u64 = ticks.iter().sum();
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    Ok((all - idle, all))
+}
+
 /// The machine, as the report names it.
 pub fn machine() -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu
-        .lines()
-        .find_map(|l| l.strip_prefix("model name"))
-        .unwrap_or("unknown processor");
+    let model =
+        cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism()?;
     let memory = fs::read_to_string("/proc/meminfo")?;
     let kib =
@@ -147,16 +162,15 @@ mod tests {
     fn stat_survives_a_hostile_name() {
         let line = "42 (a) b) S 7 42 42 0 -1 4194304 1 2 3 4 10 20 300 400 20 0 1 0 555 1 1";
         let s = parse_stat(line).unwrap();
-        assert_eq!(
-            s,
-            Stat {
-                pid: 42,
-                parent: 7,
-                zombie: false,
-                started: 555,
-                ticks: 730
-            }
-        );
+        assert_eq!(s, Stat { pid: 42, parent: 7, zombie: false, started: 555, ticks: 730 });
+    }
+
+    #[test]
+    fn idle_and_waiting_is_not_busy() {
+        let text = "cpu  10 1 20 300 50 3 4 5 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(parse_cpu(text).unwrap(), (43, 393));
+        assert!(parse_cpu("intr 1").is_err());
+        assert!((0.0..=1.0).contains(&busy(Duration::from_millis(50)).unwrap()));
     }
 
     #[test]
@@ -178,10 +192,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(tree(pid).unwrap().len(), 2, "the shell and its cat");
-        assert!(
-            cpu_seconds(pid).unwrap() > 0.0,
-            "the waited-for child's time counts"
-        );
+        assert!(cpu_seconds(pid).unwrap() > 0.0, "the waited-for child's time counts");
         assert!(pss_kib(pid).unwrap() > 0);
         drop(child.stdin.take());
         child.wait().unwrap();

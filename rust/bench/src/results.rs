@@ -106,16 +106,9 @@ impl RowResult {
 impl Results {
     /// Reads the file; empty if there is none, or if it is another machine's.
     pub fn open(path: &Path) -> Result<Results> {
-        let here = Results {
-            machine: procfs::machine()?,
-            versions: versions(),
-            rows: Vec::new(),
-        };
+        let here = Results { machine: procfs::machine()?, versions: versions(), rows: Vec::new() };
         match Results::read(path) {
-            Ok(old) if old.machine == here.machine => Ok(Results {
-                rows: old.rows,
-                ..here
-            }),
+            Ok(old) if old.machine == here.machine => Ok(Results { rows: old.rows, ..here }),
             Ok(_) => Ok(here),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(here),
             Err(e) => Err(e),
@@ -153,22 +146,9 @@ fn versions() -> Vec<String> {
         ("python3", &["--version"]),
         ("perl", &["-e", "print \"perl $^V\""]),
     ];
-    list.extend(
-        ask.iter()
-            .filter_map(|(program, args)| first_line(program, args)),
-    );
-    for package in [
-        "libc6",
-        "ucspi-tcp",
-        "ipsvd",
-        "xinetd",
-        "socat",
-        "libnet-server-perl",
-    ] {
-        list.extend(first_line(
-            "dpkg-query",
-            &["-W", "-f", "${Package} ${Version}", package],
-        ));
+    list.extend(ask.iter().filter_map(|(program, args)| first_line(program, args)));
+    for package in ["libc6", "ucspi-tcp", "ipsvd", "xinetd", "socat", "libnet-server-perl"] {
+        list.extend(first_line("dpkg-query", &["-W", "-f", "${Package} ${Version}", package]));
     }
     list
 }

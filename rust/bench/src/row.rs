@@ -84,13 +84,7 @@ pub struct Sample {
 
 impl Metric {
     /// Every metric, in the order of the tables.
-    pub const ALL: [Metric; 5] = [
-        Metric::Rate,
-        Metric::P50,
-        Metric::P99,
-        Metric::Cpu,
-        Metric::Pss,
-    ];
+    pub const ALL: [Metric; 5] = [Metric::Rate, Metric::P50, Metric::P99, Metric::Cpu, Metric::Pss];
 
     /// Its figure in a sample.
     pub fn of(self, s: &Sample) -> Option<f64> {
@@ -150,15 +144,9 @@ mod tests {
 
     #[test]
     fn a_goal_is_a_minimum_for_a_rate_and_a_maximum_otherwise() {
-        let rate = Goal {
-            metric: Metric::Rate,
-            limit: 0.95,
-        };
+        let rate = Goal { metric: Metric::Rate, limit: 0.95 };
         assert!(rate.met(0.95) && rate.met(2.0) && !rate.met(0.94));
-        let p50 = Goal {
-            metric: Metric::P50,
-            limit: 0.55,
-        };
+        let p50 = Goal { metric: Metric::P50, limit: 0.55 };
         assert!(p50.met(0.55) && p50.met(0.1) && !p50.met(0.56));
     }
 }

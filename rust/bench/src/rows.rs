@@ -23,10 +23,7 @@ fn row(
         a: Side { server: a, held: 0 },
         b: Side { server: b, held: 0 },
         arrivals: Arrivals::Closed { clients },
-        goals: goals
-            .iter()
-            .map(|&(metric, limit)| Goal { metric, limit })
-            .collect(),
+        goals: goals.iter().map(|&(metric, limit)| Goal { metric, limit }).collect(),
     }
 }
 
@@ -69,30 +66,13 @@ pub fn rows() -> Vec<Row> {
         &[(Rate, 1.1)],
     ));
     let reuse = ours("forkserve, 1000 a child", "--spares 16 --per-child 1000");
-    list.push(row(
-        "reuse-16",
-        "1000 connections a child",
-        reuse,
-        bare(),
-        16,
-        &[(Rate, 2.3)],
-    ));
+    list.push(row("reuse-16", "1000 connections a child", reuse, bare(), 16, &[(Rate, 2.3)]));
 
     let start = || ours("forkserve start", "--start");
     let start_big = |mib: u32| {
-        ours(
-            &format!("forkserve start, {mib} MiB host"),
-            &format!("--start --ballast {mib}"),
-        )
+        ours(&format!("forkserve start, {mib} MiB host"), &format!("--start --ballast {mib}"))
     };
-    list.push(row(
-        "host-256",
-        "host of 256 MiB",
-        start_big(256),
-        bare_big(256),
-        16,
-        &[],
-    ));
+    list.push(row("host-256", "host of 256 MiB", start_big(256), bare_big(256), 16, &[]));
     list.push(row(
         "host-1024",
         "host of 1 GiB",
@@ -144,20 +124,11 @@ pub fn rows() -> Vec<Row> {
         &[(Rate, 1.6)],
     ));
     let py_ahead = python_ours("forkserve (Python), fork ahead", "--spares 16");
-    let mut calm = row(
-        "py-ahead-50",
-        "Python, fork ahead",
-        py_ahead,
-        socketserver(0),
-        1,
-        &[(P50, 0.2)],
-    );
+    let mut calm =
+        row("py-ahead-50", "Python, fork ahead", py_ahead, socketserver(0), 1, &[(P50, 0.2)]);
     calm.arrivals = Arrivals::Open { rate: 50.0 };
     list.push(calm);
-    let py_big = python_ours(
-        "forkserve (Python) start, 1024 MiB host",
-        "--start --ballast 1024",
-    );
+    let py_big = python_ours("forkserve (Python) start, 1024 MiB host", "--start --ballast 1024");
     list.push(row(
         "py-host-1024",
         "Python, host of 1 GiB",
@@ -166,10 +137,7 @@ pub fn rows() -> Vec<Row> {
         16,
         &[(Rate, 30.0)],
     ));
-    let py_reuse = python_ours(
-        "forkserve (Python), 1000 a child",
-        "--spares 16 --per-child 1000",
-    );
+    let py_reuse = python_ours("forkserve (Python), 1000 a child", "--spares 16 --per-child 1000");
     list.push(row(
         "py-reuse-16",
         "Python, 1000 connections a child",
@@ -182,23 +150,12 @@ pub fn rows() -> Vec<Row> {
     for rival in rivals() {
         let id = format!(
             "rival-{}",
-            rival
-                .name
-                .to_lowercase()
-                .replace([':', ' '], "-")
-                .replace("--", "-")
+            rival.name.to_lowercase().replace([':', ' '], "-").replace("--", "-")
         );
         let title = format!("against {}", rival.name);
         list.push(row(&id, &title, ours("forkserve", ""), rival, 16, &[]));
     }
-    list.push(row(
-        "same-16",
-        "the bare loop against itself: the noise",
-        bare(),
-        bare(),
-        16,
-        &[],
-    ));
+    list.push(row("same-16", "the bare loop against itself: the noise", bare(), bare(), 16, &[]));
     list
 }
 
@@ -210,8 +167,7 @@ mod tests {
     fn ids_are_unique_and_fit_a_command_line() {
         let mut ids: Vec<String> = rows().into_iter().map(|r| r.id).collect();
         assert!(
-            ids.iter()
-                .all(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')),
+            ids.iter().all(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')),
             "{ids:?}"
         );
         let count = ids.len();

@@ -57,12 +57,7 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(arrivals: Arrivals, until: Until, begin: Instant) -> Schedule {
-        Schedule {
-            arrivals,
-            until,
-            begin,
-            started: 0,
-        }
+        Schedule { arrivals, until, begin, started: 0 }
     }
 
     /// The last moment that belongs to the run, if it is bounded by time.
@@ -119,9 +114,7 @@ mod tests {
         // The generator was away for a minute: the other nine are due in the past.
         let late = begin + 60 * SECOND;
         for k in 1..10 {
-            let Next::Start(due) = s.next(late, 0) else {
-                panic!("arrival {k} was left out")
-            };
+            let Next::Start(due) = s.next(late, 0) else { panic!("arrival {k} was left out") };
             let expected = begin + SECOND * k / 10;
             assert!(due.max(expected) - due.min(expected) < Duration::from_micros(1));
         }
@@ -132,11 +125,7 @@ mod tests {
     #[test]
     fn closed_loop_keeps_the_number_of_clients_and_ends() {
         let begin = Instant::now();
-        let mut s = Schedule::new(
-            Arrivals::Closed { clients: 2 },
-            Until::Elapsed(SECOND),
-            begin,
-        );
+        let mut s = Schedule::new(Arrivals::Closed { clients: 2 }, Until::Elapsed(SECOND), begin);
         assert_eq!(s.next(begin, 1), Next::Start(begin));
         assert_eq!(s.next(begin, 2), Next::Busy);
         assert_eq!(s.next(begin + SECOND, 0), Next::Done);

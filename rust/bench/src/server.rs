@@ -55,18 +55,10 @@ pub struct Running {
 impl Server {
     /// A server from `name=COMMAND`; the command is read by `sh`, which it replaces.
     pub fn from_arg(text: &str, ready: Ready) -> std::result::Result<Server, String> {
-        let (name, command) = text
-            .split_once('=')
-            .ok_or_else(|| format!("{text}: not NAME=COMMAND"))?;
-        let argv = ["sh", "-c", &format!("exec {command}")]
-            .map(String::from)
-            .to_vec();
-        Ok(Server {
-            name: name.into(),
-            argv,
-            ready,
-            config: None,
-        })
+        let (name, command) =
+            text.split_once('=').ok_or_else(|| format!("{text}: not NAME=COMMAND"))?;
+        let argv = ["sh", "-c", &format!("exec {command}")].map(String::from).to_vec();
+        Ok(Server { name: name.into(), argv, ready, config: None })
     }
 
     /// The command as a person would type it.
@@ -94,14 +86,10 @@ impl Server {
             fs::write(&config, text.replace("{port}", &port_text))?;
         }
         let fill = |a: &String| {
-            a.replace("{port}", &port_text)
-                .replace("{config}", &config.to_string_lossy())
+            a.replace("{port}", &port_text).replace("{config}", &config.to_string_lossy())
         };
         let mut command = Command::new(&self.argv[0]);
-        command
-            .args(self.argv[1..].iter().map(fill))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        command.args(self.argv[1..].iter().map(fill)).stdin(Stdio::null()).stdout(Stdio::piped());
         let child = command.spawn().map_err(blame)?;
         // From here on an early return drops `running`, which ends the process.
         let mut running = Running {

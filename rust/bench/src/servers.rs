@@ -25,10 +25,7 @@ const ECHO: &str = "build/bench/echo_stdio";
 /// Builds bare_loop and echo_stdio, if their sources are newer.
 pub fn build_helpers() -> Result<()> {
     for name in ["bare_loop", "echo_stdio"] {
-        let (source, target) = (
-            format!("{SOURCES}/bare/{name}.c"),
-            format!("{SCRATCH}/{name}"),
-        );
+        let (source, target) = (format!("{SOURCES}/bare/{name}.c"), format!("{SCRATCH}/{name}"));
         build(Path::new(&source), Path::new(&target))?;
     }
     Ok(())
@@ -36,29 +33,17 @@ pub fn build_helpers() -> Result<()> {
 
 /// Compiles one C file, if it is newer than what was made of it.
 pub fn build(source: &Path, target: &Path) -> Result<()> {
-    let changed = fs::metadata(source)
-        .and_then(|m| m.modified())
-        .map_err(|e| {
-            Error::new(
-                e.kind(),
-                format!("{}: {e} (run from the repository's root)", source.display()),
-            )
-        })?;
-    if fs::metadata(target)
-        .and_then(|m| m.modified())
-        .is_ok_and(|built| built >= changed)
-    {
+    let changed = fs::metadata(source).and_then(|m| m.modified()).map_err(|e| {
+        Error::new(e.kind(), format!("{}: {e} (run from the repository's root)", source.display()))
+    })?;
+    if fs::metadata(target).and_then(|m| m.modified()).is_ok_and(|built| built >= changed) {
         return Ok(());
     }
     if let Some(dir) = target.parent() {
         fs::create_dir_all(dir)?;
     }
     let args = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-o"];
-    let status = Command::new("cc")
-        .args(args)
-        .arg(target)
-        .arg(source)
-        .status()?;
+    let status = Command::new("cc").args(args).arg(target).arg(source).status()?;
     if status.success() {
         Ok(())
     } else {
@@ -84,10 +69,7 @@ pub fn missing(server: &Server) -> Option<String> {
         "forkserve_echo.py" => &["-c", "import forkserve"],
         _ => return None,
     };
-    let quiet = Command::new(program)
-        .args(probe)
-        .stderr(Stdio::null())
-        .status();
+    let quiet = Command::new(program).args(probe).stderr(Stdio::null()).status();
     if quiet.is_ok_and(|s| s.success()) {
         None
     } else {
@@ -97,12 +79,7 @@ pub fn missing(server: &Server) -> Option<String> {
 
 fn server(name: &str, command: &str, ready: Ready) -> Server {
     let argv = command.split_whitespace().map(String::from).collect();
-    Server {
-        name: name.into(),
-        argv,
-        ready,
-        config: None,
-    }
+    Server { name: name.into(), argv, ready, config: None }
 }
 
 pub(crate) fn ours(name: &str, options: &str) -> Server {
@@ -132,10 +109,7 @@ fn python() -> &'static str {
 }
 
 pub(crate) fn python_ours(name: &str, options: &str) -> Server {
-    let command = format!(
-        "{} {SOURCES}/rivals/forkserve_echo.py 127.0.0.1 0 {options}",
-        python()
-    );
+    let command = format!("{} {SOURCES}/rivals/forkserve_echo.py 127.0.0.1 0 {options}", python());
     server(name, &command, Ready::Line)
 }
 
@@ -145,27 +119,19 @@ pub(crate) fn socketserver(mib: u32) -> Server {
     } else {
         "ForkingTCPServer".into()
     };
-    let command = format!(
-        "{} {SOURCES}/rivals/socketserver_echo.py 127.0.0.1 0 1024 {mib}",
-        python()
-    );
+    let command =
+        format!("{} {SOURCES}/rivals/socketserver_echo.py 127.0.0.1 0 1024 {mib}", python());
     server(&name, &command, Ready::Line)
 }
 
 /// The servers of others, each with the limits out of the way and its name look-ups off.
 pub fn rivals() -> Vec<Server> {
-    let user = User::from_uid(Uid::current())
-        .ok()
-        .flatten()
-        .map_or("root".into(), |u| u.name);
+    let user = User::from_uid(Uid::current()).ok().flatten().map_or("root".into(), |u| u.name);
     let port = |name, command: String| server(name, &command, Ready::Port);
     let perl = |kind| {
         port(
             kind,
-            format!(
-                "perl {SOURCES}/rivals/net_server_echo.pl {} 127.0.0.1 {{port}}",
-                &kind[12..]
-            ),
+            format!("perl {SOURCES}/rivals/net_server_echo.pl {} 127.0.0.1 {{port}}", &kind[12..]),
         )
     };
     let xinetd = Server {

@@ -23,21 +23,13 @@ pub fn spread(values: &[f64]) -> Option<Spread> {
     v.sort_by(f64::total_cmp);
     let (min, max) = (*v.first()?, *v.last()?);
     let mid = v.len() / 2;
-    let median = if v.len() % 2 == 1 {
-        v[mid]
-    } else {
-        (v[mid - 1] + v[mid]) / 2.0
-    };
+    let median = if v.len() % 2 == 1 { v[mid] } else { (v[mid - 1] + v[mid]) / 2.0 };
     Some(Spread { median, min, max })
 }
 
 /// The spread of a / b over pairs; pairs without a positive b are left out.
 pub fn ratios(pairs: &[(f64, f64)]) -> Option<Spread> {
-    let quotients: Vec<f64> = pairs
-        .iter()
-        .filter(|(_, b)| *b > 0.0)
-        .map(|(a, b)| a / b)
-        .collect();
+    let quotients: Vec<f64> = pairs.iter().filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b).collect();
     spread(&quotients)
 }
 
@@ -47,14 +39,7 @@ mod tests {
 
     #[test]
     fn median_of_odd_even_and_none() {
-        assert_eq!(
-            spread(&[3.0, 1.0, 2.0]),
-            Some(Spread {
-                median: 2.0,
-                min: 1.0,
-                max: 3.0
-            })
-        );
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
         assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]).map(|s| s.median), Some(2.5));
         assert_eq!(spread(&[]), None);
     }
@@ -63,13 +48,6 @@ mod tests {
     fn ratios_are_taken_pair_by_pair() {
         // The machine halved its speed between the pairs: the ratio does not see it.
         let r = ratios(&[(100.0, 50.0), (50.0, 25.0), (52.0, 25.0), (1.0, 0.0)]);
-        assert_eq!(
-            r,
-            Some(Spread {
-                median: 2.0,
-                min: 2.0,
-                max: 2.08
-            })
-        );
+        assert_eq!(r, Some(Spread { median: 2.0, min: 2.0, max: 2.08 }));
     }
 }

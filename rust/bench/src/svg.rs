@@ -13,22 +13,10 @@ use crate::row::Metric;
 
 /// File name, heading, and the beginnings of the ids of the rows shown.
 const CHARTS: [(&str, &str, &[&str]); 4] = [
-    (
-        "fork",
-        "Connections a second: the bare C fork loop",
-        &["accept-", "ahead-", "reuse-"],
-    ),
+    ("fork", "Connections a second: the bare C fork loop", &["accept-", "ahead-", "reuse-"]),
     ("host", "Connections a second: a big host", &["host-"]),
-    (
-        "python",
-        "Connections a second: Python",
-        &["py-accept-", "py-host-", "py-reuse-"],
-    ),
-    (
-        "rivals",
-        "Connections a second: other servers, 16 clients",
-        &["rival-"],
-    ),
+    ("python", "Connections a second: Python", &["py-accept-", "py-host-", "py-reuse-"]),
+    ("rivals", "Connections a second: other servers, 16 clients", &["rival-"]),
 ];
 
 const WIDTH: f64 = 760.0;
@@ -41,10 +29,8 @@ const TOP: f64 = 40.0;
 pub fn draw(rows: &[RowResult], dir: &Path) -> Result<Vec<(&'static str, String)>> {
     let mut drawn = Vec::new();
     for (name, heading, ids) in CHARTS {
-        let shown: Vec<&RowResult> = rows
-            .iter()
-            .filter(|r| ids.iter().any(|id| r.id.starts_with(id)))
-            .collect();
+        let shown: Vec<&RowResult> =
+            rows.iter().filter(|r| ids.iter().any(|id| r.id.starts_with(id))).collect();
         if !shown.is_empty() {
             let file = format!("bench-{name}.svg");
             fs::create_dir_all(dir)?;
@@ -58,16 +44,9 @@ pub fn draw(rows: &[RowResult], dir: &Path) -> Result<Vec<(&'static str, String)
 fn chart(heading: &str, rows: &[&RowResult]) -> String {
     let sides = |r: &RowResult| {
         let (a, b) = r.medians(Metric::Rate);
-        [
-            (r.a.name.clone(), a, "#2f6fb5"),
-            (r.b.name.clone(), b, "#9a9a9a"),
-        ]
+        [(r.a.name.clone(), a, "#2f6fb5"), (r.b.name.clone(), b, "#9a9a9a")]
     };
-    let largest = rows
-        .iter()
-        .flat_map(|r| sides(r))
-        .filter_map(|s| s.1)
-        .fold(1.0, f64::max);
+    let largest = rows.iter().flat_map(|r| sides(r)).filter_map(|s| s.1).fold(1.0, f64::max);
     let height = TOP + rows.len() as f64 * GROUP + 10.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
@@ -79,10 +58,7 @@ fn chart(heading: &str, rows: &[&RowResult]) -> String {
     for (n, row) in rows.iter().enumerate() {
         let mut y = TOP + n as f64 * GROUP + BAR;
         let title = escape(&format!("{}, {}", row.title, row.load));
-        let _ = writeln!(
-            svg,
-            "<text x=\"10\" y=\"{y}\" font-weight=\"bold\">{title}</text>"
-        );
+        let _ = writeln!(svg, "<text x=\"10\" y=\"{y}\" font-weight=\"bold\">{title}</text>");
         for (name, value, colour) in sides(row) {
             let value = value.unwrap_or(0.0);
             let (width, base) = (value / largest * (WIDTH - LEFT - 70.0), y + 17.0);
@@ -103,9 +79,7 @@ fn chart(heading: &str, rows: &[&RowResult]) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -116,15 +90,8 @@ mod tests {
 
     #[test]
     fn bars_are_to_scale_and_names_escaped() {
-        let side = |name: &str| SideResult {
-            name: name.into(),
-            command: String::new(),
-            held: 0,
-        };
-        let rate = |rate| Sample {
-            rate,
-            ..Sample::default()
-        };
+        let side = |name: &str| SideResult { name: name.into(), command: String::new(), held: 0 };
+        let rate = |rate| Sample { rate, ..Sample::default() };
         let row = RowResult {
             id: "accept-1".into(),
             title: "a < b & c".into(),
@@ -139,13 +106,7 @@ mod tests {
         let svg = chart("x", &[&row]);
         let full = WIDTH - LEFT - 70.0;
         assert!(svg.contains(&format!("width=\"{full:.1}\"")), "{svg}");
-        assert!(
-            svg.contains(&format!("width=\"{:.1}\"", full / 2.0)),
-            "{svg}"
-        );
-        assert!(
-            svg.contains("a &lt; b &amp; c") && svg.contains("&lt;them&gt;"),
-            "{svg}"
-        );
+        assert!(svg.contains(&format!("width=\"{:.1}\"", full / 2.0)), "{svg}");
+        assert!(svg.contains("a &lt; b &amp; c") && svg.contains("&lt;them&gt;"), "{svg}");
     }
 }

@@ -56,21 +56,12 @@ fn bare_loop_serves_reaps_and_ends_on_term() {
         timeout: Duration::from_secs(10),
     })
     .unwrap();
-    assert_eq!(
-        (outcome.answered, outcome.failed()),
-        (2000, 0),
-        "{:?}",
-        outcome.errors
-    );
+    assert_eq!((outcome.answered, outcome.failed()), (2000, 0), "{:?}", outcome.errors);
     let deadline = Instant::now() + Duration::from_secs(10);
     while tree(server.pid()).unwrap().len() > 1 && Instant::now() < deadline {
         std::thread::yield_now();
     }
-    assert_eq!(
-        tree(server.pid()).unwrap().len(),
-        1,
-        "every child is reaped"
-    );
+    assert_eq!(tree(server.pid()).unwrap().len(), 1, "every child is reaped");
     let pid = server.pid();
     server.stop().unwrap();
     assert!(gone(pid));
@@ -95,17 +86,12 @@ fn held_connections_are_processes_and_memory_and_leave_with_the_server() {
 #[test]
 fn a_server_that_does_not_come_up_is_an_error_with_its_command() {
     let dir = scratch("broken");
-    for (command, ready) in [
-        ("false", Ready::Line),
-        ("false {port}", Ready::Port),
-        ("/no/such/program", Ready::Line),
-    ] {
+    for (command, ready) in
+        [("false", Ready::Line), ("false {port}", Ready::Port), ("/no/such/program", Ready::Line)]
+    {
         let server = Server::from_arg(&format!("broken={command}"), ready).unwrap();
         let message = server.start(&dir).unwrap_err().to_string();
-        assert!(
-            message.contains("broken") && message.contains(command),
-            "{message}"
-        );
+        assert!(message.contains("broken") && message.contains(command), "{message}");
     }
     assert!(Server::from_arg("no command", Ready::Line).is_err());
 }
@@ -115,47 +101,31 @@ fn a_server_that_dies_while_it_is_measured_is_an_error() {
     let dir = scratch("dies");
     let server = bare(&dir, "").start(&dir).unwrap();
     let pid = server.pid();
-    Command::new("kill")
-        .args(["-KILL", &pid.to_string()])
-        .status()
-        .unwrap();
+    Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while tree(pid).unwrap().iter().any(|s| !s.zombie) && Instant::now() < deadline {
         std::thread::yield_now();
     }
-    assert!(server
-        .stop()
-        .unwrap_err()
-        .to_string()
-        .contains("ended while it was measured"));
+    assert!(server.stop().unwrap_err().to_string().contains("ended while it was measured"));
 }
 
 #[test]
 fn compare_fills_every_figure_and_the_report_shows_them() {
     let dir = scratch("compare");
-    let side = Side {
-        server: bare(&dir, ""),
-        held: 20,
-    };
+    let side = Side { server: bare(&dir, ""), held: 20 };
     let row = Row {
         id: "self".into(),
         title: "the bare loop against itself".into(),
         a: side.clone(),
         b: side,
         arrivals: Arrivals::Closed { clients: 4 },
-        goals: vec![Goal {
-            metric: Metric::Rate,
-            limit: 1e9,
-        }],
+        goals: vec![Goal { metric: Metric::Rate, limit: 1e9 }],
     };
     let pairs = compare(&row, &plan(), &dir, |_, _, _| {}).unwrap();
     assert_eq!(pairs.len(), 2);
     for sample in pairs.iter().flat_map(|(a, b)| [a, b]) {
         assert!(sample.errors.is_empty(), "{:?}", sample.errors);
-        assert!(
-            sample.rate > 0.0 && sample.cpu > 0.0 && sample.pss.unwrap() > 0.0,
-            "{sample:?}"
-        );
+        assert!(sample.rate > 0.0 && sample.cpu > 0.0 && sample.pss.unwrap() > 0.0, "{sample:?}");
         assert!(
             sample.p50 > 0.0 && sample.p50 <= sample.p90 && sample.p99 <= sample.max,
             "{sample:?}"
@@ -169,11 +139,7 @@ fn compare_fills_every_figure_and_the_report_shows_them() {
     results.save(&file).unwrap();
     let read = Results::open(&file).unwrap();
     assert_eq!(read.rows, results.rows);
-    assert_eq!(
-        read.rows.len(),
-        1,
-        "a row measured again replaces the older one"
-    );
+    assert_eq!(read.rows.len(), 1, "a row measured again replaces the older one");
 
     let docs = dir.join("benchmarks.md");
     std::fs::write(&docs, "no markers").unwrap();
@@ -186,18 +152,8 @@ fn compare_fills_every_figure_and_the_report_shows_them() {
     read.render(&docs, "").unwrap();
     let once = std::fs::read_to_string(&docs).unwrap();
     assert!(once.starts_with("before\n") && once.ends_with("after\n") && !once.contains("\nold\n"));
-    assert!(
-        once.contains("the bare loop against itself") && once.contains("**missed**"),
-        "{once}"
-    );
-    assert!(
-        once.contains("4 clients") && once.contains("20 held"),
-        "{once}"
-    );
+    assert!(once.contains("the bare loop against itself") && once.contains("**missed**"), "{once}");
+    assert!(once.contains("4 clients") && once.contains("20 held"), "{once}");
     read.render(&docs, "").unwrap();
-    assert_eq!(
-        std::fs::read_to_string(&docs).unwrap(),
-        once,
-        "rendering again changes nothing"
-    );
+    assert_eq!(std::fs::read_to_string(&docs).unwrap(), once, "rendering again changes nothing");
 }

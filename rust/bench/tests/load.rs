@@ -50,27 +50,14 @@ fn load(addr: SocketAddr, clients: usize, until: Until) -> Load {
 }
 
 fn errors(outcome: &Outcome) -> Vec<(&str, u64)> {
-    outcome
-        .errors
-        .iter()
-        .map(|(kind, n)| (kind.as_str(), *n))
-        .collect()
+    outcome.errors.iter().map(|(kind, n)| (kind.as_str(), *n)).collect()
 }
 
 #[test]
 fn counts_every_connection_of_a_count_bound() {
     for finish in [Finish::Close, Finish::Eof] {
-        let outcome = run(&Load {
-            finish,
-            ..load(server(echo), 8, Until::Count(500))
-        })
-        .unwrap();
-        assert_eq!(
-            (outcome.answered, outcome.failed()),
-            (500, 0),
-            "{:?}",
-            outcome.errors
-        );
+        let outcome = run(&Load { finish, ..load(server(echo), 8, Until::Count(500)) }).unwrap();
+        assert_eq!((outcome.answered, outcome.failed()), (500, 0), "{:?}", outcome.errors);
         assert_eq!(outcome.latency.len(), 500);
         assert!(outcome.rate() > 0.0 && outcome.micros(100.0) >= outcome.micros(50.0));
     }
@@ -116,29 +103,12 @@ fn open_loop_counts_latency_from_the_schedule() {
         }
     });
     let arrivals = Arrivals::Open { rate: 100.0 };
-    let outcome = run(&Load {
-        arrivals,
-        ..load(addr, 1, Until::Count(20))
-    })
-    .unwrap();
-    assert_eq!(
-        (outcome.answered, outcome.failed()),
-        (20, 0),
-        "{:?}",
-        outcome.errors
-    );
+    let outcome = run(&Load { arrivals, ..load(addr, 1, Until::Count(20)) }).unwrap();
+    assert_eq!((outcome.answered, outcome.failed()), (20, 0), "{:?}", outcome.errors);
     // The last is due at 190 ms and cannot be answered before 800 ms.
-    assert!(
-        outcome.micros(100.0) >= 600_000.0,
-        "{}",
-        outcome.micros(100.0)
-    );
+    assert!(outcome.micros(100.0) >= 600_000.0, "{}", outcome.micros(100.0));
     // The tenth: due at 90 ms, answered after 400 ms.
-    assert!(
-        outcome.micros(50.0) >= 300_000.0,
-        "{}",
-        outcome.micros(50.0)
-    );
+    assert!(outcome.micros(50.0) >= 300_000.0, "{}", outcome.micros(50.0));
 }
 
 #[test]
@@ -149,11 +119,7 @@ fn open_loop_keeps_its_rate_while_the_server_answers_late() {
         echo(conn);
     });
     let arrivals = Arrivals::Open { rate: 200.0 };
-    let outcome = run(&Load {
-        arrivals,
-        ..load(addr, 1, Until::Elapsed(SECOND / 10))
-    })
-    .unwrap();
+    let outcome = run(&Load { arrivals, ..load(addr, 1, Until::Elapsed(SECOND / 10)) }).unwrap();
     assert_eq!((outcome.answered, outcome.in_time), (20, 0));
 }
 
@@ -165,10 +131,7 @@ fn a_server_that_resets_is_counted_as_such() {
         conn.peek(&mut first).unwrap();
     });
     let outcome = run(&load(addr, 2, Until::Count(50))).unwrap();
-    assert_eq!(
-        (outcome.answered, errors(&outcome)),
-        (0, vec![("ECONNRESET", 50)])
-    );
+    assert_eq!((outcome.answered, errors(&outcome)), (0, vec![("ECONNRESET", 50)]));
 }
 
 #[test]
@@ -178,33 +141,21 @@ fn an_early_end_and_a_wrong_echo_are_told_apart() {
         conn.shutdown(Shutdown::Write).unwrap();
     });
     let outcome = run(&load(addr, 2, Until::Count(10))).unwrap();
-    assert_eq!(
-        (outcome.answered, errors(&outcome)),
-        (0, vec![("closed early", 10)])
-    );
+    assert_eq!((outcome.answered, errors(&outcome)), (0, vec![("closed early", 10)]));
 
     let addr = server(|mut conn| {
         conn.read_exact(&mut [0; 64]).unwrap();
         conn.write_all(&[b'?'; 64]).unwrap();
     });
     let outcome = run(&load(addr, 2, Until::Count(10))).unwrap();
-    assert_eq!(
-        (outcome.answered, errors(&outcome)),
-        (0, vec![("wrong echo", 10)])
-    );
+    assert_eq!((outcome.answered, errors(&outcome)), (0, vec![("wrong echo", 10)]));
 }
 
 #[test]
 fn nobody_listening_ends_with_refusals() {
-    let addr = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = run(&load(addr, 4, Until::Count(20))).unwrap();
-    assert_eq!(
-        (outcome.answered, errors(&outcome)),
-        (0, vec![("ECONNREFUSED", 20)])
-    );
+    assert_eq!((outcome.answered, errors(&outcome)), (0, vec![("ECONNREFUSED", 20)]));
 }
 
 #[test]
@@ -213,15 +164,8 @@ fn a_silent_server_is_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let begin = Instant::now();
-    let outcome = run(&Load {
-        timeout: SECOND / 5,
-        ..load(addr, 3, Until::Count(3))
-    })
-    .unwrap();
-    assert_eq!(
-        (outcome.answered, errors(&outcome)),
-        (0, vec![("timeout", 3)])
-    );
+    let outcome = run(&Load { timeout: SECOND / 5, ..load(addr, 3, Until::Count(3)) }).unwrap();
+    assert_eq!((outcome.answered, errors(&outcome)), (0, vec![("timeout", 3)]));
     assert!(begin.elapsed() >= SECOND / 5 && begin.elapsed() < 5 * SECOND);
     drop(listener);
 }
@@ -233,11 +177,7 @@ fn kept_connections_stay_open_until_dropped() {
         echo(conn);
         tell.send(()).unwrap();
     });
-    let outcome = run(&Load {
-        finish: Finish::Keep,
-        ..load(addr, 4, Until::Count(30))
-    })
-    .unwrap();
+    let outcome = run(&Load { finish: Finish::Keep, ..load(addr, 4, Until::Count(30)) }).unwrap();
     assert_eq!((outcome.answered, outcome.held.len()), (30, 30));
     let mut first = &outcome.held[0];
     first.write_all(b"still there?").unwrap();
@@ -245,10 +185,7 @@ fn kept_connections_stay_open_until_dropped() {
     let mut buf = [0; 12];
     first.read_exact(&mut buf).unwrap();
     assert_eq!(&buf, b"still there?");
-    assert!(
-        told.try_recv().is_err(),
-        "a handler saw its end of file early"
-    );
+    assert!(told.try_recv().is_err(), "a handler saw its end of file early");
     drop(outcome);
     for _ in 0..30 {
         told.recv_timeout(10 * SECOND).unwrap();
