@@ -1,15 +1,18 @@
 //! An accepted connection, as the handler sees it.
 //!
-//! It is filled in the parent before the fork and copied into the child with
-//! the rest of the memory, so it is plain data in place. The socket closes when
-//! the value is dropped: in the parent right after the fork, in the child at
-//! its end.
+//! Three words: everything is filled in the parent before the fork, and what is
+//! large is behind a pointer, so that a new child neither computes nor copies
+//! it. (Each page that a child writes, and each 64 KiB of program text that it
+//! enters, costs a fault.) The socket closes when the value is dropped: in the
+//! parent right after the fork, in the child at its end.
 
 use crate::name::Name;
+use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 /// One connection, in the child that serves it.
 ///
@@ -19,23 +22,36 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub struct Connection {
     fd: OwnedFd,
     id: u64,
+    ends: Arc<Ends>,
+}
+
+/// The two ends of a connection.
+pub(crate) struct Ends {
     peer: RawAddress,
     peer_name: Name,
     local_name: Name,
 }
 
 impl Connection {
-    /// `local` is the address of the listener; see [`Connection::refine_local`].
-    pub(crate) fn new(fd: OwnedFd, id: u64, peer: RawAddress, local: &Name) -> Connection {
-        Connection { fd, id, peer_name: Name::of(&peer), peer, local_name: *local }
-    }
-
-    /// In the child: a listener on all interfaces does not tell which of them
-    /// the client came in by; the connection does.
-    pub(crate) fn refine_local(&mut self) {
-        if let Ok(local) = socket::local_address(self.as_fd()) {
-            self.local_name = Name::of(&local);
+    /// `listener` is the address that it came in by. `wildcard`: that address
+    /// is all of the machine's, and the connection knows which one it was.
+    /// `room` is memory to use again if no other connection does.
+    pub(crate) fn new(
+        fd: OwnedFd,
+        id: u64,
+        peer: RawAddress,
+        listener: &Name,
+        wildcard: bool,
+        room: &mut Arc<Ends>,
+    ) -> Connection {
+        let local = wildcard.then(|| socket::local_address(fd.as_fd()).ok()).flatten();
+        let local_name = local.map_or(*listener, |local| Name::of(&local));
+        let ends = Ends { peer_name: Name::of(&peer), peer, local_name };
+        match Arc::get_mut(room) {
+            Some(room) => *room = ends,
+            None => *room = Arc::new(ends),
         }
+        Connection { fd, id, ends: Arc::clone(room) }
     }
 
     /// Number of the connection, counted from 1 by the server that accepted it.
@@ -46,18 +62,18 @@ impl Connection {
     /// The peer as text: `127.0.0.1:40312`, `[::1]:40312`, `unix:` (unnamed).
     /// IPv4 clients of an IPv6 listener are shown as IPv4.
     pub fn peer_name(&self) -> &str {
-        self.peer_name.as_str()
+        self.ends.peer_name.as_str()
     }
 
     /// The address that the client connected to, as text.
     pub fn local_name(&self) -> &str {
-        self.local_name.as_str()
+        self.ends.local_name.as_str()
     }
 
     /// The peer as an IP address, exactly as the kernel gave it; `None` for a
     /// Unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match self.peer.parts() {
+        match self.ends.peer.parts() {
             socket::Parts::V4(ip, port) => Some((Ipv4Addr::from(ip), port).into()),
             socket::Parts::V6(ip, port, scope) => {
                 Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, 0, scope).into())
@@ -68,25 +84,39 @@ impl Connection {
 
     /// The bytes of the peer's `struct sockaddr`, for bindings.
     pub fn peer_sockaddr(&self) -> &[u8] {
-        self.peer.bytes()
+        self.ends.peer.bytes()
+    }
+
+    /// The bytes of the `struct sockaddr` that the client connected to, for
+    /// bindings; empty if the kernel did not tell.
+    pub fn local_sockaddr(&self) -> &[u8] {
+        self.local.as_ref().map_or(&[], RawAddress::bytes)
     }
 
     /// [`Connection::peer_name`] with a NUL behind it, for bindings.
     pub fn peer_name_c(&self) -> &std::ffi::CStr {
-        std::ffi::CStr::from_bytes_with_nul(self.peer_name.as_c_bytes()).unwrap_or(c"")
+        std::ffi::CStr::from_bytes_with_nul(self.ends.peer_name.as_c_bytes()).unwrap_or(c"")
     }
 
     /// [`Connection::local_name`] with a NUL behind it, for bindings.
     pub fn local_name_c(&self) -> &std::ffi::CStr {
-        std::ffi::CStr::from_bytes_with_nul(self.local_name.as_c_bytes()).unwrap_or(c"")
+        std::ffi::CStr::from_bytes_with_nul(self.ends.local_name.as_c_bytes()).unwrap_or(c"")
     }
 
     pub(crate) fn peer(&self) -> &RawAddress {
-        &self.peer
+        &self.ends.peer
+    }
+
+    /// Closes it, in the child: as dropping it does, but see `sys::raw`.
+    #[inline(always)]
+    pub(crate) fn close_in_child(self) {
+        process::close(self.fd.into_raw_fd());
+        // The child ends: its memory goes with it.
+        std::mem::forget(self.ends);
     }
 
     pub(crate) fn peer_label(&self) -> Name {
-        self.peer_name
+        self.ends.peer_name
     }
 }
 
@@ -111,13 +141,13 @@ impl From<Connection> for OwnedFd {
 
 impl io::Read for &Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(socket::read(self.as_fd(), buffer)?)
+        Ok(socket::read(self.as_raw_fd(), buffer)?)
     }
 }
 
 impl io::Write for &Connection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(socket::write(self.as_fd(), bytes)?)
+        Ok(socket::write(self.as_raw_fd(), bytes)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -125,13 +155,40 @@ impl io::Write for &Connection {
     }
 }
 
+impl Default for Ends {
+    fn default() -> Ends {
+        let peer = RawAddress::empty();
+        Ends { peer, peer_name: Name::default(), local_name: Name::default() }
+    }
+}
+
+/// Reads up to `buffer.len()` bytes from `fd`, and reads again where a signal
+/// interrupts the call. 0: the end.
+///
+/// Async-signal-safe. Errors: an errno of read(2).
+pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
+    socket::read(fd, buffer).map_err(|errno| errno as i32)
+}
+
+/// Writes all of `bytes` to `fd`, however many calls that takes. A socket whose
+/// peer has gone answers EPIPE, without SIGPIPE.
+///
+/// Async-signal-safe. Errors: an errno of send(2) or write(2).
+pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), i32> {
+    while !bytes.is_empty() {
+        let put = socket::write(fd, bytes).map_err(|errno| errno as i32)?;
+        bytes = &bytes[put..];
+    }
+    Ok(())
+}
+
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
             .field("fd", &self.fd.as_raw_fd())
             .field("id", &self.id)
-            .field("peer", &self.peer_name)
-            .field("local", &self.local_name)
+            .field("peer", &self.ends.peer_name)
+            .field("local", &self.ends.local_name)
             .finish()
     }
 }

@@ -27,6 +27,11 @@ impl Error {
         Error { errno, text: text.into() }
     }
 
+    /// An error of a binding's own, for what its [`Hooks`](crate::Hooks) meet.
+    pub fn custom(errno: i32, text: impl Into<String>) -> Error {
+        Error::new(Errno::from_raw(errno), text)
+    }
+
     /// The error number, as in `errno(3)`: positive.
     pub fn errno(&self) -> i32 {
         self.errno as i32
