@@ -14,17 +14,9 @@ pub unsafe extern "C" fn forkserve_read(fd: c_int, buf: *mut c_void, len: usize)
     if buf.is_null() && len > 0 {
         return -(libc::EINVAL as ssize_t);
     }
-    loop {
-        // SAFETY: by contract `buf` has `len` writable bytes; the kernel checks `fd`.
-        let got = unsafe { libc::read(fd, buf, len) };
-        if got >= 0 {
-            return got;
-        }
-        match errno() {
-            libc::EINTR => {}
-            errno => return -(errno as ssize_t),
-        }
-    }
+    // SAFETY: by contract `buf` has `len` writable bytes.
+    let buffer = unsafe { bytes_mut(buf, len) };
+    core::read(fd, buffer).map_or_else(|errno| -(errno as ssize_t), |got| got as ssize_t)
 }
 
 /// Writes all len bytes, however many calls that takes.
@@ -39,34 +31,16 @@ pub unsafe extern "C" fn forkserve_write_all(fd: c_int, buf: *const c_void, len:
     if buf.is_null() && len > 0 {
         return -(libc::EINVAL as ssize_t);
     }
-    let (mut done, mut socket) = (0, true);
-    while done < len {
-        // SAFETY: within the `len` readable bytes that the caller vouches for.
-        let start = unsafe { buf.cast::<u8>().add(done) }.cast::<c_void>();
-        let put = if socket {
-            // SAFETY: as above; the kernel checks `fd`.
-            unsafe { libc::send(fd, start, len - done, libc::MSG_NOSIGNAL) }
-        } else {
-            // SAFETY: as above.
-            unsafe { libc::write(fd, start, len - done) }
-        };
-        if put >= 0 {
-            done += put as usize;
-            continue;
-        }
-        match errno() {
-            libc::EINTR => {}
-            // A pipe or a file: no flags there.
-            libc::ENOTSOCK if socket => socket = false,
-            errno => return -(errno as ssize_t),
-        }
-    }
-    len as ssize_t
+    // SAFETY: by contract `buf` has `len` readable bytes.
+    let bytes = unsafe { bytes_mut(buf.cast_mut(), len) };
+    core::write_all(fd, bytes).map_or_else(|errno| -(errno as ssize_t), |()| len as ssize_t)
 }
 
-fn errno() -> c_int {
-    // SAFETY: always succeeds.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: the thread's own errno.
-    unsafe { *errno }
+/// The caller's bytes; none for NULL, which is allowed with a length of 0.
+unsafe fn bytes_mut<'a>(buf: *mut c_void, len: usize) -> &'a mut [u8] {
+    if buf.is_null() {
+        return &mut [];
+    }
+    // SAFETY: handed through from the caller.
+    unsafe { std::slice::from_raw_parts_mut(buf.cast(), len) }
 }

@@ -137,11 +137,11 @@ impl Engine {
             // refuses one it is still a connection.
             let _ = set_connection_options(fd.as_fd(), &self.options);
         }
+        let id = Counters::add(&self.stats.0.accepted);
+        let connection = Connection::new(fd, id, peer, listener, &mut self.room);
         self.starved = None;
         self.handled += 1;
         self.spend_quota(index);
-        let id = Counters::add(&self.counters().accepted);
-        let connection = Connection::new(fd, id, peer, &self.ports[index].name);
         let name = connection.peer_label();
         self.emit(&Event::Accepted { id, peer: name.as_str() });
         match self.objection(&connection) {

@@ -6,6 +6,7 @@
 //! enters, costs a fault.) The socket closes when the value is dropped: in the
 //! parent right after the fork, in the child at its end.
 
+use crate::listener::Listener;
 use crate::name::Name;
 use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
@@ -29,24 +30,28 @@ pub struct Connection {
 pub(crate) struct Ends {
     peer: RawAddress,
     peer_name: Name,
+    local: RawAddress,
     local_name: Name,
 }
 
 impl Connection {
-    /// `listener` is the address that it came in by. `wildcard`: that address
-    /// is all of the machine's, and the connection knows which one it was.
     /// `room` is memory to use again if no other connection does.
     pub(crate) fn new(
         fd: OwnedFd,
         id: u64,
         peer: RawAddress,
-        listener: &Name,
-        wildcard: bool,
+        listener: &Listener,
         room: &mut Arc<Ends>,
     ) -> Connection {
-        let local = wildcard.then(|| socket::local_address(fd.as_fd()).ok()).flatten();
-        let local_name = local.map_or(*listener, |local| Name::of(&local));
-        let ends = Ends { peer_name: Name::of(&peer), peer, local_name };
+        // A listener at every address does not tell by which of them the client
+        // came in; the connection does.
+        let local = listener.address();
+        let own = local.is_wildcard().then(|| socket::local_address(fd.as_fd()).ok()).flatten();
+        let (local, local_name) = match own {
+            Some(own) => (own, Name::of(&own)),
+            None => (*local, *listener.name()),
+        };
+        let ends = Ends { peer_name: Name::of(&peer), peer, local, local_name };
         match Arc::get_mut(room) {
             Some(room) => *room = ends,
             None => *room = Arc::new(ends),
@@ -88,9 +93,9 @@ impl Connection {
     }
 
     /// The bytes of the `struct sockaddr` that the client connected to, for
-    /// bindings; empty if the kernel did not tell.
+    /// bindings.
     pub fn local_sockaddr(&self) -> &[u8] {
-        self.local.as_ref().map_or(&[], RawAddress::bytes)
+        self.ends.local.bytes()
     }
 
     /// [`Connection::peer_name`] with a NUL behind it, for bindings.
@@ -158,7 +163,8 @@ impl io::Write for &Connection {
 impl Default for Ends {
     fn default() -> Ends {
         let peer = RawAddress::empty();
-        Ends { peer, peer_name: Name::default(), local_name: Name::default() }
+        let name = Name::default();
+        Ends { peer, peer_name: name, local: peer, local_name: name }
     }
 }
 

@@ -18,7 +18,7 @@
 use crate::admit::Hold;
 use crate::backoff::Backoff;
 use crate::children::{Children, Token};
-use crate::conn::Connection;
+use crate::conn::{Connection, Ends};
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::event::{Event, Observer, Pause};
@@ -104,6 +104,8 @@ pub(crate) struct Engine {
     pub(crate) phase: Phase,
     pub(crate) paused: Option<Pause>,
     pub(crate) observer: Option<Observer>,
+    /// Memory for the next connection's ends.
+    pub(crate) room: Arc<Ends>,
     pub(crate) now: Instant,
     /// Things done since the last dispatch began.
     pub(crate) handled: usize,
@@ -155,6 +157,7 @@ impl Engine {
             phase: Phase::Setup,
             paused: None,
             observer: None,
+            room: Arc::default(),
             now: Instant::now(),
             handled: 0,
             unread: false,

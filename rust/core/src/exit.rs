@@ -53,6 +53,6 @@ pub fn finish(connection: Connection, status: i32, hooks: &mut dyn Hooks) -> ! {
     hooks.exit();
     // Then the connection: the client has its end of file before the kernel
     // takes the address space down, which takes long in a large host.
-    drop(connection);
+    connection.close_in_child();
     process::exit_now(status & 0xff)
 }

@@ -53,7 +53,7 @@ mod spawn;
 mod stats;
 mod sys;
 
-pub use conn::Connection;
+pub use conn::{read, write_all, Connection};
 pub use engine::Turn;
 pub use error::{strerror, Error};
 pub use event::{Event, Pause, Refusal};

@@ -24,6 +24,7 @@ const PORT_TRIES: usize = 16;
 
 pub(crate) struct Listener {
     fd: OwnedFd,
+    address: RawAddress,
     name: Name,
     file: Option<SocketFile>,
     adopted: bool,
@@ -49,13 +50,17 @@ impl Listener {
     }
 
     fn new(fd: OwnedFd, file: Option<SocketFile>, adopted: bool) -> Result<Listener, Errno> {
-        let name = Name::of(&socket::local_address(fd.as_fd())?);
-        Ok(Listener { fd, name, file, adopted })
+        let address = socket::local_address(fd.as_fd())?;
+        Ok(Listener { fd, name: Name::of(&address), address, file, adopted })
     }
 
     /// The address that it is bound to, with the port that the kernel chose.
     pub(crate) fn name(&self) -> &Name {
         &self.name
+    }
+
+    pub(crate) fn address(&self) -> &RawAddress {
+        &self.address
     }
 
     /// Whether the socket came from outside; its options are then not ours to

@@ -19,9 +19,15 @@ pub(crate) struct Name {
     len: u8,
 }
 
+impl Default for Name {
+    fn default() -> Name {
+        Name { bytes: [0; ROOM], len: 0 }
+    }
+}
+
 impl Name {
     pub(crate) fn of(address: &RawAddress) -> Name {
-        let mut name = Name { bytes: [0; ROOM], len: 0 };
+        let mut name = Name::default();
         // Every form fits, and writing into the array cannot fail otherwise.
         let _ = name.write_address(address);
         name

@@ -34,8 +34,13 @@ impl Engine {
             self.hold(connection, Errno::from_raw(error.errno()), patience);
             return Err(error);
         }
+        let term = signal::term_is_handled();
         match process::fork() {
-            Ok(Side::Child(blocked)) => Ok(Some(self.become_child(connection, blocked, hooks))),
+            Ok(Side::Child(blocked)) => {
+                self.set_up_child(&blocked, term);
+                hooks.child();
+                Ok(Some(Turn::Child(connection)))
+            }
             Ok(Side::Parent(pid)) => {
                 hooks.parent();
                 if patience.is_some() {
@@ -108,12 +113,8 @@ impl Engine {
     }
 
     /// The child's half, in this order:
-    fn become_child(
-        &mut self,
-        mut connection: Connection,
-        blocked: signal::Blocked,
-        hooks: &mut dyn Hooks,
-    ) -> Turn {
+    #[inline(always)]
+    fn set_up_child(&self, blocked: &signal::Blocked, term: bool) {
         // 1. Close what belongs to the library: listeners, so that the port is
         //    free once the server has gone; the epoll, before anything else can
         //    be done to it from here; the wake-up; the other children's pidfds.
@@ -122,20 +123,18 @@ impl Engine {
         self.owned.close_in_child();
         // 2. Signals: only now may a handler of the host run here. SIGTERM gets
         //    its default back first, so that one sent meanwhile is not lost.
-        signal::restore_default_term();
-        blocked.restore();
+        if term {
+            signal::restore_default_term();
+        }
+        blocked.restore_in_child();
         // 3. Where orphans are to end, ask the kernel for it, then look whether
         //    the parent died before we asked.
         if self.options.orphans == Orphans::Terminate {
-            let _ = signal::die_with_parent(libc::SIGTERM);
+            signal::die_with_parent(libc::SIGTERM);
             if process::getppid() != self.owner {
                 process::exit_now(0);
             }
         }
-        // 4. Which of its addresses did the client reach?
-        connection.refine_local();
-        // 5. The language's own steps, last: they may do anything.
-        hooks.child();
-        Turn::Child(connection)
+        // 4. The language's own steps follow, last: they may do anything.
     }
 }

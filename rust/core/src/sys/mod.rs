@@ -10,11 +10,16 @@
 pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod process;
+mod raw;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stdio;
 pub(crate) mod wake;
+
+// The two whose system calls `raw` knows how to make.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("forkserve supports x86-64 and aarch64");
 
 use nix::errno::Errno;
 

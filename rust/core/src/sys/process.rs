@@ -3,8 +3,8 @@
 //! `waitpid(-1)` is not here and must never be: the children of the host are
 //! the host's. Each wait names one child, by its pidfd where there is one.
 
-use super::check;
 use super::signal::{block_all, Blocked};
+use super::{check, raw};
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -47,42 +47,42 @@ pub(crate) fn getpid() -> libc::pid_t {
     unsafe { libc::getpid() }
 }
 
+/// For the child: see `raw`.
+#[inline(always)]
 pub(crate) fn getppid() -> libc::pid_t {
-    // SAFETY: always succeeds.
-    unsafe { libc::getppid() }
+    // SAFETY: takes no pointers and always succeeds.
+    unsafe { raw::call(libc::SYS_getppid, []) as libc::pid_t }
 }
 
-/// Ends the process without atexit handlers: they belong to the host.
+/// Ends the process without atexit handlers: they belong to the host. For the
+/// child: see `raw`.
+#[inline(always)]
 pub(crate) fn exit_now(status: i32) -> ! {
-    // SAFETY: does not return.
-    unsafe { libc::_exit(status) }
+    // SAFETY: ends the process.
+    unsafe { raw::call(libc::SYS_exit_group, [status as usize]) };
+    std::process::abort() // never reached: the call does not return
 }
 
-/// Closes the descriptors `first..=last`, open or not.
+/// Closes the descriptors `first..=last`, open or not. For the child: see `raw`.
 ///
 /// `close_range(2)`, and one `close` each where a filter hides that call.
+#[inline(always)]
 pub(crate) fn close_range(first: RawFd, last: RawFd) {
+    let run = [first as usize, last as usize, 0];
     // SAFETY: in the child, which owns its whole descriptor table; the caller
     // names runs that hold the library's descriptors only.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first as libc::c_uint,
-            last as libc::c_uint,
-            0 as libc::c_uint,
-        )
-    };
+    let result = unsafe { raw::call(libc::SYS_close_range, run) };
     if result != 0 {
-        for fd in first..=last {
-            close(fd);
-        }
+        (first..=last).for_each(close);
     }
 }
 
-/// Closes one descriptor by number; a failure leaves nothing to be done.
+/// Closes one descriptor by number; a failure leaves nothing to be done. For
+/// the child: see `raw`.
+#[inline(always)]
 pub(crate) fn close(fd: RawFd) {
     // SAFETY: as for `close_range`.
-    unsafe { libc::close(fd) };
+    unsafe { raw::call(libc::SYS_close, [fd as usize]) };
 }
 
 /// `pidfd_open(2)`, close-on-exec by its nature.

@@ -3,8 +3,7 @@
 //! The host's dispositions are never changed. Only a child changes its own
 //! copy, and only for SIGTERM; see [`restore_default_term`].
 
-use super::check;
-use nix::errno::Errno;
+use super::raw;
 use std::mem::MaybeUninit;
 
 /// All signals blocked in this thread, until [`Blocked::restore`].
@@ -31,31 +30,47 @@ impl Blocked {
         // SAFETY: the set was filled by the kernel; no old set is asked for.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
+
+    /// The same in the child: see `raw`.
+    #[inline(always)]
+    pub(crate) fn restore_in_child(&self) {
+        let set = (&raw const self.0) as usize;
+        // SAFETY: the kernel reads the first 8 bytes of the set, all that it has.
+        unsafe { raw::call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, set, 0, 8]) };
+    }
+}
+
+/// Whether the host handles SIGTERM, so that its children would inherit that.
+pub(crate) fn term_is_handled() -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks for the current action only; `action` is written on success.
+    let result = unsafe { libc::sigaction(libc::SIGTERM, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all-zero bytes are a valid sigaction (SIG_DFL), even on failure.
+    let action = unsafe { action.assume_init() };
+    result == 0 && !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
 }
 
 /// Gives SIGTERM back its default in a child that inherited a handler for it.
 ///
 /// SIGTERM is how the library tells a child that its time is up. A host
 /// commonly handles it by stopping the server; inherited, that handler would
-/// make the child deaf to it, and each drain would wait for SIGKILL. A
-/// SIGTERM that is ignored or default stays as it is.
+/// make the child deaf to it, and each drain would wait for SIGKILL. For the
+/// child: see `raw`.
+#[inline(always)]
 pub(crate) fn restore_default_term() {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: asks for the current action only; `action` is written on success.
-    let result = unsafe { libc::sigaction(libc::SIGTERM, std::ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: all-zero bytes are a valid sigaction (SIG_DFL), even on failure.
-    let mut action = unsafe { action.assume_init() };
-    if result != 0 || matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
-        return;
-    }
-    action.sa_sigaction = libc::SIG_DFL;
-    action.sa_flags = 0;
-    // SAFETY: a complete action; no old one is asked for.
-    unsafe { libc::sigaction(libc::SIGTERM, &action, std::ptr::null_mut()) };
+    // The kernel's own struct: handler, flags, restorer, mask; SIG_DFL is 0.
+    let default = [0u64; 4];
+    let action = default.as_ptr() as usize;
+    // SAFETY: `default` outlives the call; no old action is asked for.
+    unsafe { raw::call(libc::SYS_rt_sigaction, [libc::SIGTERM as usize, action, 0, 8]) };
 }
 
 /// Asks the kernel for `signal` when the thread that forked this child ends.
-pub(crate) fn die_with_parent(signal: libc::c_int) -> Result<(), Errno> {
-    // SAFETY: PR_SET_PDEATHSIG takes a number.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong) }).map(drop)
+/// For the child: see `raw`.
+#[inline(always)]
+pub(crate) fn die_with_parent(signal: libc::c_int) {
+    let request = [libc::PR_SET_PDEATHSIG as usize, signal as usize];
+    // SAFETY: PR_SET_PDEATHSIG takes a number. It cannot fail for a signal
+    // that exists.
+    unsafe { raw::call(libc::SYS_prctl, request) };
 }

@@ -4,7 +4,7 @@
 //! (readable does not mean that `accept` will not block: accept(2), NOTES) and
 //! accepted connections are blocking, as handlers expect.
 
-use super::check;
+use super::{check, raw};
 use nix::errno::Errno;
 use std::mem::{offset_of, MaybeUninit};
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ pub(crate) enum Parts<'a> {
 const PATH_AT: usize = offset_of!(libc::sockaddr_un, sun_path);
 
 impl RawAddress {
-    fn empty() -> RawAddress {
+    pub(crate) fn empty() -> RawAddress {
         // SAFETY: all-zero bytes are a valid sockaddr_storage.
         let storage = unsafe { MaybeUninit::zeroed().assume_init() };
         RawAddress { storage, len: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
@@ -129,6 +129,15 @@ impl RawAddress {
                 Parts::Unix(path)
             }
             other => Parts::Other(other as u16),
+        }
+    }
+
+    /// Whether it stands for every address of the machine.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        match self.parts() {
+            Parts::V4(ip, _) => ip == [0; 4],
+            Parts::V6(ip, ..) => ip == [0; 16],
+            _ => false,
         }
     }
 
@@ -290,39 +299,41 @@ pub(crate) fn has_unread(fd: BorrowedFd<'_>) -> bool {
     result == 0 && count > 0
 }
 
-/// Reads into `buffer`, retrying where a signal interrupted the call.
-pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+/// Reads into `buffer`, retrying where a signal interrupted the call. For
+/// handlers: see `raw`.
+#[inline(always)]
+pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let args = [fd as usize, buffer.as_mut_ptr() as usize, buffer.len()];
     loop {
-        // SAFETY: `buffer` is writable for its length.
-        let got = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
-        match usize::try_from(got) {
-            Ok(got) => return Ok(got),
-            Err(_) if Errno::last() == Errno::EINTR => {}
-            Err(_) => return Err(Errno::last()),
+        // SAFETY: `buffer` is writable for its length; the kernel checks `fd`.
+        match raw::check(unsafe { raw::call(libc::SYS_read, args) }) {
+            Err(Errno::EINTR) => {}
+            answer => return answer,
         }
     }
 }
 
 /// Writes some of `bytes`, retrying where a signal interrupted the call; a
-/// socket whose peer has gone answers EPIPE, without SIGPIPE.
-pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
-    let (raw, start, len) = (fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
-    let mut socket = true;
+/// socket whose peer has gone answers EPIPE, without SIGPIPE. For handlers:
+/// see `raw`.
+#[inline(always)]
+pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    let (fd, start, len) = (fd as usize, bytes.as_ptr() as usize, bytes.len());
     loop {
-        let put = if socket {
-            // SAFETY: `bytes` is readable for its length.
-            unsafe { libc::send(raw, start, len, libc::MSG_NOSIGNAL) }
-        } else {
-            // SAFETY: as above.
-            unsafe { libc::write(raw, start, len) }
+        // sendto(2) without an address is send(2), and has that flag; a pipe or
+        // a file answers that it is no socket.
+        let to_socket = [fd, start, len, libc::MSG_NOSIGNAL as usize, 0, 0];
+        // SAFETY: `bytes` is readable for its length; the kernel checks `fd`.
+        let answer = match raw::check(unsafe { raw::call(libc::SYS_sendto, to_socket) }) {
+            Err(Errno::ENOTSOCK) => {
+                // SAFETY: as above.
+                raw::check(unsafe { raw::call(libc::SYS_write, [fd, start, len]) })
+            }
+            answer => answer,
         };
-        match usize::try_from(put) {
-            Ok(put) => return Ok(put),
-            Err(_) => match Errno::last() {
-                Errno::EINTR => {}
-                Errno::ENOTSOCK if socket => socket = false,
-                error => return Err(error),
-            },
+        match answer {
+            Err(Errno::EINTR) => {}
+            answer => return answer,
         }
     }
 }

@@ -11,12 +11,48 @@
 //! stdout and stderr alone are flushed, and only if their lock is free; a
 //! stream that could not be flushed is emptied in the child instead, so that
 //! nothing is printed twice.
+//!
+//! Most of the time there is nothing to flush, and to find that out by
+//! `fflush` costs page faults on both sides of the fork (its locks are written
+//! to). So the streams are looked at first; see [`pending`].
 
 use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The beginning of glibc's `struct _IO_FILE`, public in
+/// <bits/types/struct_FILE.h> and part of glibc's binary interface: the inlined
+/// `putc_unlocked` of old programs works on these fields.
+#[repr(C)]
+struct Stream {
+    _flags: libc::c_int,
+    _read: [*mut libc::c_char; 3],
+    write_base: *mut libc::c_char,
+    write_ptr: *mut libc::c_char,
+    _write_end: *mut libc::c_char,
+    _buffer: [*mut libc::c_char; 2],
+    _backup: [*mut libc::c_char; 3],
+    _markers: *mut libc::c_void,
+    chain: *mut Stream,
+    _numbers: [libc::c_int; 2],
+    _old_offset: libc::c_long,
+    _small: [u8; 4],
+    _lock: *mut libc::c_void,
+    _offset: i64,
+    _wide: [*mut libc::c_void; 4],
+    _pad: usize,
+    /// Above zero: the stream has wide characters, and its bytes elsewhere.
+    mode: libc::c_int,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(std::mem::offset_of!(Stream, chain) == 104);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(std::mem::offset_of!(Stream, mode) == 192);
 
 extern "C" {
     static stdout: *mut libc::FILE;
     static stderr: *mut libc::FILE;
+    /// The newest stream; each leads to an older one by `chain`.
+    static _IO_list_all: *mut Stream;
     fn ftrylockfile(stream: *mut libc::FILE) -> libc::c_int;
     fn funlockfile(stream: *mut libc::FILE);
     fn __fpurge(stream: *mut libc::FILE);
@@ -109,7 +145,25 @@ pub(crate) fn flush_at_exit(flushed: Flushed) {
     }
 }
 
+/// For a process with one thread.
 fn flush_everything() {
-    // SAFETY: NULL stands for every stream.
-    unsafe { libc::fflush(std::ptr::null_mut()) };
+    if pending() {
+        // SAFETY: NULL stands for every stream.
+        unsafe { libc::fflush(std::ptr::null_mut()) };
+    }
+}
+
+/// Whether any stream may have output to flush. For a process with one thread:
+/// no other can change the list meanwhile.
+fn pending() -> bool {
+    // SAFETY: a variable of glibc's.
+    let mut next = unsafe { _IO_list_all };
+    // SAFETY: NULL, or a stream that is open, as all in the list are.
+    while let Some(stream) = unsafe { next.as_ref() } {
+        if stream.write_ptr > stream.write_base || stream.mode > 0 {
+            return true;
+        }
+        next = stream.chain;
+    }
+    false
 }
