@@ -115,6 +115,12 @@
 #define FORKSERVE_EVENT_STOPPED 11
 
 /*
+ In the host, from forkserve_server_wait: the supervisor has ended: pid,
+ exit_code (0: it has drained), exit_signal.
+ */
+#define FORKSERVE_EVENT_SUPERVISOR_ENDED 12
+
+/*
  max_children children live.
  */
 #define FORKSERVE_REASON_CAPACITY 1
@@ -165,6 +171,11 @@
 #define FORKSERVE_ORPHANS_TERMINATE 1
 
 /*
+ How many entries duration_us_log2 has.
+ */
+#define FORKSERVE_DURATIONS 32
+
+/*
  A connection, in the child that serves it. Owned by the library, and valid
  until the handler returns; after forkserve_server_accept_fork, until the
  child ends.
@@ -197,12 +208,15 @@ typedef struct forkserve_options {
      */
     uint32_t max_per_source;
     /*
-     How many children wait for a connection ahead of time. Only 0, fork on
-     accept, is supported yet.
+     How many children wait for a connection ahead of time: 0, the default
+     (fork on accept), to 10000, and not more than max_children, among which
+     they count. Under load up to eight times as many are kept.
      */
     uint32_t spares;
     /*
-     How many connections one child serves. Only 1 is supported yet.
+     How many connections one child serves, one after the other: 1, the
+     default, or more. More than 1 implies at least one spare. Ignored by
+     forkserve_server_accept_fork, whose children serve one each.
      */
     uint32_t connections_per_child;
     /*
@@ -303,19 +317,23 @@ typedef struct forkserve_stats {
      */
     uint64_t accepted;
     /*
-     Children that live now.
+     Connections that are being served now.
      */
     uint64_t live;
+    /*
+     Children that wait for a connection now.
+     */
+    uint64_t idle;
     /*
      Connections held now because fork failed: 0 or 1.
      */
     uint64_t held;
     /*
-     Children that have ended, each with its connection.
+     Connections that have been served to their end.
      */
     uint64_t ended;
     /*
-     Of ended: by a signal.
+     Of ended: because a signal ended the child.
      */
     uint64_t crashed;
     /*
@@ -324,7 +342,7 @@ typedef struct forkserve_stats {
      */
     uint64_t unknown;
     /*
-     Connections closed without a child, for whatever reason.
+     Connections closed without being served, for whatever reason.
      */
     uint64_t refused;
     /*
@@ -351,7 +369,44 @@ typedef struct forkserve_stats {
      Times that accepting paused for want of descriptors or memory.
      */
     uint64_t starvations;
+    /*
+     How long the connections of ended lasted: entry i counts those of less
+     than 2^i microseconds that entry i - 1 does not count, and the last one
+     all that were longer.
+     */
+    uint64_t duration_us_log2[FORKSERVE_DURATIONS];
 } forkserve_stats;
+
+/*
+ A connection that is being served. Set size to sizeof(forkserve_live) before
+ the call.
+ */
+typedef struct forkserve_live {
+    /*
+     sizeof(forkserve_live).
+     */
+    size_t size;
+    /*
+     Number of the connection.
+     */
+    uint64_t conn_id;
+    /*
+     Microseconds since it was accepted.
+     */
+    uint64_t age_us;
+    /*
+     Connections that its child has served before.
+     */
+    uint64_t served;
+    /*
+     The child that serves it.
+     */
+    int32_t pid;
+    /*
+     The client as text; empty if its child was killed while it wrote it.
+     */
+    char peer[124];
+} forkserve_live;
 
 /*
  One thing that happened. Fields that its type does not name are zero (NULL,
@@ -519,8 +574,7 @@ ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
  is written on success only.
  Context: parent, any thread. Does not block.
  Errors: -EINVAL: an option is out of its range (the message names it), or
- out is NULL; -E2BIG: a field of a newer version is set; -EOPNOTSUPP: spares
- or connections_per_child; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is
+ out is NULL; -E2BIG: a field of a newer version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is
  older than 5.10.
  */
 int forkserve_server_new(const struct forkserve_options *options,
@@ -575,7 +629,20 @@ int forkserve_server_run(struct forkserve_server *s,
                          struct forkserve_error *err);
 
 /*
- Not supported yet: answers -EOPNOTSUPP.
+ Serves in a process of its own, the supervisor, which is forked now; answers
+ its number at once. Call it early, while the host is small and has no
+ threads: the supervisor and the children that it makes are copies of the host
+ as it is now, and nothing that the host does later makes them dearer.
+
+ The host keeps forkserve_server_stop, _wait, _stats, _connections and
+ _address. When it ends or executes another program, the supervisor drains
+ (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
+ in the supervisor. Signals are blocked there; its children have the host's
+ mask and dispositions.
+ Context: parent. Blocks until the supervisor stands, a few milliseconds.
+ Errors: -EINVAL: NULL; -EDESTADDRREQ; -EBUSY; -ESHUTDOWN; -EAGAIN, -ENOMEM:
+ fork; what kept the supervisor from starting. After an error the server can
+ be started again.
  */
 int forkserve_server_start(struct forkserve_server *s,
                            forkserve_handler handler,
@@ -583,8 +650,13 @@ int forkserve_server_start(struct forkserve_server *s,
                            struct forkserve_error *err);
 
 /*
- Waits for a supervisor that forkserve_server_start made. Not supported yet:
- answers -EOPNOTSUPP.
+ Waits until the supervisor has ended, at most timeout_ms (-1: without
+ limit). Answers 0 once it has, also if it was killed: the observer of the
+ host hears FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+
+ Context: parent. Blocks; signal handlers of the host run as usual.
+ Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
+ -ECHILD: there is no supervisor, or called in a child.
  */
 int forkserve_server_wait(struct forkserve_server *s,
                           int64_t timeout_ms,
@@ -661,6 +733,18 @@ int64_t forkserve_server_next_timeout_ms(const struct forkserve_server *s);
 int forkserve_server_stats(const struct forkserve_server *s, struct forkserve_stats *out);
 
 /*
+ Copies the connections that are being served now, at most capacity of them,
+ to out, and answers how many there are, which may be more.
+
+ Each entry of out needs its size set to sizeof(forkserve_live), all the same.
+ Context: parent, any thread, also while the server runs. Does not block.
+ Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ */
+int forkserve_server_connections(const struct forkserve_server *s,
+                                 struct forkserve_live *out,
+                                 size_t capacity);
+
+/*
  Has observer called for every event, with userdata. NULL: nobody.
 
  Context: parent, before the server runs.
@@ -692,5 +776,5 @@ void forkserve_server_free(struct forkserve_server *s);
         sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
             FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL                 \
     }
-#define FORKSERVE_STATS_INIT {sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define FORKSERVE_STATS_INIT {sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
 #define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}

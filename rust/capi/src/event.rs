@@ -27,6 +27,9 @@ pub const FORKSERVE_EVENT_RESUMED: i32 = 9;
 pub const FORKSERVE_EVENT_DRAINING: i32 = 10;
 /// The drain is complete: no listener, no child.
 pub const FORKSERVE_EVENT_STOPPED: i32 = 11;
+/// In the host, from forkserve_server_wait: the supervisor has ended: pid,
+/// exit_code (0: it has drained), exit_signal.
+pub const FORKSERVE_EVENT_SUPERVISOR_ENDED: i32 = 12;
 
 /// max_children children live.
 pub const FORKSERVE_REASON_CAPACITY: i32 = 1;
@@ -85,6 +88,14 @@ pub struct forkserve_event {
 /// since the loop waits for it.
 pub type forkserve_observer =
     Option<unsafe extern "C" fn(event: *const forkserve_event, userdata: *mut c_void)>;
+
+fn code_and_signal(exit: Exit) -> (i32, i32) {
+    match exit {
+        Exit::Code(code) => (code, 0),
+        Exit::Signal(signal) => (-1, signal),
+        Exit::Unknown => (-1, 0),
+    }
+}
 
 fn micros(time: Duration) -> u64 {
     time.as_micros() as u64
@@ -153,11 +164,7 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         Event::Ended { id, peer, pid, exit, duration, usage } => {
             who = Some((id, peer));
             flat.pid = pid;
-            match exit {
-                Exit::Code(code) => flat.exit_code = code,
-                Exit::Signal(signal) => flat.exit_signal = signal,
-                Exit::Unknown => {}
-            }
+            (flat.exit_code, flat.exit_signal) = code_and_signal(exit);
             flat.duration_us = micros(duration);
             flat.user_us = micros(usage.user);
             flat.system_us = micros(usage.system);
@@ -176,6 +183,11 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         Event::Resumed => FORKSERVE_EVENT_RESUMED,
         Event::Draining { .. } => FORKSERVE_EVENT_DRAINING,
         Event::Stopped => FORKSERVE_EVENT_STOPPED,
+        Event::SupervisorEnded { pid, exit } => {
+            flat.pid = pid;
+            (flat.exit_code, flat.exit_signal) = code_and_signal(exit);
+            FORKSERVE_EVENT_SUPERVISOR_ENDED
+        }
         _ => 0,
     };
     let text = |text: Option<&str>| CString::new(text.unwrap_or_default()).unwrap_or_default();

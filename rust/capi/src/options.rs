@@ -29,10 +29,13 @@ pub struct forkserve_options {
     /// default) to 1000000. A source is an IPv4 address or an IPv6 /64 network;
     /// Unix sockets have none.
     pub max_per_source: u32,
-    /// How many children wait for a connection ahead of time. Only 0, fork on
-    /// accept, is supported yet.
+    /// How many children wait for a connection ahead of time: 0, the default
+    /// (fork on accept), to 10000, and not more than max_children, among which
+    /// they count. Under load up to eight times as many are kept.
     pub spares: u32,
-    /// How many connections one child serves. Only 1 is supported yet.
+    /// How many connections one child serves, one after the other: 1, the
+    /// default, or more. More than 1 implies at least one spare. Ignored by
+    /// forkserve_server_accept_fork, whose children serve one each.
     pub connections_per_child: u32,
     /// Length of the kernel's queue of connections not yet accepted: 1 to
     /// 2147483647. Default 1024. The kernel lowers it silently to

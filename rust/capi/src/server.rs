@@ -9,14 +9,16 @@ use crate::conn::{forkserve_conn, lend};
 use crate::error::forkserve_error;
 use crate::event::{flatten, forkserve_observer};
 use crate::guard::{borrow, failure, guard, Failure};
+use crate::live::{self, forkserve_live};
 use crate::options::{self, forkserve_options};
 use crate::stats::forkserve_stats;
-use core::{serve, Connection, Server, StatsReader, StdioHooks, Stopper, Turn};
+use core::{serve, Connection, Server, Start, StatsReader, StdioHooks, Stopper, Turn};
 use libc::{c_char, c_int, c_void};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::Duration;
 
 /// A server: its listeners, its children and its limits. Usable in the process
 /// that made it; in a child, every function answers -ECHILD.
@@ -73,8 +75,7 @@ impl Drop for forkserve_server {
 /// is written on success only.
 /// Context: parent, any thread. Does not block.
 /// Errors: -EINVAL: an option is out of its range (the message names it), or
-/// out is NULL; -E2BIG: a field of a newer version is set; -EOPNOTSUPP: spares
-/// or connections_per_child; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is
+/// out is NULL; -E2BIG: a field of a newer version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is
 /// older than 5.10.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_new(
@@ -200,7 +201,7 @@ pub unsafe extern "C" fn forkserve_server_run(
         let mut hooks = StdioHooks::default();
         loop {
             match server.step(&mut hooks)? {
-                Turn::Child(connection) => serve(connection, &mut handler, &mut hooks),
+                Turn::Child(child) => serve(child, &mut handler, &mut hooks),
                 Turn::Drained => return Ok(0),
                 Turn::Forked(_) | Turn::Idle => {}
             }
@@ -210,7 +211,20 @@ pub unsafe extern "C" fn forkserve_server_run(
     unsafe { guard(err, body) }
 }
 
-/// Not supported yet: answers -EOPNOTSUPP.
+/// Serves in a process of its own, the supervisor, which is forked now; answers
+/// its number at once. Call it early, while the host is small and has no
+/// threads: the supervisor and the children that it makes are copies of the host
+/// as it is now, and nothing that the host does later makes them dearer.
+///
+/// The host keeps forkserve_server_stop, _wait, _stats, _connections and
+/// _address. When it ends or executes another program, the supervisor drains
+/// (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
+/// in the supervisor. Signals are blocked there; its children have the host's
+/// mask and dispositions.
+/// Context: parent. Blocks until the supervisor stands, a few milliseconds.
+/// Errors: -EINVAL: NULL; -EDESTADDRREQ; -EBUSY; -ESHUTDOWN; -EAGAIN, -ENOMEM:
+/// fork; what kept the supervisor from starting. After an error the server can
+/// be started again.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_start(
     s: *mut forkserve_server,
@@ -221,15 +235,27 @@ pub unsafe extern "C" fn forkserve_server_start(
     let body = || {
         // SAFETY: by the contract of the function.
         let handle = unsafe { borrow(s, "server") }?;
-        let _handler = prepare(handler, userdata)?;
-        Err(handle.lock()?.start_unsupported().into())
+        let mut handler = prepare(handler, userdata)?;
+        let mut server = handle.lock()?;
+        let mut hooks = StdioHooks::default();
+        match server.start_with(&mut hooks)? {
+            Start::Host(pid) => Ok(pid),
+            Start::Supervisor => {
+                server.supervise(&mut hooks, |child, hooks| serve(child, &mut handler, hooks))
+            }
+        }
     };
     // SAFETY: `err` comes from the caller.
     unsafe { guard(err, body) }
 }
 
-/// Waits for a supervisor that forkserve_server_start made. Not supported yet:
-/// answers -EOPNOTSUPP.
+/// Waits until the supervisor has ended, at most timeout_ms (-1: without
+/// limit). Answers 0 once it has, also if it was killed: the observer of the
+/// host hears FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+///
+/// Context: parent. Blocks; signal handlers of the host run as usual.
+/// Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
+/// -ECHILD: there is no supervisor, or called in a child.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_wait(
     s: *mut forkserve_server,
@@ -237,10 +263,20 @@ pub unsafe extern "C" fn forkserve_server_wait(
     err: *mut forkserve_error,
 ) -> c_int {
     let body = || {
-        let _ = timeout_ms;
         // SAFETY: by the contract of the function.
         let handle = unsafe { borrow(s, "server") }?;
-        Err(handle.lock()?.start_unsupported().into())
+        let limit = match u64::try_from(timeout_ms) {
+            Ok(ms) => Some(Duration::from_millis(ms)),
+            Err(_) if timeout_ms == -1 => None,
+            Err(_) => {
+                return failure(libc::EINVAL, format!("timeout_ms: {timeout_ms} is below -1"));
+            }
+        };
+        if handle.lock()?.wait_supervisor(limit)? {
+            Ok(0)
+        } else {
+            failure(libc::ETIMEDOUT, "the supervisor still runs")
+        }
     };
     // SAFETY: `err` comes from the caller.
     unsafe { guard(err, body) }
@@ -285,7 +321,12 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
         // SAFETY: as above.
         unsafe { borrow(out, "out") }?;
         match handle.lock()?.step(&mut StdioHooks::default())? {
-            Turn::Child(connection) => {
+            Turn::Child(child) => {
+                let Some(connection) = child.into_connection() else {
+                    // A spare that is not needed: its end is not the host's business.
+                    // SAFETY: ends the process.
+                    unsafe { libc::_exit(0) }
+                };
                 let connection = handle.connection.get_or_init(|| connection);
                 // SAFETY: not NULL, and writable by the contract of the function.
                 unsafe { out.write(lend(connection)) };
@@ -338,7 +379,7 @@ pub unsafe extern "C" fn forkserve_server_dispatch(
         server.begin_dispatch()?;
         loop {
             match server.turn(&mut hooks)? {
-                Turn::Child(connection) => serve(connection, &mut handler, &mut hooks),
+                Turn::Child(child) => serve(child, &mut handler, &mut hooks),
                 Turn::Forked(_) => {}
                 Turn::Idle => return Ok(server.handled().min(c_int::MAX as usize) as c_int),
                 Turn::Drained => {
@@ -396,6 +437,33 @@ pub unsafe extern "C" fn forkserve_server_stats(
         // SAFETY: `out` has `size` bytes by the contract of the function.
         unsafe { forkserve_stats::from(handle.stats.read()).write(out, *size) };
         Ok(0)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) }
+}
+
+/// Copies the connections that are being served now, at most capacity of them,
+/// to out, and answers how many there are, which may be more.
+///
+/// Each entry of out needs its size set to sizeof(forkserve_live), all the same.
+/// Context: parent, any thread, also while the server runs. Does not block.
+/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_connections(
+    s: *const forkserve_server,
+    out: *mut forkserve_live,
+    capacity: usize,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        handle.stopper.check_owner()?;
+        let connections = handle.stats.connections();
+        if capacity > 0 {
+            // SAFETY: `out` has `capacity` entries by the contract of the function.
+            unsafe { live::write(&connections, out, capacity) }?;
+        }
+        Ok(connections.len().min(c_int::MAX as usize) as c_int)
     };
     // SAFETY: nobody asked for the text.
     unsafe { guard(std::ptr::null_mut(), body) }

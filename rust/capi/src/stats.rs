@@ -1,5 +1,8 @@
 //! Counters as a struct that may grow.
 
+/// How many entries duration_us_log2 has.
+pub const FORKSERVE_DURATIONS: usize = 32;
+
 /// Counters of a server, since it was made. Set it to FORKSERVE_STATS_INIT
 /// before the call. While nothing is going on, accepted is the sum of live,
 /// held, ended and refused.
@@ -9,18 +12,20 @@ pub struct forkserve_stats {
     pub size: usize,
     /// Connections taken from the kernel.
     pub accepted: u64,
-    /// Children that live now.
+    /// Connections that are being served now.
     pub live: u64,
+    /// Children that wait for a connection now.
+    pub idle: u64,
     /// Connections held now because fork failed: 0 or 1.
     pub held: u64,
-    /// Children that have ended, each with its connection.
+    /// Connections that have been served to their end.
     pub ended: u64,
-    /// Of ended: by a signal.
+    /// Of ended: because a signal ended the child.
     pub crashed: u64,
     /// Of ended: with a status that someone else took (the host ignores SIGCHLD
     /// or waits for all of its children).
     pub unknown: u64,
-    /// Connections closed without a child, for whatever reason.
+    /// Connections closed without being served, for whatever reason.
     pub refused: u64,
     /// Of refused: because of max_children.
     pub refused_capacity: u64,
@@ -34,6 +39,10 @@ pub struct forkserve_stats {
     pub accept_errors: u64,
     /// Times that accepting paused for want of descriptors or memory.
     pub starvations: u64,
+    /// How long the connections of ended lasted: entry i counts those of less
+    /// than 2^i microseconds that entry i - 1 does not count, and the last one
+    /// all that were longer.
+    pub duration_us_log2: [u64; FORKSERVE_DURATIONS],
 }
 
 impl From<core::Stats> for forkserve_stats {
@@ -42,6 +51,7 @@ impl From<core::Stats> for forkserve_stats {
             size: size_of::<forkserve_stats>(),
             accepted: stats.accepted,
             live: stats.live,
+            idle: stats.idle,
             held: stats.held,
             ended: stats.ended,
             crashed: stats.crashed,
@@ -53,6 +63,7 @@ impl From<core::Stats> for forkserve_stats {
             fork_failures: stats.fork_failures,
             accept_errors: stats.accept_errors,
             starvations: stats.starvations,
+            duration_us_log2: stats.durations,
         }
     }
 }

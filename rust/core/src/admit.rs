@@ -5,6 +5,7 @@
 //! `accept` are those of accept(2).
 
 use crate::backoff::Backoff;
+use crate::board::Counter;
 use crate::conn::Connection;
 use crate::engine::{Engine, Starved, Turn, HELD};
 use crate::error::Error;
@@ -12,11 +13,10 @@ use crate::event::{accept_error, Event, Refusal};
 use crate::hooks::Hooks;
 use crate::listener::set_connection_options;
 use crate::options::AtCapacity;
-use crate::sources::Source;
-use crate::stats::Counters;
+use crate::sources::source_of;
 use crate::sys::{epoll, socket};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::time::Instant;
 
 /// A connection that is kept while no child can be made for it.
@@ -51,7 +51,7 @@ impl Hold {
 
 /// What a failed `accept` means.
 #[derive(Debug, PartialEq, Eq)]
-enum Failure {
+pub(crate) enum Failure {
     /// There was none after all.
     Nothing,
     /// A signal handler ran; ask again.
@@ -66,7 +66,7 @@ enum Failure {
 
 /// accept(2), ERRORS and "Error handling": network errors pending on the new
 /// socket come out of `accept` and are to be treated like EAGAIN.
-fn classify(errno: Errno) -> Failure {
+pub(crate) fn classify(errno: Errno) -> Failure {
     match errno {
         Errno::EAGAIN => Failure::Nothing,
         Errno::EINTR => Failure::Interrupted,
@@ -89,6 +89,20 @@ fn classify(errno: Errno) -> Failure {
     }
 }
 
+/// Closes a connection that is not to be served, and lets `tell` tell of it.
+/// Sends the message if it can go at once; a client that does not read must not
+/// hold anybody up.
+pub(crate) fn turn_away(connection: Connection, message: &[u8], tell: impl FnOnce(&Connection)) {
+    let fd = connection.as_fd();
+    if !message.is_empty() && socket::send_now(fd, message).is_ok() {
+        // Bytes left unread would turn the close into a reset, and the reset
+        // would overtake the message.
+        socket::shutdown_write(fd);
+        socket::discard_now(fd, 64 * 1024);
+    }
+    tell(&connection);
+}
+
 impl Engine {
     /// Takes one connection from port `index` and finds it a child. `None`:
     /// nothing came to a fork, look on.
@@ -105,7 +119,7 @@ impl Engine {
             return Ok(None);
         };
         let (fd, peer) = loop {
-            let errno = match socket::accept(listener.as_fd()) {
+            let errno = match socket::accept(listener.as_fd().as_raw_fd()) {
                 Ok(accepted) => break accepted,
                 Err(errno) => errno,
             };
@@ -116,7 +130,7 @@ impl Engine {
                     return Ok(None);
                 }
                 Failure::OneLess => {
-                    Counters::add(&self.counters().accept_errors);
+                    self.board.add(Counter::AcceptErrors);
                     self.handled += 1;
                     self.spend_quota(index);
                     return Ok(None);
@@ -132,13 +146,13 @@ impl Engine {
                 }
             }
         };
-        if listener.adopted() {
+        if listener.site().adopted {
             // The listener is not ours to set options on. If the connection
             // refuses one it is still a connection.
             let _ = set_connection_options(fd.as_fd(), &self.options);
         }
-        let id = Counters::add(&self.stats.0.accepted);
-        let connection = Connection::new(fd, id, peer, listener, &mut self.room);
+        let id = self.board.add(Counter::Accepted);
+        let connection = Connection::new(fd, id, peer, listener.site(), &mut self.room);
         self.starved = None;
         self.handled += 1;
         self.spend_quota(index);
@@ -165,39 +179,33 @@ impl Engine {
             return Some(Refusal::Capacity);
         }
         let most = self.options.max_per_source;
-        let source = Source::of(connection.peer()).filter(|_| most > 0)?;
-        (self.sources.count(source) >= most).then_some(Refusal::Source)
+        let source = source_of(connection.peer());
+        if most == 0 || source == 0 {
+            return None;
+        }
+        let now = self.board.count_source(source, connection.id());
+        (now >= most).then_some(Refusal::Source)
     }
 
-    /// Closes a connection without a child. Sends the message if it can go at
-    /// once; a client that does not read must not hold the loop up.
+    /// Closes a connection without a child.
     pub(crate) fn refuse(&mut self, connection: Connection, reason: Refusal) {
         let (id, name) = (connection.id(), connection.peer_label());
-        let message = &self.options.refuse_message;
-        if !message.is_empty() && reason != Refusal::Gone {
-            let fd = connection.as_fd();
-            if socket::send_now(fd, message).is_ok() {
-                // Bytes left unread would turn the close into a reset, and the
-                // reset would overtake the message.
-                socket::shutdown_write(fd);
-                socket::discard_now(fd, 64 * 1024);
-            }
-        }
-        drop(connection);
-        let counters = self.counters();
-        Counters::add(&counters.refused);
+        let gone = reason == Refusal::Gone;
+        let message = if gone { &[][..] } else { &self.options.refuse_message };
+        turn_away(connection, message, |_| {});
+        self.board.add(Counter::Refused);
         match reason {
-            Refusal::Capacity => Counters::add(&counters.refused_capacity),
-            Refusal::Source => Counters::add(&counters.refused_source),
-            Refusal::Fork(_) => Counters::add(&counters.refused_fork),
-            Refusal::Gone | Refusal::Draining => 0,
-        };
+            Refusal::Capacity => drop(self.board.add(Counter::RefusedCapacity)),
+            Refusal::Source => drop(self.board.add(Counter::RefusedSource)),
+            Refusal::Fork(_) => drop(self.board.add(Counter::RefusedFork)),
+            Refusal::Gone | Refusal::Draining => {}
+        }
         self.emit(&Event::Refused { id, peer: name.as_str(), reason });
     }
 
     /// Shuts the listeners until a child ends or the time has come to try.
     fn starve(&mut self, errno: Errno) {
-        Counters::add(&self.counters().starvations);
+        self.board.add(Counter::Starvations);
         self.handled += 1;
         let retry = match self.starved.take() {
             Some(Starved { mut retry, .. }) => {
@@ -219,7 +227,7 @@ impl Engine {
             }
             None => {
                 let (id, name) = (connection.id(), connection.peer_label());
-                Counters::add(&self.counters().held);
+                self.board.add(Counter::Held);
                 self.emit(&Event::Held { id, peer: name.as_str() });
                 let retry = Backoff::start(self.now);
                 let give_up = self.now + self.options.fork_retry;
@@ -251,7 +259,7 @@ impl Engine {
         };
         self.handled += 1;
         if patience.give_up <= self.now {
-            Counters::subtract(&self.counters().held);
+            self.board.subtract(Counter::Held);
             self.refuse(connection, Refusal::Fork(patience.errno as i32));
             return Ok(None);
         }
@@ -261,7 +269,7 @@ impl Engine {
     /// Closes the connection that is held, if any.
     pub(crate) fn drop_held(&mut self, reason: Refusal) {
         if let Some((connection, _)) = self.unhold() {
-            Counters::subtract(&self.counters().held);
+            self.board.subtract(Counter::Held);
             self.refuse(connection, reason);
         }
     }

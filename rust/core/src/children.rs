@@ -2,23 +2,23 @@
 //!
 //! A child is found by its token, which comes back from epoll with its pidfd.
 //! Slots are reused; a number that counts up tells a slot's successive children
-//! apart, so that a deadline set for one never strikes the next.
+//! apart, so that a deadline set for one never strikes the next. The slot is
+//! also the child's place on the scoreboard.
 
 use crate::name::Name;
-use crate::sources::Source;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
 pub(crate) struct Child {
     pub(crate) pid: libc::pid_t,
     /// `None`: none could be had; the child is then polled by its number.
     pub(crate) pidfd: Option<OwnedFd>,
-    /// Whether the pidfd is in the epoll. If not, the child is polled.
+    /// Whether its end will be reported. If not, the child is polled.
     pub(crate) watched: bool,
+    /// The connection that the observer believes it to serve; 0: none.
     pub(crate) connection: u64,
     pub(crate) peer: Name,
-    pub(crate) source: Option<Source>,
-    pub(crate) born: Instant,
+    /// The last connection that the observer believes it to have served.
+    pub(crate) ended: u64,
 }
 
 /// Names one child of the table, and no later one.
@@ -35,6 +35,10 @@ impl Token {
 
     pub(crate) fn from_bits(bits: u64) -> Token {
         Token { slot: bits as u32, birth: (bits >> 32) as u32 }
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        self.slot as usize
     }
 }
 
@@ -53,31 +57,39 @@ impl Children {
         self.slots.len() - self.free.len()
     }
 
+    /// The token that the next child will get: a child must know it before it
+    /// is born.
+    pub(crate) fn next_token(&self) -> Token {
+        let slot = self.free.last().copied().unwrap_or(self.slots.len() as u32);
+        Token { slot, birth: (self.births + 1) & BIRTHS }
+    }
+
     pub(crate) fn insert(&mut self, child: Child) -> Token {
-        self.births = (self.births + 1) & BIRTHS;
-        let entry = (self.births, Some(child));
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = entry;
-                slot
-            }
-            None => {
-                self.slots.push(entry);
-                self.slots.len() as u32 - 1
-            }
-        };
-        Token { slot, birth: self.births }
+        let token = self.next_token();
+        self.births = token.birth;
+        let entry = (token.birth, Some(child));
+        match self.free.pop() {
+            Some(slot) => self.slots[slot as usize] = entry,
+            None => self.slots.push(entry),
+        }
+        token
     }
 
     pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut Child> {
-        match self.slots.get_mut(token.slot as usize) {
+        match self.slots.get_mut(token.slot()) {
             Some((birth, child)) if *birth == token.birth => child.as_mut(),
             _ => None,
         }
     }
 
+    /// The token of the child in this slot.
+    pub(crate) fn at(&self, slot: usize) -> Option<Token> {
+        let (birth, child) = self.slots.get(slot)?;
+        child.as_ref().map(|_| Token { slot: slot as u32, birth: *birth })
+    }
+
     pub(crate) fn remove(&mut self, token: Token) -> Option<Child> {
-        let (birth, child) = self.slots.get_mut(token.slot as usize)?;
+        let (birth, child) = self.slots.get_mut(token.slot())?;
         if *birth != token.birth {
             return None;
         }
@@ -101,7 +113,7 @@ impl Children {
         children.filter_map(|child| child.pidfd.take())
     }
 
-    /// Children that epoll does not tell about.
+    /// Children whose end will not be reported.
     pub(crate) fn unwatched(&self) -> Vec<Token> {
         let unwatched = self.iter().filter(|(_, child)| !child.watched);
         unwatched.map(|(token, _)| token).collect()
@@ -111,26 +123,23 @@ impl Children {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket::RawAddress;
 
     fn child(pid: i32) -> Child {
-        Child {
-            pid,
-            pidfd: None,
-            watched: false,
-            connection: 1,
-            peer: Name::of(&RawAddress::from_unix(b"").expect("fits")),
-            source: None,
-            born: Instant::now(),
-        }
+        Child { pid, pidfd: None, watched: false, connection: 1, peer: Name::default(), ended: 0 }
     }
 
     #[test]
     fn a_token_never_names_a_later_child() {
         let mut table = Children::default();
+        let expected = table.next_token();
         let first = table.insert(child(1));
+        assert_eq!(first, expected);
+        assert_eq!(table.at(first.slot()), Some(first));
         assert_eq!(table.remove(first).map(|c| c.pid), Some(1));
+        assert_eq!(table.at(first.slot()), None);
+        let expected = table.next_token();
         let second = table.insert(child(2));
+        assert_eq!(second, expected);
         assert_eq!(first.slot, second.slot, "slots are reused");
         assert!(table.get_mut(first).is_none());
         assert!(table.remove(first).is_none());

@@ -6,7 +6,7 @@
 //! enters, costs a fault.) The socket closes when the value is dropped: in the
 //! parent right after the fork, in the child at its end.
 
-use crate::listener::Listener;
+use crate::listener::Site;
 use crate::name::Name;
 use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
@@ -40,16 +40,16 @@ impl Connection {
         fd: OwnedFd,
         id: u64,
         peer: RawAddress,
-        listener: &Listener,
+        site: &Site,
         room: &mut Arc<Ends>,
     ) -> Connection {
         // A listener at every address does not tell by which of them the client
         // came in; the connection does.
-        let local = listener.address();
-        let own = local.is_wildcard().then(|| socket::local_address(fd.as_fd()).ok()).flatten();
+        let own =
+            site.address.is_wildcard().then(|| socket::local_address(fd.as_fd()).ok()).flatten();
         let (local, local_name) = match own {
             Some(own) => (own, Name::of(&own)),
-            None => (*local, *listener.name()),
+            None => (site.address, site.name),
         };
         let ends = Ends { peer_name: Name::of(&peer), peer, local, local_name };
         match Arc::get_mut(room) {

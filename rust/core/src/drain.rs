@@ -41,11 +41,16 @@ impl Engine {
         // More than three say no more than three.
         for _ in 0..self.wake.take().min(3) {
             self.handled += 1;
-            match self.phase {
-                Phase::Setup | Phase::Running => self.begin_drain(),
-                Phase::Draining(_) => self.escalate(),
-                Phase::Stopped => {}
-            }
+            self.take_stop();
+        }
+    }
+
+    /// One step towards the end.
+    pub(crate) fn take_stop(&mut self) {
+        match self.phase {
+            Phase::Setup | Phase::Running => self.begin_drain(),
+            Phase::Draining(_) => self.escalate(),
+            Phase::Stopped | Phase::Supervised(_) => {}
         }
     }
 
@@ -58,9 +63,10 @@ impl Engine {
             let queued = port.listener.as_ref().and_then(|l| socket::queue_length(l.as_fd()));
             port.quota = queued.unwrap_or(self.options.backlog);
         }
+        self.dismiss_spares();
         let deadline = self.options.grace.map(|grace| self.now + grace);
         self.phase = Phase::Draining(Drain { stage: Stage::Grace, deadline });
-        self.emit(&Event::Draining { live: self.children.len() as u64 });
+        self.emit(&Event::Draining { live: self.busy() });
     }
 
     /// To the next stage, because its time has come or because of `stop`.
@@ -112,6 +118,14 @@ impl Engine {
         if !open && self.hold.is_none() && self.children.len() == 0 {
             self.phase = Phase::Stopped;
             self.emit(&Event::Stopped);
+        }
+    }
+
+    /// Without a listener left there is nothing to wait for but the children.
+    pub(crate) fn drain_if_deaf(&mut self) {
+        let deaf = self.ports.iter().all(|port| port.listener.is_none());
+        if deaf && matches!(self.phase, Phase::Running) {
+            self.take_stop();
         }
     }
 

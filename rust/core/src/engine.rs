@@ -13,40 +13,42 @@
 //!
 //! Nothing here prints, sleeps, makes a thread or touches a disposition of the
 //! host. The parts of the work have files of their own: `admit`, `spawn`,
-//! `reap`, `drain`.
+//! `pool`, `reap`, `drain`, `supervisor`.
 
 use crate::admit::Hold;
 use crate::backoff::Backoff;
+use crate::board::Board;
+use crate::child::Child;
 use crate::children::{Children, Token};
-use crate::conn::{Connection, Ends};
+use crate::conn::Ends;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::event::{Event, Observer, Pause};
 use crate::hooks::Hooks;
-use crate::listener::Listener;
+use crate::listener::{Listener, SocketFile};
 use crate::name::Name;
 use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
+use crate::pool::Pool;
 use crate::reap::Alarms;
-use crate::sources::Sources;
-use crate::stats::{Counters, StatsReader};
+use crate::supervisor::{Remote, Tie};
 use crate::sys::clock::millis_until;
-use crate::sys::epoll::{self, Epoll};
+use crate::sys::epoll::{self, Epoll, Reports};
 use crate::sys::process;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a turn came to.
-#[derive(Debug)]
 // A box would be an allocation between fork and handler.
 #[allow(clippy::large_enum_variant)]
 pub enum Turn {
-    /// This process is a new child, and this is its connection.
-    Child(Connection),
+    /// This process is a new child: see [`Child::next`].
+    Child(Child),
     /// A child with this number was made; there may be more to do.
     Forked(i32),
     /// Nothing to do until [`wait`](crate::Server::wait) says so.
@@ -62,6 +64,8 @@ pub(crate) enum Phase {
     Running,
     Draining(Drain),
     Stopped,
+    /// A supervisor runs it; this is the host.
+    Supervised(Remote),
 }
 
 /// One listening address; it stays in the table, without its socket, after the
@@ -69,6 +73,9 @@ pub(crate) enum Phase {
 pub(crate) struct Port {
     pub(crate) name: Name,
     pub(crate) listener: Option<Listener>,
+    /// In the host of a supervisor: the socket's file, which is the
+    /// supervisor's to remove unless it is killed.
+    pub(crate) file: Option<SocketFile>,
     /// Somebody has shut the socket down: only `accept` can tell more.
     pub(crate) broken: bool,
     /// During a drain: how many more connections its queue may give.
@@ -76,17 +83,25 @@ pub(crate) struct Port {
 }
 
 /// Tokens of what is not a child have the top bit set (see `children`).
-const WAKE: u64 = 1 << 63;
+pub(crate) const WAKE: u64 = 1 << 63;
 pub(crate) const HELD: u64 = 1 << 63 | 1;
 const EXTRA: u64 = 1 << 63 | 2;
+pub(crate) const BELL: u64 = 1 << 63 | 3;
+pub(crate) const NOTES: u64 = 1 << 63 | 4;
+pub(crate) const SIGNALS: u64 = 1 << 63 | 5;
+pub(crate) const HOST: u64 = 1 << 63 | 6;
 pub(crate) const PORT: u64 = 1 << 63 | 1 << 62;
 
 pub(crate) struct Engine {
     pub(crate) options: Options,
+    /// The process that may use this server: see `supervisor` for the one case
+    /// in which it changes. Shared with the handles that `Server` gives out.
     pub(crate) owner: libc::pid_t,
+    pub(crate) owner_cell: Arc<AtomicI32>,
     pub(crate) epoll: Epoll,
+    reports: Reports<64>,
     pub(crate) wake: Arc<Wake>,
-    pub(crate) stats: StatsReader,
+    pub(crate) board: Board,
     /// What a child has to close.
     pub(crate) owned: Owned,
     pub(crate) ports: Vec<Port>,
@@ -94,13 +109,17 @@ pub(crate) struct Engine {
     pub(crate) ready: VecDeque<usize>,
     pub(crate) armed: bool,
     pub(crate) children: Children,
-    pub(crate) sources: Sources,
     pub(crate) hold: Option<Hold>,
     /// Set while accepting fails for want of descriptors or memory.
     pub(crate) starved: Option<Starved>,
     /// Set while some child must be polled for.
     pub(crate) polling: Option<Backoff>,
     pub(crate) alarms: Alarms,
+    pub(crate) pool: Option<Pool>,
+    /// In the supervisor: what ties it to its host.
+    pub(crate) tie: Option<Tie>,
+    /// In the supervisor: when to look for children that ended unannounced.
+    pub(crate) sweep_at: Option<Instant>,
     pub(crate) phase: Phase,
     pub(crate) paused: Option<Pause>,
     pub(crate) observer: Option<Observer>,
@@ -135,25 +154,30 @@ impl Engine {
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
         let wake = Arc::new(Wake::new().map_err(fail("eventfd"))?);
         epoll.add(wake.as_fd(), epoll::IN, WAKE).map_err(fail("epoll_ctl"))?;
+        let board = Board::new(options.max_children as usize).map_err(fail("mmap"))?;
         let mut owned = Owned::default();
         owned.add(&epoll);
         owned.add(&*wake);
         Ok(Engine {
             options,
             owner: process::getpid(),
+            owner_cell: Arc::new(AtomicI32::new(process::getpid())),
             epoll,
             wake,
-            stats: StatsReader::new().map_err(fail("mmap"))?,
+            reports: Reports::new(),
+            board,
             owned,
             ports: Vec::new(),
             ready: VecDeque::new(),
             armed: true,
             children: Children::default(),
-            sources: Sources::default(),
             hold: None,
             starved: None,
             polling: None,
             alarms: Alarms::default(),
+            pool: None,
+            tie: None,
+            sweep_at: None,
             phase: Phase::Setup,
             paused: None,
             observer: None,
@@ -189,8 +213,9 @@ impl Engine {
         for listener in listeners {
             self.owned.add(&listener);
             self.ports.push(Port {
-                name: *listener.name(),
+                name: listener.site().name,
                 listener: Some(listener),
+                file: None,
                 broken: false,
                 quota: 0,
             });
@@ -211,6 +236,8 @@ impl Engine {
                 Err(Error::new(Errno::EDESTADDRREQ, text))
             }
             Phase::Setup => {
+                self.now = Instant::now();
+                self.make_pool()?;
                 self.phase = Phase::Running;
                 for index in 0..self.ports.len() {
                     let name = self.ports[index].name;
@@ -220,6 +247,7 @@ impl Engine {
             }
             Phase::Running | Phase::Draining(_) => Ok(()),
             Phase::Stopped => Err(Error::new(Errno::ESHUTDOWN, "the server has been stopped")),
+            Phase::Supervised(_) => Err(Error::new(Errno::EBUSY, "a supervisor runs the server")),
         }
     }
 
@@ -232,7 +260,7 @@ impl Engine {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        self.unread = match self.epoll.wait(timeout) {
+        self.unread = match self.epoll.wait(&mut self.reports, timeout) {
             Ok(()) => true,
             Err(Errno::EINTR) => false,
             Err(errno) => return Err(Error::os("epoll_wait", "", errno)),
@@ -255,6 +283,8 @@ impl Engine {
             self.starved.as_ref().filter(|s| s.shut).map(|s| s.retry.due()),
             self.polling.as_ref().map(Backoff::due),
             self.alarms.next(),
+            self.pool.as_ref().filter(|_| matches!(self.phase, Phase::Running)).and_then(Pool::due),
+            self.sweep_at,
             drain,
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -282,6 +312,9 @@ impl Engine {
                 break;
             }
         }
+        if let Some(turn) = self.refill(hooks)? {
+            return Ok(turn);
+        }
         self.settle();
         match self.phase {
             Phase::Stopped => Ok(Turn::Drained),
@@ -291,13 +324,17 @@ impl Engine {
 
     fn take_reports(&mut self) {
         let mut index = 0;
-        while let Some(report) = self.epoll.report(index) {
+        while let Some(report) = self.reports.get(index) {
             index += 1;
             match report.token {
                 WAKE => self.take_stops(),
                 HELD => self.look_at_held(report.events),
                 // The binding's own; it looks at it after each wait.
                 EXTRA => {}
+                BELL => self.take_bell(),
+                NOTES => self.take_notes(),
+                SIGNALS => self.take_signals(),
+                HOST => self.host_is_gone(),
                 token if token & PORT == PORT => {
                     let index = (token & !PORT) as usize;
                     self.ports[index].broken |= report.events & (epoll::HUP | epoll::ERR) != 0;
@@ -315,12 +352,19 @@ impl Engine {
             starved.shut &= starved.retry.due() > self.now;
         }
         self.poll_unwatched();
+        self.sweep();
         self.ring_alarms();
     }
 
-    /// Whether `max_children` children live.
+    /// Whether `max_children` children live, and none of them waits.
     pub(crate) fn full(&self) -> bool {
         self.children.len() >= self.options.max_children as usize
+            && (self.pool.is_none() || self.idle() == 0)
+    }
+
+    /// How many connections are being served.
+    pub(crate) fn busy(&self) -> u64 {
+        self.board.states().filter(|(_, state)| state.busy()).count() as u64
     }
 
     /// Why no connection may be accepted now; `None`: one may.
@@ -341,8 +385,9 @@ impl Engine {
             return;
         }
         let obstacle = self.obstacle();
-        if self.armed != obstacle.is_none() {
-            self.armed = obstacle.is_none();
+        let arm = obstacle.is_none() && self.accepts();
+        if self.armed != arm {
+            self.armed = arm;
             let events = if self.armed { epoll::IN } else { 0 };
             for (index, port) in self.ports.iter().enumerate() {
                 if let Some(listener) = &port.listener {
@@ -371,10 +416,6 @@ impl Engine {
         let _ = self.epoll.remove(fd);
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.stats.0
-    }
-
     pub(crate) fn emit(&mut self, event: &Event<'_>) {
         if let Some(observer) = &mut self.observer {
             observer(event);
@@ -396,6 +437,7 @@ pub(crate) fn check_owner(owner: libc::pid_t) -> Result<(), Error> {
 impl Drop for Engine {
     fn drop(&mut self) {
         if process::getpid() == self.owner {
+            self.end_supervisor();
             self.end_children();
             (0..self.ports.len()).for_each(|index| self.close_port(index));
             return;
@@ -413,5 +455,7 @@ impl Drop for Engine {
             let _ = pidfd.into_raw_fd();
         }
         self.abandon_held();
+        self.abandon_pool();
+        self.abandon_tie();
     }
 }

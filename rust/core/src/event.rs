@@ -116,6 +116,14 @@ pub enum Event<'a> {
     },
     /// The drain is complete: no listener, no child.
     Stopped,
+    /// In the host, from [`wait`](crate::Server::wait_supervisor): the
+    /// supervisor has ended. With a code of 0 it has drained.
+    SupervisorEnded {
+        /// The supervisor.
+        pid: i32,
+        /// Its exit code or signal.
+        exit: Exit,
+    },
 }
 
 /// The callback that hears events.

@@ -2,9 +2,9 @@
 //!
 //! A child never returns into the loop that made it: its end is here.
 
+use crate::child::Child;
 use crate::conn::Connection;
 use crate::hooks::Hooks;
-use crate::sys::process;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Exit status of a child whose handler panicked: EX_SOFTWARE of sysexits(3).
@@ -36,23 +36,20 @@ impl<T: ExitStatus, E> ExitStatus for Result<T, E> {
     }
 }
 
-/// Runs the handler in the child and ends the process.
+/// Serves the child's connections with `handler`, and ends the process.
 pub fn serve<R: ExitStatus>(
-    connection: Connection,
-    handler: impl FnOnce(&Connection) -> R,
+    mut child: Child,
+    mut handler: impl FnMut(&Connection) -> R,
     hooks: &mut dyn Hooks,
 ) -> ! {
-    // An unwinding child must not get back into its parent's loop.
-    let status = catch_unwind(AssertUnwindSafe(|| handler(&connection).status()));
-    finish(connection, status.unwrap_or(EXIT_PANIC), hooks)
-}
-
-/// The end of every child.
-pub fn finish(connection: Connection, status: i32, hooks: &mut dyn Hooks) -> ! {
-    // Output first, so that whoever waits for the end of the connection finds it.
-    hooks.exit();
-    // Then the connection: the client has its end of file before the kernel
-    // takes the address space down, which takes long in a large host.
-    connection.close_in_child();
-    process::exit_now(status & 0xff)
+    while let Some(connection) = child.next() {
+        // An unwinding child must not get back into its parent's loop.
+        let status = catch_unwind(AssertUnwindSafe(|| handler(&connection).status()));
+        if status.is_err() {
+            // Who knows what it left half done.
+            child.set_last();
+        }
+        child.end(connection, status.unwrap_or(EXIT_PANIC), hooks);
+    }
+    child.leave(0)
 }

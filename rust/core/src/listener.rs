@@ -24,10 +24,20 @@ const PORT_TRIES: usize = 16;
 
 pub(crate) struct Listener {
     fd: OwnedFd,
-    address: RawAddress,
-    name: Name,
+    site: Site,
     file: Option<SocketFile>,
-    adopted: bool,
+}
+
+/// What a connection inherits from the listener that it came in by.
+#[derive(Clone, Copy)]
+pub(crate) struct Site {
+    /// The address that the listener is bound to, with the port that the
+    /// kernel chose.
+    pub(crate) address: RawAddress,
+    pub(crate) name: Name,
+    /// Whether the socket came from outside; its options are then not ours to
+    /// change, and what is queued in it may be for others as well.
+    pub(crate) adopted: bool,
 }
 
 impl Listener {
@@ -51,31 +61,25 @@ impl Listener {
 
     fn new(fd: OwnedFd, file: Option<SocketFile>, adopted: bool) -> Result<Listener, Errno> {
         let address = socket::local_address(fd.as_fd())?;
-        Ok(Listener { fd, name: Name::of(&address), address, file, adopted })
+        Ok(Listener { fd, site: Site { address, name: Name::of(&address), adopted }, file })
     }
 
-    /// The address that it is bound to, with the port that the kernel chose.
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
-    }
-
-    pub(crate) fn address(&self) -> &RawAddress {
-        &self.address
-    }
-
-    /// Whether the socket came from outside; its options are then not ours to
-    /// change, and what is queued in it may be for others as well.
-    pub(crate) fn adopted(&self) -> bool {
-        self.adopted
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
     }
 
     /// Gives up a listener that was not put to use: what was adopted goes back
     /// to its owner open, what was made here leaves no trace.
     pub(crate) fn give_back(mut self) {
         self.unlink();
-        if self.adopted {
+        if self.site.adopted {
             let _ = self.fd.into_raw_fd();
         }
+    }
+
+    /// The file of a Unix socket, whose removal becomes the caller's task.
+    pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
+        self.file.take()
     }
 
     /// In a child: neither closes the socket nor removes its file.
@@ -257,7 +261,7 @@ fn remove_stale(path: &Path, raw: &RawAddress) -> bool {
 
 /// The file of a Unix socket, known by device and inode, so that a successor's
 /// file of the same name is left alone.
-struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
 }
@@ -270,7 +274,7 @@ impl SocketFile {
         Some(SocketFile { path, id: (meta.dev(), meta.ino()) })
     }
 
-    fn remove(&self) {
+    pub(crate) fn remove(&self) {
         let same = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id);
         if same {

@@ -12,6 +12,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Room for the longest: `unix:@` and 107 bytes, and the NUL.
 const ROOM: usize = 124;
 
+/// A name as words, for the scoreboard.
+pub(crate) const NAME_WORDS: usize = ROOM / 8 + 1;
+
 /// The text of one socket address.
 #[derive(Clone, Copy)]
 pub(crate) struct Name {
@@ -76,6 +79,24 @@ impl Name {
 
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("?")
+    }
+
+    pub(crate) fn to_words(self) -> [u64; NAME_WORDS] {
+        let mut bytes = [0; NAME_WORDS * 8];
+        bytes[..ROOM].copy_from_slice(&self.bytes);
+        bytes[ROOM] = self.len;
+        let mut words = bytes.chunks_exact(8).map(|chunk| chunk.try_into().unwrap_or_default());
+        std::array::from_fn(|_| words.next().map_or(0, u64::from_ne_bytes))
+    }
+
+    /// Of any words: a name that is not one reads as "?".
+    pub(crate) fn from_words(words: [u64; NAME_WORDS]) -> Name {
+        let mut name = Name::default();
+        let mut bytes = words.iter().flat_map(|word| word.to_ne_bytes());
+        name.bytes.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);
+        name.len = bytes.next().unwrap_or(0).min(ROOM as u8 - 1);
+        name.bytes[usize::from(name.len)..].fill(0);
+        name
     }
 
     /// The text and the NUL behind it.

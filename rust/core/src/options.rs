@@ -37,10 +37,12 @@ pub struct Options {
     /// default. A source is an IPv4 address or an IPv6 /64 network; a mapped
     /// IPv4 address counts as IPv4. Unix sockets have no source.
     pub max_per_source: u32,
-    /// How many children wait for a connection ahead of time. 0, the default:
-    /// fork on accept.
+    /// How many children wait for a connection ahead of time: 0, the default
+    /// (fork on accept), to 10,000, and not more than `max_children`, among
+    /// which they count. Under load up to eight times as many are kept.
     pub spares: u32,
-    /// How many connections one child serves, one after the other. Default 1.
+    /// How many connections one child serves, one after the other: 1, the
+    /// default, or more. More than 1 implies at least one spare.
     pub connections_per_child: u32,
     /// Length of the kernel's queue of connections not yet accepted: 1 to
     /// 2,147,483,647. Default 1024. The kernel lowers it silently to
@@ -95,17 +97,21 @@ impl Default for Options {
 
 /// The most children that a server may be set to.
 pub(crate) const MAX_CHILDREN: u32 = 1_000_000;
+/// The most spares that a server may be set to keep.
+pub(crate) const MAX_SPARES: u32 = 10_000;
 /// The longest time-out: about 31 years, far from any overflow of `Instant`.
 pub(crate) const MAX_TIME: Duration = Duration::from_millis(1_000_000_000_000);
 /// The longest refusal: it is to fit into an empty socket buffer at once.
 pub(crate) const MAX_REFUSE_MESSAGE: usize = 4096;
 
 impl Options {
-    /// Checks each option against its range. The error names the first that
-    /// is out of it: EINVAL, or EOPNOTSUPP for what this version cannot do.
+    /// Checks each option against its range. The error, EINVAL, names the first
+    /// that is out of it.
     pub fn validate(&self) -> Result<(), Error> {
         range("max_children", self.max_children, 1, MAX_CHILDREN)?;
         range("max_per_source", self.max_per_source, 0, MAX_CHILDREN)?;
+        range("spares", self.spares, 0, self.max_children.min(MAX_SPARES))?;
+        range("connections_per_child", self.connections_per_child, 1, u32::MAX)?;
         range("backlog", self.backlog, 1, i32::MAX as u32)?;
         let times = [
             ("lifetime_ms", self.lifetime.unwrap_or_default()),
@@ -125,13 +131,6 @@ impl Options {
                 self.refuse_message.len()
             )));
         }
-        if self.spares != 0 {
-            return Err(unsupported("spares", self.spares, 0));
-        }
-        if self.connections_per_child != 1 {
-            let name = "connections_per_child";
-            return Err(unsupported(name, self.connections_per_child, 1));
-        }
         Ok(())
     }
 }
@@ -146,9 +145,4 @@ fn range(name: &str, value: u32, min: u32, max: u32) -> Result<(), Error> {
 
 fn invalid(text: String) -> Error {
     Error::new(Errno::EINVAL, text)
-}
-
-fn unsupported(name: &str, value: u32, only: u32) -> Error {
-    let text = format!("{name}: {value} is not supported yet, only {only}");
-    Error::new(Errno::EOPNOTSUPP, text)
 }

@@ -1,14 +1,15 @@
 //! Which descriptors belong to the library, kept up to date as they come and
 //! go, so that a new child can close exactly those.
 //!
-//! One bit a descriptor. The child walks the bits and closes each run of
+//! One bit a descriptor, and another for those that a spare goes on using until
+//! it has its connection. The child walks the bits and closes each run of
 //! neighbours with one `close_range`: a few calls, however many children live.
 //! The host's own descriptors lie between the runs and are never touched.
 
 use crate::sys::process;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Owned {
     words: Vec<u64>,
 }
@@ -31,22 +32,24 @@ impl Owned {
         }
     }
 
-    /// The runs of neighbouring descriptors, ascending. Allocates nothing.
-    fn runs(&self) -> impl Iterator<Item = (RawFd, RawFd)> + '_ {
+    /// The runs of neighbouring descriptors, ascending, without those that are in
+    /// `but`. Allocates nothing.
+    fn runs<'a>(&'a self, but: &'a Owned) -> impl Iterator<Item = (RawFd, RawFd)> + 'a {
         let mut next = 0;
         std::iter::from_fn(move || {
-            let first = self.find(next, true)?;
-            let end = self.find(first, false).unwrap_or(self.words.len() * 64);
+            let first = self.find(but, next, true)?;
+            let end = self.find(but, first, false).unwrap_or(self.words.len() * 64);
             next = end;
             Some((first as RawFd, end as RawFd - 1))
         })
     }
 
     /// The first descriptor from `start` on whose bit is `wanted`.
-    fn find(&self, start: usize, wanted: bool) -> Option<usize> {
+    fn find(&self, but: &Owned, start: usize, wanted: bool) -> Option<usize> {
         let flip = if wanted { 0 } else { u64::MAX };
         let mut mask = u64::MAX << (start % 64);
         for (index, word) in self.words.iter().enumerate().skip(start / 64) {
+            let word = word & !but.words.get(index).copied().unwrap_or(0);
             let found = (word ^ flip) & mask;
             if found != 0 {
                 return Some(index * 64 + found.trailing_zeros() as usize);
@@ -56,9 +59,10 @@ impl Owned {
         None
     }
 
-    /// In the child: closes them all.
-    pub(crate) fn close_in_child(&self) {
-        for (first, last) in self.runs() {
+    /// In the child: closes all that are not in `but`.
+    #[inline(always)]
+    pub(crate) fn close_in_child(&self, but: &Owned) {
+        for (first, last) in self.runs(but) {
             process::close_range(first, last);
         }
     }
@@ -79,7 +83,7 @@ mod tests {
         let mut owned = Owned::default();
         numbers.iter().for_each(|&n| owned.add(fd(n)));
         gone.iter().for_each(|&n| owned.remove(fd(n)));
-        owned.runs().collect()
+        owned.runs(&Owned::default()).collect()
     }
 
     #[test]
@@ -88,6 +92,15 @@ mod tests {
         assert_eq!(runs(&[0], &[]), [(0, 0)]);
         assert_eq!(runs(&[3, 4, 5, 9, 11, 12], &[]), [(3, 5), (9, 9), (11, 12)]);
         assert_eq!(runs(&[3, 4, 5], &[4, 700]), [(3, 3), (5, 5)]);
+    }
+
+    #[test]
+    fn what_is_to_be_kept_is_left_out() {
+        let (mut owned, mut kept) = (Owned::default(), Owned::default());
+        (3..200).for_each(|n| owned.add(fd(n)));
+        [3, 64, 100].iter().for_each(|&n| kept.add(fd(n)));
+        let runs: Vec<_> = owned.runs(&kept).collect();
+        assert_eq!(runs, [(4, 63), (65, 99), (101, 199)]);
     }
 
     #[test]

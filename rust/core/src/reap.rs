@@ -8,16 +8,20 @@
 //! is polled by its number instead, with growing intervals, until it can be.
 
 use crate::backoff::Backoff;
+use crate::board::Counter;
 use crate::children::{Child, Token};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::stats::Counters;
+use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Exit, Target, Usage};
 use nix::errno::Errno;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long after a SIGCHLD to look for children that ended unannounced.
+const SWEEP: Duration = Duration::from_millis(50);
 
 /// A signal that a child is to get at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,22 +32,25 @@ enum Alarm {
 
 /// The alarms of all children, the next one first.
 #[derive(Default)]
-pub(crate) struct Alarms(BinaryHeap<Reverse<(Instant, Token, Alarm)>>);
+pub(crate) struct Alarms(BinaryHeap<Reverse<Entry>>);
+
+/// When, which child, which of its connections, what.
+type Entry = (Instant, Token, u64, Alarm);
 
 impl Alarms {
     pub(crate) fn next(&self) -> Option<Instant> {
         self.0.peek().map(|Reverse((when, ..))| *when)
     }
 
-    pub(crate) fn set_term(&mut self, token: Token, when: Instant) {
-        self.0.push(Reverse((when, token, Alarm::Term)));
+    pub(crate) fn set_term(&mut self, token: Token, connection: u64, when: Instant) {
+        self.0.push(Reverse((when, token, connection, Alarm::Term)));
     }
 
-    fn take_due(&mut self, now: Instant) -> Option<(Token, Alarm)> {
+    fn take_due(&mut self, now: Instant) -> Option<Entry> {
         if self.next()? > now {
             return None;
         }
-        self.0.pop().map(|Reverse((_, token, alarm))| (token, alarm))
+        self.0.pop().map(|Reverse(entry)| entry)
     }
 }
 
@@ -105,6 +112,8 @@ impl Engine {
 
     /// A child has ended: everything that was kept for it goes.
     pub(crate) fn bury(&mut self, token: Token, exit: Exit, usage: Usage) {
+        // What it told before it ended comes first.
+        self.take_notes();
         let Some(child) = self.children.remove(token) else {
             return;
         };
@@ -115,17 +124,8 @@ impl Engine {
             }
             self.owned.remove(pidfd);
         }
-        if let Some(source) = child.source {
-            self.sources.remove(source);
-        }
-        let counters = self.counters();
-        Counters::subtract(&counters.live);
-        Counters::add(&counters.ended);
-        match exit {
-            Exit::Signal(_) => Counters::add(&counters.crashed),
-            Exit::Unknown => Counters::add(&counters.unknown),
-            Exit::Code(_) => 0,
-        };
+        let slot = token.slot();
+        let state = self.board.state(slot);
         self.handled += 1;
         // A process, a descriptor and memory have become free.
         if let Some(hold) = &mut self.hold {
@@ -134,33 +134,114 @@ impl Engine {
         if let Some(starved) = &mut self.starved {
             starved.shut = false;
         }
+        self.hasten_births();
+        self.put_off_refill();
         self.forget_alarms();
-        self.emit(&Event::Ended {
-            id: child.connection,
-            peer: child.peer.as_str(),
-            pid: child.pid,
-            exit,
-            duration: self.now - child.born,
-            usage,
-        });
+        self.board.add_many(Counter::Ended, state.served);
+        if state.busy() {
+            self.close_account(&child, slot, exit, usage);
+            self.trust_births();
+        } else if state.served == 0 && exit != Exit::Code(0) {
+            // It could not even wait. The next one may fare no better.
+            self.throttle_births();
+        }
+        self.board.close(slot);
+    }
+
+    /// The child's last connection has ended with it.
+    fn close_account(&mut self, child: &Child, slot: usize, exit: Exit, usage: Usage) {
+        let board = &self.board;
+        board.add(Counter::Ended);
+        match exit {
+            Exit::Signal(_) => drop(board.add(Counter::Crashed)),
+            Exit::Unknown => drop(board.add(Counter::Unknown)),
+            Exit::Code(_) => {}
+        }
+        let micros = monotonic_us().saturating_sub(board.since_us(slot));
+        let duration = Duration::from_micros(micros);
+        board.count_duration(duration);
+        if self.observer.is_none() {
+            return;
+        }
+        let (id, pid) = (board.connection(slot), child.pid);
+        if child.ended == id {
+            // It has told of the end itself, and ended before it could wait again.
+            return;
+        }
+        let peer = if child.connection == id {
+            child.peer
+        } else {
+            // It was killed between taking the connection and telling of it.
+            let peer = board.peer(slot).unwrap_or_default();
+            self.emit(&Event::Accepted { id, peer: peer.as_str() });
+            self.emit(&Event::Forked { id, peer: peer.as_str(), pid });
+            peer
+        };
+        self.emit(&Event::Ended { id, peer: peer.as_str(), pid, exit, duration, usage });
     }
 
     /// Sends the signals whose time has come.
     pub(crate) fn ring_alarms(&mut self) {
-        while let Some((token, alarm)) = self.alarms.take_due(self.now) {
+        while let Some((_, token, connection, alarm)) = self.alarms.take_due(self.now) {
             let Some(child) = self.children.get_mut(token) else {
                 continue;
             };
+            // It may serve another connection by now, which has time of its own.
+            if !self.board.condemn(token.slot(), connection) {
+                continue;
+            }
             self.handled += 1;
             match alarm {
                 Alarm::Term => {
                     let _ = process::send_signal(target(child), libc::SIGTERM);
-                    let kill = (self.now + self.options.kill_after, token, Alarm::Kill);
-                    self.alarms.0.push(Reverse(kill));
+                    let kill = self.now + self.options.kill_after;
+                    self.alarms.0.push(Reverse((kill, token, connection, Alarm::Kill)));
                 }
                 Alarm::Kill => {
                     let _ = process::send_signal(target(child), libc::SIGKILL);
                 }
+            }
+        }
+    }
+
+    /// For the supervisor: `first` and perhaps others have ended.
+    pub(crate) fn reap_supervised(&mut self, first: libc::pid_t) {
+        // Most children say on the scoreboard that they leave. To ask the kernel
+        // for any ended child would make it walk through all that live, each
+        // time.
+        let leaving = self.board.states().filter(|(_, state)| state.leaving);
+        let mut tokens: Vec<Token> =
+            leaving.filter_map(|(slot, _)| self.children.at(slot)).collect();
+        let named = self.children.iter().find(|(_, child)| child.pid == first);
+        tokens.extend(named.map(|(token, _)| token));
+        for token in tokens {
+            self.try_reap(token);
+        }
+        // Those that a signal ended could not say so, and one SIGCHLD stands for
+        // several. Nobody waits for their places as urgently.
+        self.sweep_at.get_or_insert(self.now + SWEEP);
+    }
+
+    fn try_reap(&mut self, token: Token) {
+        let Some(child) = self.children.get_mut(token) else {
+            return;
+        };
+        if let Ok(Some((exit, usage))) = process::try_wait(target(child)) {
+            self.bury(token, exit, usage);
+        }
+    }
+
+    /// For the supervisor: looks for children that ended unannounced, if it is
+    /// time to.
+    pub(crate) fn sweep(&mut self) {
+        if self.sweep_at.is_none_or(|sweep_at| sweep_at > self.now) {
+            return;
+        }
+        self.sweep_at = None;
+        while let Some((pid, exit, usage)) = process::try_wait_any() {
+            let found = self.children.iter().find(|(_, child)| child.pid == pid);
+            if let Some((token, _)) = found {
+                self.bury(token, exit, usage);
             }
         }
     }
@@ -170,7 +251,7 @@ impl Engine {
     fn forget_alarms(&mut self) {
         if self.alarms.0.len() > 64 + 2 * self.children.len() {
             let children = &mut self.children;
-            self.alarms.0.retain(|Reverse((_, token, _))| children.get_mut(*token).is_some());
+            self.alarms.0.retain(|Reverse((_, token, ..))| children.get_mut(*token).is_some());
         }
     }
 

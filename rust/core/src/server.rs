@@ -3,6 +3,8 @@
 //! Thin: `run`, `dispatch` and `accept_fork` are three loops around the one
 //! state machine in `engine`.
 
+use crate::board::Live;
+use crate::child::Child;
 use crate::conn::Connection;
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
@@ -11,12 +13,14 @@ use crate::exit::{self, ExitStatus};
 use crate::hooks::{Hooks, RustHooks};
 use crate::options::Options;
 use crate::stats::{Stats, StatsReader};
+use crate::supervisor::Start;
 use crate::sys::process;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -95,7 +99,7 @@ impl Server {
         self.engine.begin()?;
         loop {
             match self.engine.turn(&mut hooks)? {
-                Turn::Child(connection) => exit::serve(connection, &mut handler, &mut hooks),
+                Turn::Child(child) => exit::serve(child, &mut handler, &mut hooks),
                 Turn::Forked(_) => {}
                 Turn::Idle => self.engine.wait(None)?,
                 Turn::Drained => return Ok(()),
@@ -116,7 +120,7 @@ impl Server {
         self.begin_dispatch()?;
         loop {
             match self.engine.turn(&mut hooks)? {
-                Turn::Child(connection) => exit::serve(connection, &mut handler, &mut hooks),
+                Turn::Child(child) => exit::serve(child, &mut handler, &mut hooks),
                 Turn::Forked(_) => {}
                 Turn::Idle => return Ok(self.handled()),
                 Turn::Drained => return Err(drained()),
@@ -131,33 +135,72 @@ impl Server {
     pub fn accept_fork(&mut self) -> Result<Fork, Error> {
         let mut hooks = RustHooks::default();
         match self.step(&mut hooks)? {
-            Turn::Child(connection) => Ok(Fork::Child(connection)),
+            Turn::Child(child) => match child.into_connection() {
+                Some(connection) => Ok(Fork::Child(connection)),
+                // A spare that is not needed: its end is not the host's business.
+                None => process::exit_now(0),
+            },
             Turn::Forked(pid) => Ok(Fork::Parent(pid)),
             Turn::Idle | Turn::Drained => Err(drained()),
         }
     }
 
-    /// Not supported by this version: answers EOPNOTSUPP.
+    /// Serves in a process of its own, the supervisor, which is forked now, and
+    /// answers its number. To be called early, while the host is small and has
+    /// no threads: the supervisor and its children are copies of the host as it
+    /// is now, and later growth of the host does not make them dearer.
+    ///
+    /// The host keeps [`Server::stats`], [`Server::connections`],
+    /// [`Stopper::stop`] and [`Server::wait_supervisor`]. When it ends or
+    /// executes another program, the supervisor drains and ends too. The
+    /// observer is called in the supervisor.
+    ///
+    /// Errors: what kept the supervisor from starting; the server can then be
+    /// started again.
     pub fn start<R: ExitStatus>(
         &mut self,
-        _handler: impl FnMut(&Connection) -> R,
+        mut handler: impl FnMut(&Connection) -> R,
     ) -> Result<i32, Error> {
-        Err(self.start_unsupported())
+        let mut hooks = RustHooks::default();
+        match self.engine.start(&mut hooks)? {
+            Start::Host(pid) => Ok(pid),
+            Start::Supervisor => {
+                self.supervise(&mut hooks, |child, hooks| exit::serve(child, &mut handler, hooks))
+            }
+        }
+    }
+
+    /// In the host: waits until the supervisor has ended, at most `limit`
+    /// (`None`: without limit); false if it has not.
+    ///
+    /// Errors: ECHILD without a supervisor.
+    pub fn wait_supervisor(&mut self, limit: Option<Duration>) -> Result<bool, Error> {
+        self.engine.wait_supervisor(limit)
+    }
+
+    /// In the host: whether the supervisor runs; `None` without one.
+    pub fn supervisor_runs(&self) -> Option<bool> {
+        self.engine.supervisor_runs()
+    }
+
+    /// The connections that are being served now.
+    pub fn connections(&self) -> Vec<Live> {
+        self.stats_reader().connections()
     }
 
     /// A handle to stop this server from anywhere.
     pub fn stopper(&self) -> Stopper {
-        Stopper { wake: Arc::clone(&self.engine.wake), owner: self.engine.owner }
+        Stopper { wake: Arc::clone(&self.engine.wake), owner: Arc::clone(&self.engine.owner_cell) }
     }
 
     /// The counters now.
     pub fn stats(&self) -> Stats {
-        self.engine.stats.read()
+        self.stats_reader().read()
     }
 
     /// A handle to read the counters from other threads while the loop runs.
     pub fn stats_reader(&self) -> StatsReader {
-        self.engine.stats.clone()
+        StatsReader(self.engine.board.clone())
     }
 
     /// When [`Server::dispatch`] is to be called at the latest; `None`: only
@@ -184,7 +227,7 @@ impl Server {
 
     /// Goes on until the next fork or until there is nothing to do. Does not
     /// block. In a child the answer is [`Turn::Child`], and the caller sees to
-    /// it that the child ends: by [`finish`](crate::finish), commonly.
+    /// it that the child ends: by [`serve`](crate::serve), commonly.
     pub fn turn(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
         self.engine.turn(hooks)
     }
@@ -224,9 +267,35 @@ impl Server {
         self.engine.unwatch_extra(fd);
     }
 
-    /// What `start` answers in this version.
-    pub fn start_unsupported(&self) -> Error {
-        Error::new(Errno::EOPNOTSUPP, "start is not supported yet: use run")
+    /// [`Server::start`] in parts: [`Start::Supervisor`] is to be followed by
+    /// [`Server::supervise`].
+    pub fn start_with(&mut self, hooks: &mut dyn Hooks) -> Result<Start, Error> {
+        self.engine.start(hooks)
+    }
+
+    /// The supervisor's loop; ends the process after the drain. `serve` is
+    /// called in each child and ends it.
+    pub fn supervise(
+        &mut self,
+        hooks: &mut dyn Hooks,
+        mut serve: impl FnMut(Child, &mut dyn Hooks),
+    ) -> ! {
+        loop {
+            match self.engine.turn(hooks) {
+                Ok(Turn::Child(child)) => {
+                    serve(child, hooks);
+                    process::exit_now(0)
+                }
+                Ok(Turn::Forked(_)) => {}
+                Ok(Turn::Idle) => drop(self.engine.wait(None)),
+                Ok(Turn::Drained) => {
+                    hooks.exit();
+                    process::exit_now(0)
+                }
+                // A listener has become unusable, and has been closed.
+                Err(_) => self.engine.drain_if_deaf(),
+            }
+        }
     }
 }
 
@@ -261,7 +330,7 @@ impl std::fmt::Debug for Server {
 #[derive(Clone)]
 pub struct Stopper {
     wake: Arc<Wake>,
-    owner: libc::pid_t,
+    owner: Arc<AtomicI32>,
 }
 
 impl Stopper {
@@ -275,7 +344,7 @@ impl Stopper {
     ///
     /// Errors: ECHILD in a child: a server is stopped by its own process.
     pub fn stop(&self) -> Result<(), i32> {
-        if process::getpid() != self.owner {
+        if process::getpid() != self.owner.load(Relaxed) {
             return Err(Errno::ECHILD as i32);
         }
         self.wake.notify().map_err(|errno| errno as i32)
@@ -283,6 +352,6 @@ impl Stopper {
 
     /// Fails with ECHILD in a process that does not own the server.
     pub fn check_owner(&self) -> Result<(), Error> {
-        crate::engine::check_owner(self.owner)
+        crate::engine::check_owner(self.owner.load(Relaxed))
     }
 }

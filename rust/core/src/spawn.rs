@@ -1,25 +1,38 @@
 //! The only fork of the library, and what each side does first.
 //!
 //! The parent half keeps the account of children. The child half turns a copy
-//! of the server into a process that owns one connection and nothing else; it
-//! allocates nothing, takes no lock, prints nothing and cannot panic, since the
-//! host may have threads that were in the middle of anything.
+//! of the server into a process that owns one connection, or waits for one, and
+//! nothing else; it allocates nothing, takes no lock, prints nothing and cannot
+//! panic, since the host may have threads that were in the middle of anything.
 
 use crate::admit::Patience;
 use crate::backoff::Backoff;
-use crate::children::Child;
+use crate::board::{Counter, Serving};
+use crate::child::{Child as Myself, Seat};
+use crate::children::{Child, Token};
 use crate::conn::Connection;
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::event::Event;
 use crate::hooks::Hooks;
+use crate::name::Name;
 use crate::options::Orphans;
-use crate::sources::Source;
-use crate::stats::Counters;
+use crate::owned::Owned;
+use crate::sources::source_of;
+use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Side};
 use crate::sys::{epoll, signal};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Why there was no child.
+pub(crate) enum Unborn {
+    /// The language's steps before the fork failed.
+    Hooks(Error),
+    /// `fork` did.
+    Fork(Errno),
+}
 
 impl Engine {
     /// Makes a child for `connection`, or holds it. `patience` is given where
@@ -30,65 +43,125 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
-        if let Err(error) = hooks.before() {
-            self.hold(connection, Errno::from_raw(error.errno()), patience);
-            return Err(error);
-        }
-        let term = signal::term_is_handled();
-        match process::fork() {
-            Ok(Side::Child(blocked)) => {
-                self.set_up_child(&blocked, term);
-                hooks.child();
-                Ok(Some(Turn::Child(connection)))
-            }
-            Ok(Side::Parent(pid)) => {
-                hooks.parent();
+        let (id, peer) = (connection.id(), connection.peer_label());
+        let slot = self.children.next_token().slot();
+        self.board.open(slot);
+        let source = source_of(connection.peer());
+        let serving = Serving { id, since_us: monotonic_us(), source, peer: &peer };
+        self.board.serve(slot, &serving);
+        match self.fork(&Owned::default(), hooks) {
+            Ok(None) => Ok(Some(Turn::Child(Myself::with(connection, self.seat(slot))))),
+            Ok(Some(pid)) => {
+                // First of all the parent's copy of the connection goes: kept
+                // open, it would stay in CLOSE_WAIT after the client and the
+                // child have left. Closing it also frees a descriptor for the
+                // pidfd, so that even a full table does not keep us from
+                // watching the child.
+                drop(connection);
                 if patience.is_some() {
-                    Counters::subtract(&self.counters().held);
+                    self.board.subtract(Counter::Held);
                 }
-                self.adopt_child(pid, connection);
+                self.adopt(pid, id, peer);
                 Ok(Some(Turn::Forked(pid)))
             }
-            Err(errno) => {
-                hooks.parent();
-                self.handled += 1;
-                Counters::add(&self.counters().fork_failures);
-                let (id, name) = (connection.id(), connection.peer_label());
-                let event = Event::ForkFailed { id, peer: name.as_str(), errno: errno as i32 };
-                self.emit(&event);
+            Err(Unborn::Hooks(error)) => {
+                self.board.close(slot);
+                self.hold(connection, Errno::from_raw(error.errno()), patience);
+                Err(error)
+            }
+            Err(Unborn::Fork(errno)) => {
+                self.board.close(slot);
+                self.fork_failed(id, &peer, errno);
                 self.hold(connection, errno, patience);
                 Ok(None)
             }
         }
     }
 
-    /// The parent's half.
-    fn adopt_child(&mut self, pid: libc::pid_t, connection: Connection) {
-        let (id, peer) = (connection.id(), connection.peer_label());
-        let source = Source::of(connection.peer()).filter(|_| self.options.max_per_source > 0);
-        // First of all the parent's copy of the connection goes: kept open, it
-        // would stay in CLOSE_WAIT after the client and the child have left.
-        // Closing it also frees a descriptor for the pidfd, so that even a full
-        // table does not keep us from watching the child.
-        drop(connection);
-        let pidfd = process::pidfd_open(pid);
+    /// Makes a child that waits for connections by itself.
+    pub(crate) fn spawn_spare(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
+        let token = self.children.next_token();
+        let Some(kit) = self.kit() else {
+            return Ok(None);
+        };
+        self.board.open(token.slot());
+        // Memory for the spare's connection, made here since it must not allocate.
+        let room = Arc::default();
+        match self.fork(&kit.lasting, hooks) {
+            Ok(None) => {
+                let seat = self.seat(token.slot());
+                Ok(Some(Turn::Child(Myself::spare(kit, seat, token.to_bits(), room))))
+            }
+            Ok(Some(pid)) => {
+                self.board.add(Counter::SparesLeft);
+                self.adopt(pid, 0, Name::default());
+                Ok(Some(Turn::Forked(pid)))
+            }
+            Err(Unborn::Hooks(error)) => {
+                self.board.close(token.slot());
+                Err(error)
+            }
+            Err(Unborn::Fork(errno)) => {
+                self.board.close(token.slot());
+                self.fork_failed(0, &Name::default(), errno);
+                self.throttle_births();
+                Ok(None)
+            }
+        }
+    }
+
+    fn seat(&self, slot: usize) -> Seat {
+        Seat { board: self.board.clone(), slot, announce: self.supervised() }
+    }
+
+    fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {
+        self.handled += 1;
+        self.board.add(Counter::ForkFailures);
+        self.emit(&Event::ForkFailed { id, peer: peer.as_str(), errno: errno as i32 });
+    }
+
+    /// Forks: the child's number in the parent, `None` in the child, which is
+    /// set up and has closed all of the library's descriptors but `keep`.
+    fn fork(&mut self, keep: &Owned, hooks: &mut dyn Hooks) -> Result<Option<i32>, Unborn> {
+        hooks.before().map_err(Unborn::Hooks)?;
+        let handled = signal::term_is_handled();
+        match process::fork() {
+            Ok(Side::Parent(pid)) => {
+                hooks.parent();
+                Ok(Some(pid))
+            }
+            Ok(Side::Child(blocked)) => {
+                self.set_up_child(keep, &blocked, handled);
+                hooks.child();
+                Ok(None)
+            }
+            Err(errno) => {
+                hooks.parent();
+                Err(Unborn::Fork(errno))
+            }
+        }
+    }
+
+    /// Takes a new child into the account.
+    fn adopt(&mut self, pid: libc::pid_t, connection: u64, peer: Name) {
+        self.handled += 1;
+        let pidfd = if self.supervised() { Err(Errno::ENOSYS) } else { process::pidfd_open(pid) };
         let vanished = matches!(pidfd, Err(Errno::ESRCH));
         let token = self.children.insert(Child {
             pid,
             pidfd: pidfd.ok(),
-            watched: false,
-            connection: id,
+            // The supervisor hears of its children by SIGCHLD.
+            watched: self.supervised(),
+            connection,
             peer,
-            source,
-            born: self.now,
+            ended: 0,
         });
-        if let Some(source) = source {
-            self.sources.add(source);
-        }
-        Counters::add(&self.counters().live);
-        self.emit(&Event::Forked { id, peer: peer.as_str(), pid });
-        if let Some(lifetime) = self.options.lifetime {
-            self.alarms.set_term(token, self.now + lifetime);
+        self.board.set_pid(token.slot(), pid);
+        if connection != 0 {
+            self.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
+            if let Some(lifetime) = self.options.lifetime {
+                self.alarms.set_term(token, connection, self.now + lifetime);
+            }
         }
         if vanished {
             // It has ended already, and the host does not keep its children's
@@ -100,12 +173,12 @@ impl Engine {
     }
 
     /// Puts the child's pidfd into the epoll; false if it must be polled.
-    pub(crate) fn watch(&mut self, token: crate::children::Token) -> bool {
+    pub(crate) fn watch(&mut self, token: Token) -> bool {
         let Some(child) = self.children.get_mut(token) else {
             return true;
         };
         let Some(pidfd) = &child.pidfd else {
-            return false;
+            return child.watched;
         };
         child.watched = self.epoll.add(pidfd.as_fd(), epoll::IN, token.to_bits()).is_ok();
         self.owned.add(pidfd);
@@ -114,19 +187,22 @@ impl Engine {
 
     /// The child's half, in this order:
     #[inline(always)]
-    fn set_up_child(&self, blocked: &signal::Blocked, term: bool) {
+    fn set_up_child(&self, keep: &Owned, blocked: &signal::Blocked, term: bool) {
         // 1. Close what belongs to the library: listeners, so that the port is
         //    free once the server has gone; the epoll, before anything else can
         //    be done to it from here; the wake-up; the other children's pidfds.
         //    No held connection is among them: accepting pauses while one is
         //    held, so the only one there can be is this child's own.
-        self.owned.close_in_child();
+        self.owned.close_in_child(keep);
         // 2. Signals: only now may a handler of the host run here. SIGTERM gets
         //    its default back first, so that one sent meanwhile is not lost.
         if term {
             signal::restore_default_term();
         }
-        blocked.restore_in_child();
+        match &self.tie {
+            Some(tie) => tie.restore_signals(),
+            None => blocked.restore_in_child(),
+        }
         // 3. Where orphans are to end, ask the kernel for it, then look whether
         //    the parent died before we asked.
         if self.options.orphans == Orphans::Terminate {

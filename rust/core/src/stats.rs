@@ -1,86 +1,87 @@
-//! Counters, in memory that every process of the server shares.
+//! What the scoreboard says, as a snapshot.
 //!
-//! Written by the loop with relaxed atomics, read by anyone at any time
-//! without asking it. Each number is exact; a snapshot taken while the loop
-//! runs may catch two numbers on either side of one connection.
+//! Each number is exact; a snapshot taken while the server works may catch two
+//! numbers on either side of one connection.
 
-use crate::sys::shm::Shared;
-use nix::errno::Errno;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Arc;
+use crate::board::{Board, Counter, Doing, Live, DURATIONS};
+use crate::sys::clock::monotonic_us;
 
-/// One number for each counter, laid out for shared memory.
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// A snapshot of a server's counters. At rest,
-        /// `accepted == live + held + ended + refused`.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
-
-        /// The counters themselves.
-        #[derive(Default)]
-        #[repr(C)]
-        pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)* }
-
-        impl Counters {
-            pub(crate) fn snapshot(&self) -> Stats {
-                Stats { $($name: self.$name.load(Relaxed),)* }
-            }
-        }
-    };
-}
-
-counters! {
+/// The counters of a server. At rest,
+/// `accepted == live + held + ended + refused`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
     /// Connections taken from the kernel.
-    accepted,
-    /// Children that live now.
-    live,
+    pub accepted: u64,
+    /// Connections that are being served now.
+    pub live: u64,
+    /// Children that wait for a connection now.
+    pub idle: u64,
     /// Connections held now, for want of a child.
-    held,
-    /// Children that have ended, each with its connection.
-    ended,
-    /// Of `ended`: by a signal.
-    crashed,
+    pub held: u64,
+    /// Connections that have been served to their end.
+    pub ended: u64,
+    /// Of `ended`: because a signal ended the child.
+    pub crashed: u64,
     /// Of `ended`: with a status that someone else took.
-    unknown,
-    /// Connections closed without a child, for whatever reason.
-    refused,
+    pub unknown: u64,
+    /// Connections closed without being served, for whatever reason.
+    pub refused: u64,
     /// Of `refused`: because of `max_children`.
-    refused_capacity,
+    pub refused_capacity: u64,
     /// Of `refused`: because of `max_per_source`.
-    refused_source,
+    pub refused_source: u64,
     /// Of `refused`: because `fork` kept failing.
-    refused_fork,
+    pub refused_fork: u64,
     /// Failed calls of `fork`.
-    fork_failures,
+    pub fork_failures: u64,
     /// Failed calls of `accept` that concern one connection only.
-    accept_errors,
+    pub accept_errors: u64,
     /// Times that accepting paused for want of descriptors or memory.
-    starvations,
+    pub starvations: u64,
+    /// How long the connections of `ended` lasted: entry `i` counts those of
+    /// less than 2^i microseconds that entry `i - 1` does not count; the last
+    /// one counts all that are longer.
+    pub durations: [u64; DURATIONS],
 }
 
-impl Counters {
-    pub(crate) fn add(counter: &AtomicU64) -> u64 {
-        counter.fetch_add(1, Relaxed) + 1
-    }
-
-    pub(crate) fn subtract(counter: &AtomicU64) {
-        counter.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Reads a server's counters, from any thread, also while the loop runs.
+/// Reads a server's scoreboard, from any thread, also while the loop runs or a
+/// supervisor runs it.
 #[derive(Clone)]
-pub struct StatsReader(pub(crate) Arc<Shared<Counters>>);
+pub struct StatsReader(pub(crate) Board);
 
 impl StatsReader {
-    pub(crate) fn new() -> Result<StatsReader, Errno> {
-        Ok(StatsReader(Arc::new(Shared::new()?)))
-    }
-
     /// The counters now.
     pub fn read(&self) -> Stats {
-        self.0.snapshot()
+        let board = &self.0;
+        let (mut live, mut idle, mut served) = (0, 0, 0);
+        for (_, state) in board.states() {
+            live += u64::from(state.busy());
+            idle += u64::from(state.doing == Doing::Waiting);
+            // Children that serve several connections count for themselves.
+            served += state.served;
+        }
+        Stats {
+            accepted: board.get(Counter::Accepted),
+            live,
+            idle,
+            held: board.get(Counter::Held),
+            ended: board.get(Counter::Ended) + served,
+            crashed: board.get(Counter::Crashed),
+            unknown: board.get(Counter::Unknown),
+            refused: board.get(Counter::Refused),
+            refused_capacity: board.get(Counter::RefusedCapacity),
+            refused_source: board.get(Counter::RefusedSource),
+            refused_fork: board.get(Counter::RefusedFork),
+            fork_failures: board.get(Counter::ForkFailures),
+            accept_errors: board.get(Counter::AcceptErrors),
+            starvations: board.get(Counter::Starvations),
+            durations: board.durations(),
+        }
+    }
+
+    /// The connections that are being served now.
+    pub fn connections(&self) -> Vec<Live> {
+        self.0.live(monotonic_us())
     }
 }

@@ -15,6 +15,14 @@ pub(crate) fn millis_until(deadline: Instant, now: Instant) -> u32 {
     left.as_nanos().div_ceil(1_000_000) as u32
 }
 
+/// The same clock as a number that means the same in every process.
+pub(crate) fn monotonic_us() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

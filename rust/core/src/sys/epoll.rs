@@ -26,14 +26,30 @@ pub(crate) struct Ready {
     pub(crate) token: u64,
 }
 
-/// How many reports one wait takes at the most.
-const BATCH: usize = 64;
+/// Wake only one of the processes that wait for the same descriptor.
+pub(crate) const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
+
+/// Room for the reports of one wait.
+pub(crate) struct Reports<const N: usize> {
+    buffer: [libc::epoll_event; N],
+    filled: usize,
+}
+
+impl<const N: usize> Reports<N> {
+    pub(crate) const fn new() -> Reports<N> {
+        Reports { buffer: [libc::epoll_event { events: 0, u64: 0 }; N], filled: 0 }
+    }
+
+    /// Report number `index` of the last wait.
+    pub(crate) fn get(&self, index: usize) -> Option<Ready> {
+        let event = self.buffer[..self.filled].get(index)?;
+        Some(Ready { events: event.events, token: event.u64 })
+    }
+}
 
 pub(crate) struct Epoll {
     fd: ManuallyDrop<OwnedFd>,
     abandoned: bool,
-    buffer: [libc::epoll_event; BATCH],
-    filled: usize,
 }
 
 impl Epoll {
@@ -42,65 +58,53 @@ impl Epoll {
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Epoll {
-            fd: ManuallyDrop::new(fd),
-            abandoned: false,
-            buffer: [libc::epoll_event { events: 0, u64: 0 }; BATCH],
-            filled: 0,
-        })
+        Ok(Epoll { fd: ManuallyDrop::new(fd), abandoned: false })
     }
 
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, events: u32, token: u64) -> Result<(), Errno> {
+    pub(crate) fn add(&self, fd: impl AsRawFd, events: u32, token: u64) -> Result<(), Errno> {
         self.control(libc::EPOLL_CTL_ADD, fd, events, token)
     }
 
     /// Changes what is reported. Needs no memory, so it does not fail for a
     /// registered descriptor: this is why pausing a listener modifies its
     /// registration instead of removing it.
-    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, events: u32, token: u64) -> Result<(), Errno> {
+    pub(crate) fn modify(&self, fd: impl AsRawFd, events: u32, token: u64) -> Result<(), Errno> {
         self.control(libc::EPOLL_CTL_MOD, fd, events, token)
     }
 
-    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub(crate) fn remove(&self, fd: impl AsRawFd) -> Result<(), Errno> {
         self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
     }
 
     fn control(
         &self,
         op: libc::c_int,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         events: u32,
         token: u64,
     ) -> Result<(), Errno> {
         let mut event = libc::epoll_event { events, u64: token };
-        // SAFETY: both descriptors are borrowed for the call, and `event` outlives it.
+        // SAFETY: `event` outlives the call; the kernel checks the descriptors.
         let result =
             unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), op, fd.as_raw_fd(), &mut event) };
         check(result).map(drop)
     }
 
-    /// Waits up to `timeout_ms` (`None`: without limit) and keeps the reports
-    /// for [`Epoll::reports`]. `EINTR` is the caller's to judge.
-    pub(crate) fn wait(&mut self, timeout_ms: Option<u32>) -> Result<(), Errno> {
-        self.filled = 0;
+    /// Waits up to `timeout_ms` (`None`: without limit). `EINTR` is the caller's
+    /// to judge.
+    pub(crate) fn wait<const N: usize>(
+        &self,
+        reports: &mut Reports<N>,
+        timeout_ms: Option<u32>,
+    ) -> Result<(), Errno> {
+        reports.filled = 0;
         let timeout = timeout_ms.map_or(-1, |ms| ms.min(i32::MAX as u32) as i32);
-        // SAFETY: `buffer` has room for BATCH events and is borrowed for the call.
-        let result = unsafe {
-            libc::epoll_wait(
-                self.fd.as_raw_fd(),
-                self.buffer.as_mut_ptr(),
-                BATCH as libc::c_int,
-                timeout,
-            )
-        };
-        self.filled = check(result)? as usize;
+        let start = reports.buffer.as_mut_ptr();
+        // SAFETY: `buffer` has room for N events and is borrowed for the call.
+        let result =
+            unsafe { libc::epoll_wait(self.fd.as_raw_fd(), start, N as libc::c_int, timeout) };
+        reports.filled = check(result)? as usize;
         Ok(())
-    }
-
-    /// Report number `index` of the last wait.
-    pub(crate) fn report(&self, index: usize) -> Option<Ready> {
-        let event = self.buffer[..self.filled].get(index)?;
-        Some(Ready { events: event.events, token: event.u64 })
     }
 }
 

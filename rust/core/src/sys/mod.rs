@@ -7,8 +7,10 @@
 //! called between `fork` and the handler.
 #![allow(unsafe_code)]
 
+pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod epoll;
+pub(crate) mod pipe;
 pub(crate) mod process;
 mod raw;
 pub(crate) mod shm;

@@ -1,7 +1,8 @@
 //! Processes: `fork`, `pidfd_open`, `pidfd_send_signal`, `waitid`, `_exit`.
 //!
-//! `waitpid(-1)` is not here and must never be: the children of the host are
-//! the host's. Each wait names one child, by its pidfd where there is one.
+//! Each wait names one child, by its pidfd where there is one: the children of
+//! the host are the host's. Only the supervisor, whose process is the library's
+//! own, may ask for any child ([`Target::Any`]).
 
 use super::signal::{block_all, Blocked};
 use super::{check, raw};
@@ -100,6 +101,8 @@ pub(crate) enum Target<'a> {
     /// By number, where no pidfd could be had. Safe from reuse only while the
     /// child has not been waited for, and we are the one who waits.
     Pid(libc::pid_t),
+    /// Whichever has ended. Never in the host's process.
+    Any,
 }
 
 /// Sends `signal` to one child.
@@ -117,6 +120,7 @@ pub(crate) fn send_signal(target: Target<'_>, signal: libc::c_int) -> Result<(),
         },
         // SAFETY: takes no pointers.
         Target::Pid(pid) => unsafe { libc::kill(pid, signal) },
+        Target::Any => return Err(Errno::EINVAL),
     };
     check(result).map(drop)
 }
@@ -144,16 +148,50 @@ pub struct Usage {
     pub max_rss_kib: u64,
 }
 
-/// Takes the status of one child that has ended; `None` while it has not.
-pub(crate) fn try_wait(target: Target<'_>) -> Result<Option<(Exit, Usage)>, Errno> {
-    wait(target, libc::WNOHANG)
+impl Usage {
+    /// What has been used since `before`; memory is the largest of all time.
+    pub(crate) fn since(&self, before: &Usage) -> Usage {
+        Usage {
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+            max_rss_kib: self.max_rss_kib,
+        }
+    }
+
+    fn of(usage: &libc::rusage) -> Usage {
+        Usage {
+            user: duration(usage.ru_utime),
+            system: duration(usage.ru_stime),
+            max_rss_kib: usage.ru_maxrss as u64,
+        }
+    }
 }
 
-/// Waits for one child that has been sent SIGKILL.
+/// What this process has used so far.
+pub(crate) fn usage_of_self() -> Usage {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: `usage` is writable; RUSAGE_SELF always works.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    // SAFETY: zeroed above and filled by the kernel.
+    Usage::of(&unsafe { usage.assume_init() })
+}
+
+/// Takes the status of one child that has ended; `None` while it has not.
+pub(crate) fn try_wait(target: Target<'_>) -> Result<Option<(Exit, Usage)>, Errno> {
+    wait(target, libc::WNOHANG).map(|ended| ended.map(|(_, exit, usage)| (exit, usage)))
+}
+
+/// Takes the status of any child that has ended, with its number. For the
+/// supervisor only.
+pub(crate) fn try_wait_any() -> Option<(libc::pid_t, Exit, Usage)> {
+    wait(Target::Any, libc::WNOHANG).ok().flatten()
+}
+
+/// Waits for one child that is ending.
 pub(crate) fn wait_killed(target: Target<'_>) -> Result<(Exit, Usage), Errno> {
     loop {
         match wait(target, 0) {
-            Ok(Some(ended)) => return Ok(ended),
+            Ok(Some((_, exit, usage))) => return Ok((exit, usage)),
             Ok(None) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -162,10 +200,14 @@ pub(crate) fn wait_killed(target: Target<'_>) -> Result<(Exit, Usage), Errno> {
 
 /// The raw call, since glibc's `waitid` has no fifth argument. Only WEXITED:
 /// a stopped child is not an ended one.
-fn wait(target: Target<'_>, flags: libc::c_int) -> Result<Option<(Exit, Usage)>, Errno> {
+fn wait(
+    target: Target<'_>,
+    flags: libc::c_int,
+) -> Result<Option<(libc::pid_t, Exit, Usage)>, Errno> {
     let (kind, id) = match target {
         Target::Pidfd(fd) => (libc::P_PIDFD, fd.as_raw_fd()),
         Target::Pid(pid) => (libc::P_PID, pid),
+        Target::Any => (libc::P_ALL, 0),
     };
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
@@ -194,12 +236,7 @@ fn wait(target: Target<'_>, flags: libc::c_int) -> Result<Option<(Exit, Usage)>,
     }
     let exit =
         if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) };
-    let usage = Usage {
-        user: duration(usage.ru_utime),
-        system: duration(usage.ru_stime),
-        max_rss_kib: usage.ru_maxrss as u64,
-    };
-    Ok(Some((exit, usage)))
+    Ok(Some((pid, exit, Usage::of(&usage))))
 }
 
 fn duration(time: libc::timeval) -> Duration {

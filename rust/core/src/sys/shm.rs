@@ -1,39 +1,35 @@
 //! Memory that the host, the supervisor and the children share.
 //!
-//! `mmap(MAP_SHARED | MAP_ANONYMOUS)` of one zeroed value. A process that is
-//! killed at any instruction leaves it readable, so only atomics may live in it.
+//! `mmap(MAP_SHARED | MAP_ANONYMOUS)`: a row of zeroed atomic words. Nothing
+//! else may live there, since any of the processes may be killed between two
+//! instructions, and the others must go on reading.
 
 use nix::errno::Errno;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
-/// Types of which all-zero bytes are a value and which are safe to share
-/// between processes: atomics, and structs and arrays of them.
-///
-/// # Safety
-/// The implementor has only such fields and does not need `Drop`.
-pub(crate) unsafe trait Shareable {}
+/// Zeroed words that stay shared across `fork`.
+pub(crate) struct SharedWords {
+    start: NonNull<AtomicU64>,
+    len: usize,
+}
 
-// SAFETY: `Counters` has only `AtomicU64` fields (see the macro that makes it).
-unsafe impl Shareable for crate::stats::Counters {}
-
-/// A zeroed `T` that stays shared across `fork`.
-pub(crate) struct Shared<T: Shareable>(NonNull<T>);
-
-// SAFETY: `Shareable` types consist of atomics, which any thread may use.
-unsafe impl<T: Shareable> Send for Shared<T> {}
+// SAFETY: atomics, which any thread may use.
+unsafe impl Send for SharedWords {}
 // SAFETY: as above.
-unsafe impl<T: Shareable> Sync for Shared<T> {}
+unsafe impl Sync for SharedWords {}
 
-impl<T: Shareable> Shared<T> {
-    pub(crate) fn new() -> Result<Shared<T>, Errno> {
+impl SharedWords {
+    /// `len` words. Pages take memory when they are first written to.
+    pub(crate) fn new(len: usize) -> Result<SharedWords, Errno> {
         // SAFETY: a new anonymous mapping, placed by the kernel.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                size_of::<T>(),
+                len * size_of::<AtomicU64>(),
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                 -1,
                 0,
             )
@@ -41,22 +37,23 @@ impl<T: Shareable> Shared<T> {
         if address == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        NonNull::new(address.cast::<T>()).map(Shared).ok_or(Errno::ENOMEM)
+        let start = NonNull::new(address.cast()).ok_or(Errno::ENOMEM)?;
+        Ok(SharedWords { start, len })
     }
 }
 
-impl<T: Shareable> Deref for Shared<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: the mapping holds a valid zeroed `T`, aligned to a page, and
-        // lives as long as `self`.
-        unsafe { self.0.as_ref() }
+impl Deref for SharedWords {
+    type Target = [AtomicU64];
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping holds `len` valid words and lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-impl<T: Shareable> Drop for Shared<T> {
+impl Drop for SharedWords {
     fn drop(&mut self) {
+        let bytes = self.len * size_of::<AtomicU64>();
         // SAFETY: the mapping made in `new`, of the same size, not used again.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<T>()) };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
     }
 }

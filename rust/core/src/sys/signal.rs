@@ -3,8 +3,10 @@
 //! The host's dispositions are never changed. Only a child changes its own
 //! copy, and only for SIGTERM; see [`restore_default_term`].
 
-use super::raw;
+use super::{check, raw};
+use nix::errno::Errno;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// All signals blocked in this thread, until [`Blocked::restore`].
 #[derive(Clone, Copy)]
@@ -26,7 +28,7 @@ pub(crate) fn block_all() -> Blocked {
 
 impl Blocked {
     /// Puts the mask back as it was before [`block_all`].
-    pub(crate) fn restore(self) {
+    pub(crate) fn restore(&self) {
         // SAFETY: the set was filled by the kernel; no old set is asked for.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
@@ -37,6 +39,75 @@ impl Blocked {
         let set = (&raw const self.0) as usize;
         // SAFETY: the kernel reads the first 8 bytes of the set, all that it has.
         unsafe { raw::call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, set, 0, 8]) };
+    }
+}
+
+/// The supervisor's signals, as a descriptor: SIGCHLD and SIGTERM. All signals
+/// stay blocked in that process; the host's handlers never run there.
+pub(crate) struct Signals {
+    fd: OwnedFd,
+    /// What the host did about SIGCHLD, for the children to inherit.
+    child_action: libc::sigaction,
+}
+
+/// One signal that came.
+pub(crate) enum Came {
+    /// Some child ended; the number of the first.
+    Child(libc::pid_t),
+    Term,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Signals, Errno> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: `set` is a sigset_t to fill.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        // SAFETY: filled above.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD) };
+        // SAFETY: as above.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM) };
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: a complete set.
+        let fd = check(unsafe { libc::signalfd(-1, set.as_ptr(), flags) })?;
+        // SAFETY: the kernel has just given this descriptor to us alone.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Ignored, SIGCHLD would be thrown away even while it is blocked, and
+        // the children's status with it.
+        // SAFETY: all-zero bytes are a valid sigaction: SIG_DFL, no flags.
+        let default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+        let mut child_action = default;
+        // SAFETY: both structs live; the signal exists.
+        check(unsafe { libc::sigaction(libc::SIGCHLD, &default, &mut child_action) })?;
+        Ok(Signals { fd, child_action })
+    }
+
+    /// The next signal that has come.
+    pub(crate) fn take(&self) -> Option<Came> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: `info` is writable for `size` bytes.
+        let got = unsafe { libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        if got != size as isize {
+            return None;
+        }
+        // SAFETY: filled by the kernel.
+        let info = unsafe { info.assume_init() };
+        match info.ssi_signo as libc::c_int {
+            libc::SIGTERM => Some(Came::Term),
+            _ => Some(Came::Child(info.ssi_pid as libc::pid_t)),
+        }
+    }
+
+    /// In a child of the supervisor: SIGCHLD as the host had it.
+    pub(crate) fn restore_child_action(&self) {
+        // SAFETY: the action that the kernel gave; no old one is asked for.
+        unsafe { libc::sigaction(libc::SIGCHLD, &self.child_action, std::ptr::null_mut()) };
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

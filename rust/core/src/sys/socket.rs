@@ -4,11 +4,13 @@
 //! (readable does not mean that `accept` will not block: accept(2), NOTES) and
 //! accepted connections are blocking, as handlers expect.
 
+use super::clock::millis_until;
 use super::{check, raw};
 use nix::errno::Errno;
 use std::mem::{offset_of, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// A socket address as the kernel gives and takes it.
 #[derive(Clone, Copy)]
@@ -176,16 +178,11 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
 
 /// Takes the next connection of a non-blocking listener: blocking,
 /// close-on-exec, with its peer.
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<(OwnedFd, RawAddress), Errno> {
+pub(crate) fn accept(listener: RawFd) -> Result<(OwnedFd, RawAddress), Errno> {
     let mut peer = RawAddress::empty();
     // SAFETY: the storage has `len` writable bytes; the kernel updates `len`.
     let fd = check(unsafe {
-        libc::accept4(
-            listener.as_raw_fd(),
-            (&raw mut peer.storage).cast(),
-            &mut peer.len,
-            libc::SOCK_CLOEXEC,
-        )
+        libc::accept4(listener, (&raw mut peer.storage).cast(), &mut peer.len, libc::SOCK_CLOEXEC)
     })?;
     // SAFETY: the kernel has just given this descriptor to us alone.
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
@@ -254,6 +251,30 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> Option<u32> {
     .ok()?;
     // SAFETY: zeroed above and filled by the kernel; any bytes are valid.
     Some(unsafe { info.assume_init() }.tcpi_unacked)
+}
+
+/// Waits until one of `fds` is readable, at most `ms`. For a child.
+pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    // SAFETY: `polled` has N entries and is borrowed for the call.
+    unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, ms as libc::c_int) };
+}
+
+/// Waits until `fd` is readable, however many signals are handled meanwhile;
+/// false once `deadline` has passed.
+pub(crate) fn wait_until(fd: RawFd, deadline: Option<Instant>) -> bool {
+    let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    loop {
+        let now = Instant::now();
+        let left = deadline.map_or(-1, |deadline| millis_until(deadline, now) as libc::c_int);
+        // SAFETY: `polled` is borrowed for the call.
+        if unsafe { libc::poll(&mut polled, 1, left) } > 0 {
+            return true;
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return false;
+        }
+    }
 }
 
 /// Sends what fits without waiting, and without SIGPIPE.

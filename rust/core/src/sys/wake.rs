@@ -1,18 +1,30 @@
-//! The eventfd by which any thread, process or signal handler wakes the loop.
+//! Eventfds: by one any thread, process or signal handler wakes the loop; by
+//! others the supervisor and its spares call each other.
 //!
 //! `eventfd2`, `read`, `write`. The counter adds up, so that calls made before
-//! the loop looks are not lost, and the loop learns how many there were.
+//! the other side looks are not lost, and it learns how many there were.
 
-use super::check;
+use super::{check, raw};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub(crate) struct Wake(OwnedFd);
 
 impl Wake {
     pub(crate) fn new() -> Result<Wake, Errno> {
+        Wake::with(0)
+    }
+
+    /// One whose counter goes down by one with each [`take`], so that as many
+    /// takers get something as was added.
+    pub(crate) fn semaphore() -> Result<Wake, Errno> {
+        Wake::with(libc::EFD_SEMAPHORE)
+    }
+
+    fn with(flag: libc::c_int) -> Result<Wake, Errno> {
+        let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK | flag;
         // SAFETY: takes no pointers.
-        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        let fd = check(unsafe { libc::eventfd(0, flags) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
         Ok(Wake(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
@@ -20,35 +32,39 @@ impl Wake {
     /// Adds one. Async-signal-safe: one `write`, and errno is left as it was,
     /// since the code that the signal interrupted may be about to read it.
     pub(crate) fn notify(&self) -> Result<(), Errno> {
-        let saved = Errno::last_raw();
-        let one: u64 = 1;
-        // SAFETY: `one` is eight readable bytes, as eventfd(2) wants.
-        let result =
-            unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
-        let answer = match result {
-            -1 => match Errno::last() {
-                // The counter is at its top: the loop has plenty to see already.
-                Errno::EAGAIN => Ok(()),
-                other => Err(other),
-            },
-            _ => Ok(()),
-        };
-        Errno::set_raw(saved);
-        answer
+        add(self.0.as_raw_fd(), 1)
+    }
+
+    /// Adds `count`.
+    pub(crate) fn notify_many(&self, count: u64) -> Result<(), Errno> {
+        add(self.0.as_raw_fd(), count)
     }
 
     /// Takes what has been added since the last call.
     pub(crate) fn take(&self) -> u64 {
-        let mut count: u64 = 0;
-        // SAFETY: `count` is eight writable bytes, as eventfd(2) wants.
-        let result =
-            unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
-        // A failure (EAGAIN: nothing was added) means that there is nothing to take.
-        if result == size_of::<u64>() as isize {
-            count
-        } else {
-            0
-        }
+        take(self.0.as_raw_fd())
+    }
+}
+
+/// [`Wake::notify_many`] by number, in a child.
+pub(crate) fn add(fd: RawFd, count: u64) -> Result<(), Errno> {
+    let args = [fd as usize, (&raw const count) as usize, size_of::<u64>()];
+    // SAFETY: `count` is eight readable bytes, as eventfd(2) wants.
+    match raw::check(unsafe { raw::call(libc::SYS_write, args) }) {
+        // EAGAIN: the counter is at its top, and the reader has plenty to see.
+        Ok(_) | Err(Errno::EAGAIN) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// [`Wake::take`] by number, in a child. 0: nothing was added, or others took it.
+pub(crate) fn take(fd: RawFd) -> u64 {
+    let mut count: u64 = 0;
+    let args = [fd as usize, (&raw mut count) as usize, size_of::<u64>()];
+    // SAFETY: `count` is eight writable bytes, as eventfd(2) wants.
+    match raw::check(unsafe { raw::call(libc::SYS_read, args) }) {
+        Ok(_) => count,
+        Err(_) => 0,
     }
 }
 

@@ -1,0 +1,57 @@
+//! Connections that are being served, as structs that may grow.
+
+use crate::guard::{borrow, failure, Failure};
+use core::Live;
+use libc::c_char;
+
+/// A connection that is being served. Set size to sizeof(forkserve_live) before
+/// the call.
+#[repr(C)]
+pub struct forkserve_live {
+    /// sizeof(forkserve_live).
+    pub size: usize,
+    /// Number of the connection.
+    pub conn_id: u64,
+    /// Microseconds since it was accepted.
+    pub age_us: u64,
+    /// Connections that its child has served before.
+    pub served: u64,
+    /// The child that serves it.
+    pub pid: i32,
+    /// The client as text; empty if its child was killed while it wrote it.
+    pub peer: [c_char; 124],
+}
+
+/// Writes as many as there is room for; entries are as long as the first says.
+pub(crate) unsafe fn write(
+    connections: &[Live],
+    out: *mut forkserve_live,
+    capacity: usize,
+) -> Result<(), Failure> {
+    // SAFETY: at least one entry, by the contract of the function; only its
+    // first field is looked at.
+    let size = *unsafe { borrow(out.cast::<usize>(), "out") }?;
+    if size < size_of::<forkserve_live>() || size > 4096 {
+        return failure(libc::EINVAL, format!("live: size {size} is not that of the struct"));
+    }
+    for (index, connection) in connections.iter().take(capacity).enumerate() {
+        let mut live = forkserve_live {
+            size,
+            conn_id: connection.id,
+            age_us: connection.age.as_micros() as u64,
+            served: connection.served,
+            pid: connection.pid,
+            peer: [0; 124],
+        };
+        // One byte is left for the NUL.
+        let room = live.peer.len() - 1;
+        let bytes = connection.peer.bytes().take(room);
+        live.peer.iter_mut().zip(bytes).for_each(|(to, from)| *to = from as c_char);
+        // SAFETY: entry `index` of those that the caller vouches for.
+        let entry = unsafe { out.cast::<u8>().add(index * size) };
+        // SAFETY: an entry has at least this size; it may not be aligned as
+        // ours if it is of another version.
+        unsafe { entry.cast::<forkserve_live>().write_unaligned(live) };
+    }
+    Ok(())
+}

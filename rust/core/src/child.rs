@@ -1,0 +1,319 @@
+//! A child's life, from the fork to `_exit`.
+//!
+//! One kind of child has its connection when it is born. The other, a spare, is
+//! born ahead of time, waits in `accept` by itself, and may serve several
+//! connections one after the other. Both end here; neither ever gets back into
+//! the loop that made it.
+//!
+//! What a spare needs it got before the fork, so that nothing is allocated
+//! here. While it waits it keeps the listeners; with its last connection in
+//! hand it closes them, so that it holds that connection and nothing else.
+
+use crate::admit::{classify, turn_away, Failure};
+use crate::backoff::Backoff;
+use crate::board::{Board, Counter, Serving};
+use crate::conn::{Connection, Ends};
+use crate::event::Refusal;
+use crate::hooks::Hooks;
+use crate::listener::{set_connection_options, Site};
+use crate::note::Note;
+use crate::options::Options;
+use crate::owned::Owned;
+use crate::sources::source_of;
+use crate::sys::channel;
+use crate::sys::clock::{millis_until, monotonic_us};
+use crate::sys::epoll::{self, Epoll, Reports};
+use crate::sys::process::{self, Usage};
+use crate::sys::{socket, wake};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Exit status of a spare that found its listeners unusable: EX_OSERR.
+const EXIT_OSERR: i32 = 71;
+
+/// What all spares of a server share, made before the first is born.
+pub(crate) struct Kit {
+    pub(crate) board: Board,
+    pub(crate) options: Options,
+    pub(crate) sites: Vec<(RawFd, Site)>,
+    /// Rung when the spares run low.
+    pub(crate) bell: RawFd,
+    /// Gives a token to each spare that is to leave.
+    pub(crate) leave: RawFd,
+    /// Readable once the process that makes the spares is gone.
+    pub(crate) parent: RawFd,
+    /// Where notes go, if anybody wants them.
+    pub(crate) notes: Option<RawFd>,
+    /// All descriptors named above.
+    pub(crate) lasting: Owned,
+}
+
+/// This process, as a child of the server.
+pub struct Child {
+    seat: Seat,
+    connection: Option<Connection>,
+    spare: Option<Spare>,
+    /// It exits after the connection that it has.
+    last: bool,
+}
+
+/// The child's place on the scoreboard.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    pub(crate) board: Board,
+    pub(crate) slot: usize,
+    /// Whether to say there that it is about to exit.
+    pub(crate) announce: bool,
+}
+
+/// A child that waits for connections.
+struct Spare {
+    kit: Arc<Kit>,
+    token: u64,
+    epoll: Option<Epoll>,
+    room: Arc<Ends>,
+    left: u32,
+    /// Processor time and memory when the current connection began.
+    before: Usage,
+}
+
+const LEAVE: u64 = 0;
+const PARENT: u64 = 1;
+const SITE: u64 = 2;
+
+impl Child {
+    pub(crate) fn with(connection: Connection, seat: Seat) -> Child {
+        Child { seat, connection: Some(connection), spare: None, last: true }
+    }
+
+    pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, token: u64, room: Arc<Ends>) -> Child {
+        let left = kit.options.connections_per_child;
+        let before = Usage::default();
+        let spare = Spare { kit, token, epoll: None, room, left, before };
+        Child { seat, connection: None, spare: Some(spare), last: false }
+    }
+
+    /// The next connection to serve. A spare waits for it; `None`: it is to
+    /// leave. To be followed by [`Child::end`] each time.
+    pub fn next(&mut self) -> Option<Connection> {
+        if let Some(connection) = self.connection.take() {
+            return Some(connection);
+        }
+        let spare = self.spare.as_mut()?;
+        let connection = spare.wait(&self.seat)?;
+        spare.left -= 1;
+        if spare.left == 0 {
+            self.last = true;
+            spare.close_lasting();
+        }
+        Some(connection)
+    }
+
+    /// This child is to exit after the connection that it serves now.
+    pub fn set_last(&mut self) {
+        self.last = true;
+    }
+
+    /// The connection has been served. Does not return if it was the last one:
+    /// flushes, closes, and ends the process with `status`.
+    pub fn end(&mut self, connection: Connection, status: i32, hooks: &mut dyn Hooks) {
+        // Output first, so that whoever waits for the end of the connection finds it.
+        hooks.exit();
+        if self.last {
+            // Then the connection: the client has its end of file before the
+            // kernel takes the address space down, which takes long in a large host.
+            connection.close_in_child();
+            self.leave(status);
+        }
+        let again =
+            self.spare.as_mut().is_some_and(|spare| spare.finish(&self.seat, &connection, status));
+        connection.close_in_child();
+        if !again {
+            self.leave(status);
+        }
+    }
+
+    /// Ends the process.
+    pub fn leave(&self, status: i32) -> ! {
+        if self.seat.announce {
+            self.seat.board.leave(self.seat.slot);
+        }
+        process::exit_now(status & 0xff)
+    }
+
+    /// For a caller who takes over the process with its only connection. `None`:
+    /// it is to leave.
+    pub fn into_connection(mut self) -> Option<Connection> {
+        if let Some(spare) = &mut self.spare {
+            spare.left = 1;
+        }
+        let connection = self.next();
+        // The scoreboard, its memory and descriptors are this process's copies;
+        // the caller's code runs on beside them.
+        std::mem::forget(self);
+        connection
+    }
+}
+
+impl Spare {
+    /// Waits until a connection is its own. `None`: it is to leave.
+    fn wait(&mut self, seat: &Seat) -> Option<Connection> {
+        let mut reports = Reports::<4>::new();
+        let mut shortage: Option<Backoff> = None;
+        let mut leaving = false;
+        loop {
+            // Ask first, also when leaving: what a client was promised by the
+            // kernel is served before the door closes.
+            match self.take_any(seat) {
+                Ok(Some(connection)) => return Some(connection),
+                Ok(None) | Err(Failure::Shortage) if leaving => return None,
+                Ok(None) => shortage = None,
+                Err(Failure::Shortage) => {
+                    let now = Instant::now();
+                    let backoff = shortage.get_or_insert(Backoff::start(now));
+                    let pause = millis_until(backoff.due(), now);
+                    backoff.again(now);
+                    // Without the listeners, which would not let it sleep.
+                    socket::wait_readable([self.kit.leave, self.kit.parent], pause);
+                }
+                Err(_) => process::exit_now(EXIT_OSERR),
+            }
+            if self.kit.board.get(Counter::Draining) != 0 {
+                leaving = true;
+                continue;
+            }
+            let pause = shortage.is_some().then_some(0);
+            let Ok(epoll) = self.epoll() else {
+                process::exit_now(EXIT_OSERR);
+            };
+            // EINTR and the like: look again.
+            let _ = epoll.wait(&mut reports, pause);
+            leaving = self.told_to_leave(&reports);
+        }
+    }
+
+    /// Whether this spare has been chosen to leave, or its parent is gone.
+    fn told_to_leave(&self, reports: &Reports<4>) -> bool {
+        let told = |report: epoll::Ready| match report.token {
+            PARENT => true,
+            // Several spares are woken; only those that get a token are meant.
+            LEAVE => wake::take(self.kit.leave) > 0,
+            _ => false,
+        };
+        (0..4).filter_map(|index| reports.get(index)).any(told)
+    }
+
+    /// Tries each listener once.
+    fn take_any(&mut self, seat: &Seat) -> Result<Option<Connection>, Failure> {
+        let kit = Arc::clone(&self.kit);
+        for (listener, site) in &kit.sites {
+            loop {
+                let errno = match socket::accept(*listener) {
+                    Ok((fd, peer)) => match self.admit(seat, fd, peer, site) {
+                        Some(connection) => return Ok(Some(connection)),
+                        None => continue,
+                    },
+                    Err(errno) => errno,
+                };
+                match classify(errno) {
+                    Failure::Nothing => break,
+                    Failure::Interrupted => {}
+                    Failure::OneLess => drop(kit.board.add(Counter::AcceptErrors)),
+                    failure => return Err(failure),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A connection is here: it becomes this child's, or is refused.
+    fn admit(
+        &mut self,
+        seat: &Seat,
+        fd: OwnedFd,
+        peer: socket::RawAddress,
+        site: &Site,
+    ) -> Option<Connection> {
+        let kit = &self.kit;
+        if site.adopted {
+            let _ = set_connection_options(fd.as_fd(), &kit.options);
+        }
+        let id = kit.board.add(Counter::Accepted);
+        let source = source_of(&peer);
+        let connection = Connection::new(fd, id, peer, site, &mut self.room);
+        let name = connection.peer_label();
+        let serving = Serving { id, since_us: monotonic_us(), source, peer: &name };
+        seat.board.serve(seat.slot, &serving);
+        // Having shown itself first, each child sees all earlier connections of
+        // the same source, and the later ones give way.
+        let most = kit.options.max_per_source;
+        if most > 0 && source != 0 && kit.board.count_source(source, id) >= most {
+            seat.board.wait(seat.slot);
+            turn_away(connection, &kit.options.refuse_message, |connection| {
+                kit.board.add(Counter::RefusedSource);
+                kit.board.add(Counter::Refused);
+                self.send(&Note::Refused(Refusal::Source), connection);
+            });
+            return None;
+        }
+        let low = kit.board.get(Counter::SparesLow) as i64;
+        if kit.board.subtract(Counter::SparesLeft) <= low {
+            let _ = wake::add(kit.bell, 1);
+        }
+        if kit.notes.is_some() {
+            self.before = process::usage_of_self();
+            self.send(&Note::Accepted, &connection);
+        }
+        Some(connection)
+    }
+
+    /// The connection is served; false if this child must not take another.
+    fn finish(&mut self, seat: &Seat, connection: &Connection, status: i32) -> bool {
+        let kit = &self.kit;
+        let began = seat.board.since_us(seat.slot);
+        let duration = Duration::from_micros(monotonic_us().saturating_sub(began));
+        if kit.notes.is_some() {
+            let usage = process::usage_of_self().since(&self.before);
+            self.send(&Note::Served { status: status & 0xff, duration, usage }, connection);
+        }
+        if !seat.board.served(seat.slot) {
+            return false;
+        }
+        kit.board.count_duration(duration);
+        kit.board.add(Counter::SparesLeft);
+        true
+    }
+
+    fn send(&self, note: &Note, connection: &Connection) {
+        if let Some(notes) = self.kit.notes {
+            channel::send(notes, &note.encode(self.token, connection));
+        }
+    }
+
+    /// An epoll of its own, made when there is something to wait for. Of the
+    /// spares that wait for the same listener the kernel wakes one.
+    fn epoll(&mut self) -> Result<&Epoll, Errno> {
+        if self.epoll.is_none() {
+            let epoll = Epoll::new()?;
+            epoll.add(self.kit.leave, epoll::IN, LEAVE)?;
+            epoll.add(self.kit.parent, epoll::IN, PARENT)?;
+            for (index, (listener, _)) in self.kit.sites.iter().enumerate() {
+                let events = epoll::IN | epoll::EXCLUSIVE;
+                epoll.add(*listener, events, SITE + index as u64)?;
+            }
+            self.epoll = Some(epoll);
+        }
+        self.epoll.as_ref().ok_or(Errno::EBADF)
+    }
+
+    /// From here on the child holds its connection and nothing else.
+    fn close_lasting(&mut self) {
+        if let Some(epoll) = &mut self.epoll {
+            process::close(epoll.as_fd().as_raw_fd());
+            epoll.abandon();
+        }
+        self.kit.lasting.close_in_child(&Owned::default());
+    }
+}

@@ -1,0 +1,67 @@
+//! What a child that accepts by itself tells the supervisor, for the observer
+//! and for deadlines.
+
+use crate::conn::Connection;
+use crate::event::Refusal;
+use crate::name::{Name, NAME_WORDS};
+use crate::sys::channel::{Message, MESSAGE_WORDS};
+use crate::sys::process::Usage;
+use std::time::Duration;
+
+/// One message of a child.
+pub(crate) enum Note {
+    /// It took this connection.
+    Accepted,
+    /// It took this connection and closed it.
+    Refused(Refusal),
+    /// It has served this connection and waits again.
+    Served { status: i32, duration: Duration, usage: Usage },
+}
+
+/// Words in front of the peer's name: kind, child, connection, and five that
+/// depend on the kind.
+const HEAD: usize = 8;
+const _: () = assert!(HEAD + NAME_WORDS <= MESSAGE_WORDS);
+
+impl Note {
+    pub(crate) fn encode(&self, child: u64, connection: &Connection) -> Message {
+        let mut words = [0; MESSAGE_WORDS];
+        let micros = |time: Duration| time.as_micros() as u64;
+        words[0] = match self {
+            Note::Accepted => 0,
+            Note::Refused(_) => 1,
+            Note::Served { status, duration, usage } => {
+                words[3] = *status as u64;
+                words[4] = micros(*duration);
+                words[5] = micros(usage.user);
+                words[6] = micros(usage.system);
+                words[7] = usage.max_rss_kib;
+                2
+            }
+        };
+        words[1] = child;
+        words[2] = connection.id();
+        words[HEAD..HEAD + NAME_WORDS].copy_from_slice(&connection.peer_label().to_words());
+        words
+    }
+
+    /// The note, the child that sent it, the connection and its peer.
+    pub(crate) fn decode(words: &Message) -> (Note, u64, u64, Name) {
+        let note = match words[0] {
+            0 => Note::Accepted,
+            // The only reason for which a child refuses.
+            1 => Note::Refused(Refusal::Source),
+            _ => Note::Served {
+                status: words[3] as i32,
+                duration: Duration::from_micros(words[4]),
+                usage: Usage {
+                    user: Duration::from_micros(words[5]),
+                    system: Duration::from_micros(words[6]),
+                    max_rss_kib: words[7],
+                },
+            },
+        };
+        let peer = std::array::from_fn(|index| words[HEAD + index]);
+        (note, words[1], words[2], Name::from_words(peer))
+    }
+}

@@ -1,0 +1,282 @@
+//! Fork ahead: how many spares to keep, and when to make them.
+//!
+//! Spares accept by themselves, so the supervisor is not on the way from a
+//! client's connect to its answer. It makes new spares at once while they run
+//! low, and otherwise only when nothing has happened for a moment: a fork beside
+//! a child that is answering takes processor time from the answer. How many
+//! wait follows the demand between `spares` and eight times that.
+
+use crate::backoff::Backoff;
+use crate::board::{Counter, Doing};
+use crate::child::Kit;
+use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
+use crate::error::Error;
+use crate::event::Event;
+use crate::hooks::Hooks;
+use crate::note::Note;
+use crate::options::AtCapacity;
+use crate::owned::Owned;
+use crate::sys::channel::Channel;
+use crate::sys::wake::Wake;
+use crate::sys::{epoll, process};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Nothing has happened for this long: time to fill up.
+const QUIET: Duration = Duration::from_millis(3);
+/// The high mark comes down by half after each such time without a shortage.
+const CALM: Duration = Duration::from_secs(1);
+/// The high mark goes up to so many times `spares`.
+const MOST: u32 = 8;
+
+/// The spares of a server.
+pub(crate) struct Pool {
+    bell: Wake,
+    leave: Wake,
+    /// This process, for the spares to see its end.
+    _parent: OwnedFd,
+    channel: Option<Channel>,
+    kit: Arc<Kit>,
+    /// How many spares to have when there is time to make them.
+    high: u32,
+    /// Whether `high` has been reached since the start.
+    filled: bool,
+    /// When to fill up to `high`.
+    fill_at: Option<Instant>,
+    /// When to bring `high` down.
+    calm_at: Option<Instant>,
+    /// Set while making spares keeps failing.
+    births: Option<Backoff>,
+}
+
+impl Pool {
+    /// The next time at which something is to be done without being called for.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let fill = match (&self.births, self.fill_at) {
+            (Some(births), _) => Some(births.due()),
+            (None, fill_at) => fill_at,
+        };
+        fill.into_iter().chain(self.calm_at).min()
+    }
+
+    fn low(&self) -> u32 {
+        self.high.div_ceil(4)
+    }
+}
+
+impl Engine {
+    /// Whether children are made ahead of their connections.
+    pub(crate) fn pooled(&self) -> bool {
+        self.options.spares > 0 || self.options.connections_per_child > 1
+    }
+
+    pub(crate) fn kit(&self) -> Option<Arc<Kit>> {
+        self.pool.as_ref().map(|pool| Arc::clone(&pool.kit))
+    }
+
+    /// At the beginning: what the spares share.
+    pub(crate) fn make_pool(&mut self) -> Result<(), Error> {
+        if !self.pooled() || self.pool.is_some() {
+            return Ok(());
+        }
+        let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
+        let bell = Wake::new().map_err(fail("eventfd"))?;
+        let leave = Wake::semaphore().map_err(fail("eventfd"))?;
+        let parent = process::pidfd_open(self.owner).map_err(fail("pidfd_open"))?;
+        // Only an observer and a deadline want to hear of single connections.
+        let chatty = self.observer.is_some() || self.options.lifetime.is_some();
+        let channel = chatty.then(Channel::new).transpose().map_err(fail("socketpair"))?;
+        self.epoll.add(bell.as_fd(), epoll::IN, BELL).map_err(fail("epoll_ctl"))?;
+        if let Some(channel) = &channel {
+            let added = self.epoll.add(channel.receiver(), epoll::IN, NOTES);
+            added.map_err(fail("epoll_ctl"))?;
+            self.owned.add(channel.receiver());
+        }
+        let mut lasting = Owned::default();
+        let open = self.ports.iter().filter_map(|port| port.listener.as_ref());
+        let sites = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.site()));
+        let sites: Vec<_> = sites.collect();
+        self.ports.iter().filter_map(|p| p.listener.as_ref()).for_each(|l| lasting.add(l));
+        lasting.add(&bell);
+        lasting.add(&leave);
+        lasting.add(&parent);
+        channel.iter().for_each(|channel| lasting.add(channel.sender()));
+        self.owned.add(&bell);
+        self.owned.add(&leave);
+        self.owned.add(&parent);
+        channel.iter().for_each(|channel| self.owned.add(channel.sender()));
+        let kit = Arc::new(Kit {
+            board: self.board.clone(),
+            options: self.options.clone(),
+            sites,
+            bell: bell.as_fd().as_raw_fd(),
+            leave: leave.as_fd().as_raw_fd(),
+            parent: parent.as_raw_fd(),
+            notes: channel.as_ref().map(|channel| channel.sender().as_raw_fd()),
+            lasting,
+        });
+        self.pool = Some(Pool {
+            bell,
+            leave,
+            _parent: parent,
+            channel,
+            kit,
+            high: self.options.spares.max(1),
+            filled: false,
+            fill_at: Some(self.now),
+            calm_at: None,
+            births: None,
+        });
+        Ok(())
+    }
+
+    /// How many spares wait.
+    pub(crate) fn idle(&self) -> u32 {
+        let states = self.board.states();
+        states.filter(|(_, state)| state.doing == Doing::Waiting).count() as u32
+    }
+
+    /// Makes one spare, if it is time to.
+    pub(crate) fn refill(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
+        if self.pool.is_none() || !matches!(self.phase, Phase::Running) {
+            return Ok(None);
+        }
+        let idle = self.idle();
+        self.board.set(Counter::SparesLeft, u64::from(idle));
+        let most = self.options.max_children;
+        let (now, full) = (self.now, self.full());
+        let Some(pool) = &mut self.pool else {
+            return Ok(None);
+        };
+        if idle == 0 && pool.filled && pool.births.is_none() {
+            // They have run out: clients wait in the kernel's queue.
+            let limit = self.options.spares.max(1).saturating_mul(MOST).min(most);
+            pool.high = pool.high.saturating_mul(2).min(limit).max(pool.high);
+            pool.calm_at = Some(now + CALM);
+            pool.filled = false;
+        }
+        if pool.calm_at.is_some_and(|calm_at| calm_at <= now) {
+            pool.high = (pool.high / 2).max(self.options.spares.max(1));
+            pool.calm_at = (pool.high > self.options.spares.max(1)).then_some(now + CALM);
+            let surplus = u64::from(idle.saturating_sub(pool.high));
+            if surplus > 0 {
+                // Failing is no harm: they wait on, and the next time may work.
+                let _ = pool.leave.notify_many(surplus);
+            }
+        }
+        self.board.set(Counter::SparesLow, u64::from(pool.low()));
+        if idle >= pool.high {
+            pool.filled = true;
+            pool.fill_at = None;
+            return Ok(None);
+        }
+        if full || pool.births.is_some_and(|births| births.due() > now) {
+            pool.fill_at = None;
+            return Ok(None);
+        }
+        if idle >= pool.low() && pool.filled {
+            // No hurry. Each thing that happens puts it off.
+            let fill_at = *pool.fill_at.get_or_insert(now + QUIET);
+            if fill_at > now {
+                return Ok(None);
+            }
+        }
+        self.spawn_spare(hooks)
+    }
+
+    /// Something happened: filling up can wait until it is quiet.
+    pub(crate) fn put_off_refill(&mut self) {
+        if let Some(pool) = &mut self.pool {
+            pool.fill_at = pool.fill_at.map(|_| self.now + QUIET);
+        }
+    }
+
+    /// A spare could not be made, or ended before it had served anyone.
+    pub(crate) fn throttle_births(&mut self) {
+        if let Some(pool) = &mut self.pool {
+            match &mut pool.births {
+                Some(births) => births.again(self.now),
+                None => pool.births = Some(Backoff::start(self.now)),
+            }
+        }
+    }
+
+    /// A spare has served a connection: births go well.
+    pub(crate) fn trust_births(&mut self) {
+        if let Some(pool) = &mut self.pool {
+            pool.births = None;
+        }
+    }
+
+    /// A process or memory has become free: a failed birth may be tried again.
+    pub(crate) fn hasten_births(&mut self) {
+        if let Some(births) = self.pool.as_mut().and_then(|pool| pool.births.as_mut()) {
+            births.hasten(self.now);
+        }
+    }
+
+    /// The bell has rung.
+    pub(crate) fn take_bell(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.bell.take();
+        }
+    }
+
+    /// Whether the supervisor itself accepts: always without spares, and with
+    /// them to refuse what no child is left for.
+    pub(crate) fn accepts(&self) -> bool {
+        match (&self.pool, &self.phase) {
+            (None, _) | (_, Phase::Draining(_)) => true,
+            _ => self.options.at_capacity == AtCapacity::Refuse && self.full(),
+        }
+    }
+
+    /// Sends the spares home: each serves what it may just have taken.
+    pub(crate) fn dismiss_spares(&mut self) {
+        self.board.set(Counter::Draining, 1);
+        if let Some(pool) = &self.pool {
+            // More than there are children, so that it is there for all of them.
+            let _ = pool.leave.notify_many(u64::from(u32::MAX));
+        }
+    }
+
+    /// Tells the observer what the children have told.
+    pub(crate) fn take_notes(&mut self) {
+        while let Some(message) =
+            self.pool.as_ref().and_then(|pool| pool.channel.as_ref()?.receive())
+        {
+            self.handled += 1;
+            let (note, child, id, peer) = Note::decode(&message);
+            let token = crate::children::Token::from_bits(child);
+            let Some(child) = self.children.get_mut(token) else {
+                continue;
+            };
+            let (pid, name) = (child.pid, peer.as_str());
+            match note {
+                Note::Accepted => {
+                    (child.connection, child.peer) = (id, peer);
+                    self.emit(&Event::Accepted { id, peer: name });
+                    self.emit(&Event::Forked { id, peer: name, pid });
+                    if let Some(lifetime) = self.options.lifetime {
+                        self.alarms.set_term(token, id, self.now + lifetime);
+                    }
+                }
+                Note::Refused(reason) => {
+                    self.emit(&Event::Accepted { id, peer: name });
+                    self.emit(&Event::Refused { id, peer: name, reason });
+                }
+                Note::Served { status, duration, usage } => {
+                    (child.connection, child.ended) = (0, id);
+                    let exit = process::Exit::Code(status);
+                    self.emit(&Event::Ended { id, peer: name, pid, exit, duration, usage });
+                }
+            }
+        }
+    }
+
+    /// In a child that drops the server: leaves the descriptors alone.
+    pub(crate) fn abandon_pool(&mut self) {
+        std::mem::forget(self.pool.take());
+    }
+}
