@@ -1,6 +1,7 @@
 """Fixtures: programs that end with their test."""
 
 import pytest
+
 from support import Program
 
 

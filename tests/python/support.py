@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -71,13 +72,18 @@ class Program:
         else:
             command = [python, "-W", "error", "-c", preamble + textwrap.dedent(script)]
             command += arguments
+        # Whatever the machine sets for Python would be tested along.
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        # A file, so that nobody has to read it meanwhile.
+        self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.stderr,
             text=True,
             start_new_session=True,
+            env=clean,
             **how,
         )
         self.pid = self.process.pid
@@ -86,7 +92,9 @@ class Program:
     def wait_listening(self):
         """Reads the line with the address; the next reads give what follows."""
         line = self.process.stdout.readline()
-        assert line.startswith("listening "), (line, self.process.stderr.read())
+        if not line.startswith("listening "):
+            self.process.kill()
+            raise AssertionError((line, self.process.stdout.read(), self.errors()))
         self.address = line.split()[1]
         return self
 
@@ -112,17 +120,25 @@ class Program:
         """Waits for the end; answers what it printed since."""
         if by is not None:
             self.signal(by)
-        out, err = self.process.communicate(timeout=DEADLINE)
+        # Through the same buffer as the lines before.
+        out = self.process.stdout.read()
+        self.process.wait(DEADLINE)
+        err = self.errors()
         assert self.process.returncode == status, (self.process.returncode, out, err)
         return out, err
+
+    def errors(self):
+        """What it has written to its standard error."""
+        self.stderr.seek(0)
+        return self.stderr.read()
 
     def kill(self):
         """The whole session, children too, whatever became of the test."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
-        for stream in (self.process.stdout, self.process.stderr):
-            stream.close()
+        self.process.stdout.close()
+        self.stderr.close()
 
 
 def connect(address):

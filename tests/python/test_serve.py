@@ -5,6 +5,7 @@ import signal
 import socket
 
 import pytest
+
 from support import children, connect, descriptors, read_all, wait_until
 
 ECHO = """
