@@ -403,7 +403,7 @@ impl Drop for Engine {
         // A child has closed its copies at its birth, and the numbers may mean
         // other files by now. Memory is given back, descriptors are let be.
         self.epoll.abandon();
-        std::mem::forget(Arc::clone(&self.wake));
+        self.wake.abandon();
         for port in &mut self.ports {
             if let Some(listener) = port.listener.take() {
                 listener.abandon();
