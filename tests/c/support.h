@@ -11,6 +11,7 @@
 #define SUPPORT_H
 
 #include <forkserve.h>
+#include <stdlib.h>
 
 /* One event, with copies of its texts. */
 struct entry {
@@ -73,5 +74,16 @@ const char *scratch(void);
 extern int fork_failures;    /* so many calls of fork fail with EAGAIN */
 extern int pidfd_errno;      /* pidfd_open fails with this */
 void advance_clock(long ms); /* for clock_gettime */
+
+/* With OLD_CALLS_ONLY in the environment no pidfd can be had for a child, as when
+ * descriptors run out, and close_range does not exist: the library polls for
+ * its children, and closes one by one. valgrind, which does not know these
+ * calls, needs that. A test that promises what polling cannot keep, not to wake
+ * up in between, begins with NEEDS_PIDFD. */
+#define NEEDS_PIDFD                                                                            \
+    do {                                                                                       \
+        if (getenv("OLD_CALLS_ONLY"))                                                          \
+            return;                                                                            \
+    } while (0)
 
 #endif

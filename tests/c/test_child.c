@@ -110,28 +110,51 @@ static forkserve_server *server_with_file(char path[100]) {
     return server_at(address, NULL);
 }
 
+/* Such a server with a child, which waits for the client, and so with a pidfd. */
+static forkserve_server *server_with_child(char path[100], int *client) {
+    forkserve_server *server = server_with_file(path);
+
+    *client = connect_to(server, 0);
+    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_FORKED) == 1);
+    return server;
+}
+
+/* Both children have ended well, the first one last; then see above. */
+static void check_unharmed(forkserve_server *server, const char *path, int first_client) {
+    while (journal.ended < 1) {
+        wait_readable(server);
+        dispatch_once(server, echo);
+    }
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.conn_id, 2);
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
+    hang_up(first_client);
+    DISPATCH_UNTIL(server, echo, journal.ended == 2);
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 1)->event.exit_code, 0);
+    check_still_serves(server, path);
+}
+
 TEST(free_in_a_handler_is_harmless) {
     char path[100];
-    forkserve_server *server = server_with_file(path);
-    int client = queue_client(server, "hello");
+    int first, client;
+    forkserve_server *server = server_with_child(path, &first);
 
-    do {
+    client = queue_client(server, "hello");
+    while (count_of(FORKSERVE_EVENT_FORKED) < 2) {
+        wait_readable(server);
         CHECK(forkserve_server_dispatch(server, free_server, server, NULL) >= 0);
-        if (!journal.ended)
-            wait_readable(server);
-    } while (!journal.ended);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
+    }
     check_reply(client, "hello");
-    check_still_serves(server, path);
+    check_unharmed(server, path, first);
 }
 
 TEST(free_in_a_stepping_child_leaves_it_its_connection) {
     char path[100];
-    forkserve_server *server = server_with_file(path);
-    int client = queue_client(server, "hello");
+    int first, client, pid;
+    forkserve_server *server = server_with_child(path, &first);
     const forkserve_conn *conn;
-    int pid = forkserve_server_accept_fork(server, &conn, NULL);
 
+    client = queue_client(server, "hello");
+    pid = forkserve_server_accept_fork(server, &conn, NULL);
     if (pid == 0) {
         int fd = forkserve_conn_fd(conn);
         char buf[16];
@@ -144,20 +167,15 @@ TEST(free_in_a_stepping_child_leaves_it_its_connection) {
     }
     CHECK(pid > 0);
     check_reply(client, "hello");
-    DISPATCH_UNTIL(server, echo, journal.ended == 1);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
-    check_still_serves(server, path);
+    check_unharmed(server, path, first);
 }
 
 TEST(a_child_of_the_hosts_own_does_no_harm) {
     char path[100];
-    forkserve_server *server = server_with_file(path);
-    int client = connect_to(server, 0), status;
-    pid_t pid;
+    int first, status;
+    forkserve_server *server = server_with_child(path, &first);
+    pid_t pid = fork();
 
-    /* With a child and its pidfd, which a copy of the server must not touch. */
-    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_FORKED) == 1);
-    pid = fork();
     if (pid == 0) {
         check_echild(server);
         check_free_is_harmless(server);
@@ -166,7 +184,7 @@ TEST(a_child_of_the_hosts_own_does_no_harm) {
     CHECK_EQUAL(waitpid(pid, &status, 0), pid);
     CHECK_EQUAL(status, 0);
     CHECK_EQUAL(count_of(FORKSERVE_EVENT_ENDED), 0);
-    hang_up(client);
+    hang_up(first);
     DISPATCH_UNTIL(server, wait_for_end, journal.ended == 1);
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
     check_still_serves(server, path);

@@ -121,6 +121,7 @@ static void check_deadlines(const forkserve_options *options) {
 }
 
 TEST(default_deadlines) {
+    NEEDS_PIDFD;
     signal(SIGTERM, SIG_IGN);
     check_deadlines(&INIT);
     check_deadlines(NULL);

@@ -66,10 +66,12 @@ TEST(dispatch_tells_how_many_things_it_did) {
 }
 
 TEST(an_idle_server_asks_for_no_timeout) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
+    forkserve_server *server;
     int client;
 
     CHECK_EQUAL(forkserve_server_next_timeout_ms(NULL), -EINVAL);
+    NEEDS_PIDFD;
+    server = server_at("127.0.0.1:0", NULL);
     CHECK_EQUAL(forkserve_server_next_timeout_ms(server), -1);
     client = connect_to(server, 0);
     DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_FORKED) == 1);
@@ -90,8 +92,7 @@ TEST(a_server_works_within_another_epoll) {
     for (i = 0; i < 20; i++)
         clients[i] = queue_client(server, "hello");
     while (dispatch_once(server, echo) != -ESHUTDOWN)
-        CHECK_EQUAL(epoll_wait(outer, &ready, 1, (int)forkserve_server_next_timeout_ms(server)),
-                    1);
+        CHECK(epoll_wait(outer, &ready, 1, (int)forkserve_server_next_timeout_ms(server)) >= 0);
     for (i = 0; i < 20; i++)
         check_reply(clients[i], "hello");
     close(outer);

@@ -165,6 +165,7 @@ TEST(a_connection_ends_after_lifetime_ms) {
     forkserve_server *server;
     int client;
 
+    NEEDS_PIDFD;
     options.lifetime_ms = 3600000;
     options.kill_after_ms = 1000000;
     server = server_at("127.0.0.1:0", &options);
@@ -189,6 +190,7 @@ TEST(a_drain_ends_after_grace_ms) {
     forkserve_server *server;
     int client;
 
+    NEEDS_PIDFD;
     options.grace_ms = 3600000;
     server = server_at("127.0.0.1:0", &options);
     client = connect_to(server, 0);
