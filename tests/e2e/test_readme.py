@@ -174,7 +174,7 @@ def test_the_rust_program_builds_and_serves_as_the_page_says(launch, tmp_path):
     (project / "src/main.rs").write_text(block("From Rust", "rust"))
     # The versions that the tests of the workspace have fetched.
     shutil.copy(ROOT / "Cargo.lock", project / "Cargo.lock")
-    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
+    target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
     env = environment(CARGO_TARGET_DIR=f"{target}/readme", CARGO_NET_OFFLINE="true")
     shell("cargo build", project, env)
     server = launch(serving(block("From Rust", "sh")), cwd=project, env=env).wait_ready()
