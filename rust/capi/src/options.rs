@@ -31,7 +31,8 @@ pub struct forkserve_options {
     pub max_per_source: u32,
     /// How many children wait for a connection ahead of time: 0, the default
     /// (fork on accept), to 10000, and not more than max_children, among which
-    /// they count. Under load up to eight times as many are kept.
+    /// they count. While they run out, twice as many are kept, under a
+    /// supervisor up to eight times as many.
     pub spares: u32,
     /// How many connections one child serves, one after the other: 1, the
     /// default, or more. More than 1 implies at least one spare. Ignored by

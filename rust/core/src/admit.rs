@@ -6,7 +6,7 @@
 
 use crate::backoff::Backoff;
 use crate::board::Counter;
-use crate::conn::Connection;
+use crate::conn::{accept, Connection};
 use crate::engine::{Engine, Starved, Turn, HELD};
 use crate::error::Error;
 use crate::event::{accept_error, Event, Refusal};
@@ -118,9 +118,11 @@ impl Engine {
         let Some(listener) = &self.ports[index].listener else {
             return Ok(None);
         };
-        let (fd, peer) = loop {
-            let errno = match socket::accept(listener.as_fd().as_raw_fd()) {
-                Ok(accepted) => break accepted,
+        let mut connection = loop {
+            let raw = listener.as_fd().as_raw_fd();
+            let errno = match accept(raw, listener.site(), &mut self.room) {
+                Ok(Some(connection)) => break connection,
+                Ok(None) => Errno::EAGAIN,
                 Err(errno) => errno,
             };
             match classify(errno) {
@@ -149,10 +151,10 @@ impl Engine {
         if listener.site().adopted {
             // The listener is not ours to set options on. If the connection
             // refuses one it is still a connection.
-            let _ = set_connection_options(fd.as_fd(), &self.options);
+            let _ = set_connection_options(connection.as_fd(), &self.options);
         }
         let id = self.board.add(Counter::Accepted);
-        let connection = Connection::new(fd, id, peer, listener.site(), &mut self.room);
+        connection.set_id(id);
         self.starved = None;
         self.handled += 1;
         self.spend_quota(index);

@@ -6,9 +6,10 @@
 //! word, and the one thing that is longer, the peer's name, has a sequence
 //! number that tells a reader to do without it.
 //!
-//! Layout, in words: the counters, the histogram, a state and a source for each
-//! slot (side by side, so that looking through all of them is quick), and the
-//! rest of each slot.
+//! Layout: a page of counters, then a page for each 21 slots, with their states
+//! side by side, so that looking through them is quick, and the rest of each
+//! slot behind. A child that takes a connection writes to two pages, which is
+//! two page faults.
 
 use crate::name::{Name, NAME_WORDS};
 use crate::sys::shm::SharedWords;
@@ -68,8 +69,13 @@ const PID: usize = 0;
 const CONNECTION: usize = 1;
 const SINCE_US: usize = 2;
 const SEQUENCE: usize = 3;
-const PEER: usize = 4;
+const SOURCE: usize = 4;
+const PEER: usize = 5;
 const SLOT_WORDS: usize = PEER + NAME_WORDS;
+
+const PAGE_WORDS: usize = 4096 / 8;
+/// Slots on a page, each with its state word.
+const PAGE_SLOTS: usize = PAGE_WORDS / (1 + SLOT_WORDS);
 
 /// How many powers of two of microseconds the histogram tells apart: the last
 /// is for connections of 18 minutes and more.
@@ -120,7 +126,7 @@ pub(crate) enum Counter {
 }
 
 const HISTOGRAM: usize = Counter::Last as usize;
-const STATES: usize = HISTOGRAM + DURATIONS;
+const _: () = assert!(HISTOGRAM + DURATIONS <= PAGE_WORDS);
 
 /// The scoreboard of one server.
 #[derive(Clone)]
@@ -131,7 +137,7 @@ pub(crate) struct Board {
 
 impl Board {
     pub(crate) fn new(slots: usize) -> Result<Board, Errno> {
-        let words = SharedWords::new(STATES + slots * (2 + SLOT_WORDS))?;
+        let words = SharedWords::new(PAGE_WORDS * (1 + slots.div_ceil(PAGE_SLOTS)))?;
         Ok(Board { words: Arc::new(words), slots })
     }
 
@@ -170,17 +176,21 @@ impl Board {
         std::array::from_fn(|bucket| self.words[HISTOGRAM + bucket].load(Relaxed))
     }
 
-    fn state_word(&self, slot: usize) -> &AtomicU64 {
-        &self.words[STATES + slot]
+    /// The page of a slot, and its place there.
+    fn page(&self, slot: usize) -> (&[AtomicU64], usize) {
+        let start = PAGE_WORDS * (1 + slot / PAGE_SLOTS);
+        (&self.words[start..start + PAGE_WORDS], slot % PAGE_SLOTS)
     }
 
-    fn source_word(&self, slot: usize) -> &AtomicU64 {
-        &self.words[STATES + self.slots + slot]
+    fn state_word(&self, slot: usize) -> &AtomicU64 {
+        let (page, place) = self.page(slot);
+        &page[place]
     }
 
     fn slot(&self, slot: usize) -> &[AtomicU64] {
-        let start = STATES + 2 * self.slots + slot * SLOT_WORDS;
-        &self.words[start..start + SLOT_WORDS]
+        let (page, place) = self.page(slot);
+        let start = PAGE_SLOTS + place * SLOT_WORDS;
+        &page[start..start + SLOT_WORDS]
     }
 
     pub(crate) fn state(&self, slot: usize) -> State {
@@ -190,7 +200,8 @@ impl Board {
     /// All slots that have a child, with their states.
     pub(crate) fn states(&self) -> impl Iterator<Item = (usize, State)> + '_ {
         let used = (self.get(Counter::Used) as usize).min(self.slots);
-        let words = self.words[STATES..STATES + used].iter();
+        let pages = self.words.chunks_exact(PAGE_WORDS).skip(1);
+        let words = pages.flat_map(|page| &page[..PAGE_SLOTS]).take(used);
         let states = words.map(|word| State::of(word.load(Acquire))).enumerate();
         states.filter(|(_, state)| state.doing != Doing::Free)
     }
@@ -200,6 +211,12 @@ impl Board {
         self.words[Counter::Used as usize].fetch_max(slot as u64 + 1, Relaxed);
         self.slot(slot)[PID].store(0, Relaxed);
         self.state_word(slot).store(Doing::Waiting as u64, Release);
+    }
+
+    /// In a new child: touches what it will write to when a client waits.
+    pub(crate) fn touch(&self, slot: usize) {
+        self.words[Counter::Used as usize].fetch_add(0, Relaxed);
+        self.state_word(slot).fetch_add(0, Relaxed);
     }
 
     pub(crate) fn set_pid(&self, slot: usize, pid: libc::pid_t) {
@@ -214,8 +231,8 @@ impl Board {
         fence(Release);
         words[CONNECTION].store(connection.id, Relaxed);
         words[SINCE_US].store(connection.since_us, Relaxed);
-        self.source_word(slot).store(connection.source, Relaxed);
-        for (word, value) in words[PEER..].iter().zip(connection.peer.to_words()) {
+        words[SOURCE].store(connection.source, Relaxed);
+        for (word, value) in words[PEER..].iter().zip(connection.peer.words()) {
             word.store(value, Relaxed);
         }
         words[SEQUENCE].store((sequence | 1).wrapping_add(1), Release);
@@ -280,7 +297,7 @@ impl Board {
     pub(crate) fn count_source(&self, source: u64, before: u64) -> u32 {
         let busy = self.states().filter(|(_, state)| state.busy());
         let same = busy.filter(|(slot, _)| {
-            self.source_word(*slot).load(Relaxed) == source && self.connection(*slot) < before
+            self.slot(*slot)[SOURCE].load(Relaxed) == source && self.connection(*slot) < before
         });
         same.count() as u32
     }
@@ -310,7 +327,7 @@ impl Board {
             let peer = std::array::from_fn(|index| words[PEER + index].load(Relaxed));
             fence(Acquire);
             if before % 2 == 0 && words[SEQUENCE].load(Relaxed) == before {
-                return Some(Name::from_words(peer));
+                return Some(Name::from_words(&peer));
             }
             std::hint::spin_loop();
         }

@@ -12,7 +12,7 @@
 use crate::admit::{classify, turn_away, Failure};
 use crate::backoff::Backoff;
 use crate::board::{Board, Counter, Serving};
-use crate::conn::{Connection, Ends};
+use crate::conn::{accept, Connection, Ends};
 use crate::event::Refusal;
 use crate::hooks::Hooks;
 use crate::listener::{set_connection_options, Site};
@@ -22,11 +22,10 @@ use crate::owned::Owned;
 use crate::sources::source_of;
 use crate::sys::channel;
 use crate::sys::clock::{millis_until, monotonic_us};
-use crate::sys::epoll::{self, Epoll, Reports};
+use crate::sys::epoll::{self, Reports};
 use crate::sys::process::{self, Usage};
 use crate::sys::{socket, wake};
-use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +43,9 @@ pub(crate) struct Kit {
     pub(crate) leave: RawFd,
     /// Readable once the process that makes the spares is gone.
     pub(crate) parent: RawFd,
+    /// An epoll with the listeners and the two above, in which all spares wait:
+    /// the kernel wakes one of them for each thing that happens.
+    pub(crate) gate: RawFd,
     /// Where notes go, if anybody wants them.
     pub(crate) notes: Option<RawFd>,
     /// All descriptors named above.
@@ -72,16 +74,16 @@ pub(crate) struct Seat {
 struct Spare {
     kit: Arc<Kit>,
     token: u64,
-    epoll: Option<Epoll>,
     room: Arc<Ends>,
     left: u32,
     /// Processor time and memory when the current connection began.
     before: Usage,
 }
 
-const LEAVE: u64 = 0;
-const PARENT: u64 = 1;
-const SITE: u64 = 2;
+/// Tokens at the gate; the listeners have others.
+pub(crate) const LEAVE: u64 = 0;
+pub(crate) const PARENT: u64 = 1;
+pub(crate) const SITE: u64 = 2;
 
 impl Child {
     pub(crate) fn with(connection: Connection, seat: Seat) -> Child {
@@ -91,7 +93,7 @@ impl Child {
     pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, token: u64, room: Arc<Ends>) -> Child {
         let left = kit.options.connections_per_child;
         let before = Usage::default();
-        let spare = Spare { kit, token, epoll: None, room, left, before };
+        let spare = Spare { kit, token, room, left, before };
         Child { seat, connection: None, spare: Some(spare), last: false }
     }
 
@@ -143,6 +145,11 @@ impl Child {
         process::exit_now(status & 0xff)
     }
 
+    /// In the parent: what the child was given, back again.
+    pub(crate) fn take_back(self) -> (Option<Connection>, Option<Arc<Ends>>) {
+        (self.connection, self.spare.map(|spare| spare.room))
+    }
+
     /// For a caller who takes over the process with its only connection. `None`:
     /// it is to leave.
     pub fn into_connection(mut self) -> Option<Connection> {
@@ -160,9 +167,10 @@ impl Child {
 impl Spare {
     /// Waits until a connection is its own. `None`: it is to leave.
     fn wait(&mut self, seat: &Seat) -> Option<Connection> {
-        let mut reports = Reports::<4>::new();
+        let mut reports = Reports::<2>::new();
         let mut shortage: Option<Backoff> = None;
         let mut leaving = false;
+        seat.board.touch(seat.slot);
         loop {
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
@@ -175,8 +183,10 @@ impl Spare {
                     let backoff = shortage.get_or_insert(Backoff::start(now));
                     let pause = millis_until(backoff.due(), now);
                     backoff.again(now);
-                    // Without the listeners, which would not let it sleep.
-                    socket::wait_readable([self.kit.leave, self.kit.parent], pause);
+                    // Not at the gate: a connection waits there, and would not
+                    // let it sleep.
+                    leaving = socket::wait_readable([self.kit.leave, self.kit.parent], pause);
+                    continue;
                 }
                 Err(_) => process::exit_now(EXIT_OSERR),
             }
@@ -184,34 +194,30 @@ impl Spare {
                 leaving = true;
                 continue;
             }
-            let pause = shortage.is_some().then_some(0);
-            let Ok(epoll) = self.epoll() else {
-                process::exit_now(EXIT_OSERR);
-            };
-            // EINTR and the like: look again.
-            let _ = epoll.wait(&mut reports, pause);
+            epoll::wait(self.kit.gate, &mut reports);
             leaving = self.told_to_leave(&reports);
         }
     }
 
     /// Whether this spare has been chosen to leave, or its parent is gone.
-    fn told_to_leave(&self, reports: &Reports<4>) -> bool {
+    fn told_to_leave(&self, reports: &Reports<2>) -> bool {
         let told = |report: epoll::Ready| match report.token {
             PARENT => true,
             // Several spares are woken; only those that get a token are meant.
             LEAVE => wake::take(self.kit.leave) > 0,
             _ => false,
         };
-        (0..4).filter_map(|index| reports.get(index)).any(told)
+        (0..2).filter_map(|index| reports.get(index)).any(told)
     }
 
     /// Tries each listener once.
     fn take_any(&mut self, seat: &Seat) -> Result<Option<Connection>, Failure> {
-        let kit = Arc::clone(&self.kit);
-        for (listener, site) in &kit.sites {
+        for index in 0..self.kit.sites.len() {
             loop {
-                let errno = match socket::accept(*listener) {
-                    Ok((fd, peer)) => match self.admit(seat, fd, peer, site) {
+                let (listener, site) = &self.kit.sites[index];
+                let errno = match accept(*listener, site, &mut self.room) {
+                    Ok(None) => break,
+                    Ok(Some(connection)) => match self.admit(seat, connection, index) {
                         Some(connection) => return Ok(Some(connection)),
                         None => continue,
                     },
@@ -220,7 +226,7 @@ impl Spare {
                 match classify(errno) {
                     Failure::Nothing => break,
                     Failure::Interrupted => {}
-                    Failure::OneLess => drop(kit.board.add(Counter::AcceptErrors)),
+                    Failure::OneLess => drop(self.kit.board.add(Counter::AcceptErrors)),
                     failure => return Err(failure),
                 }
             }
@@ -232,20 +238,18 @@ impl Spare {
     fn admit(
         &mut self,
         seat: &Seat,
-        fd: OwnedFd,
-        peer: socket::RawAddress,
-        site: &Site,
+        mut connection: Connection,
+        site: usize,
     ) -> Option<Connection> {
         let kit = &self.kit;
-        if site.adopted {
-            let _ = set_connection_options(fd.as_fd(), &kit.options);
+        if kit.sites[site].1.adopted {
+            let _ = set_connection_options(connection.as_fd(), &kit.options);
         }
         let id = kit.board.add(Counter::Accepted);
-        let source = source_of(&peer);
-        let connection = Connection::new(fd, id, peer, site, &mut self.room);
-        let name = connection.peer_label();
-        let serving = Serving { id, since_us: monotonic_us(), source, peer: &name };
-        seat.board.serve(seat.slot, &serving);
+        connection.set_id(id);
+        let source = source_of(connection.peer());
+        let peer = connection.peer_label_ref();
+        seat.board.serve(seat.slot, &Serving { id, since_us: monotonic_us(), source, peer });
         // Having shown itself first, each child sees all earlier connections of
         // the same source, and the later ones give way.
         let most = kit.options.max_per_source;
@@ -292,28 +296,8 @@ impl Spare {
         }
     }
 
-    /// An epoll of its own, made when there is something to wait for. Of the
-    /// spares that wait for the same listener the kernel wakes one.
-    fn epoll(&mut self) -> Result<&Epoll, Errno> {
-        if self.epoll.is_none() {
-            let epoll = Epoll::new()?;
-            epoll.add(self.kit.leave, epoll::IN, LEAVE)?;
-            epoll.add(self.kit.parent, epoll::IN, PARENT)?;
-            for (index, (listener, _)) in self.kit.sites.iter().enumerate() {
-                let events = epoll::IN | epoll::EXCLUSIVE;
-                epoll.add(*listener, events, SITE + index as u64)?;
-            }
-            self.epoll = Some(epoll);
-        }
-        self.epoll.as_ref().ok_or(Errno::EBADF)
-    }
-
     /// From here on the child holds its connection and nothing else.
     fn close_lasting(&mut self) {
-        if let Some(epoll) = &mut self.epoll {
-            process::close(epoll.as_fd().as_raw_fd());
-            epoll.abandon();
-        }
         self.kit.lasting.close_in_child(&Owned::default());
     }
 }

@@ -5,7 +5,6 @@
 //! apart, so that a deadline set for one never strikes the next. The slot is
 //! also the child's place on the scoreboard.
 
-use crate::name::Name;
 use std::os::fd::OwnedFd;
 
 pub(crate) struct Child {
@@ -16,7 +15,6 @@ pub(crate) struct Child {
     pub(crate) watched: bool,
     /// The connection that the observer believes it to serve; 0: none.
     pub(crate) connection: u64,
-    pub(crate) peer: Name,
     /// The last connection that the observer believes it to have served.
     pub(crate) ended: u64,
 }
@@ -125,7 +123,7 @@ mod tests {
     use super::*;
 
     fn child(pid: i32) -> Child {
-        Child { pid, pidfd: None, watched: false, connection: 1, peer: Name::default(), ended: 0 }
+        Child { pid, pidfd: None, watched: false, connection: 1, ended: 0 }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::listener::Site;
 use crate::name::Name;
 use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
+use nix::errno::Errno;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -26,37 +27,63 @@ pub struct Connection {
     ends: Arc<Ends>,
 }
 
-/// The two ends of a connection.
+/// The two ends of a connection. Memory that is filled in place and used again:
+/// one lasts for all connections of a loop, or of a child.
 pub(crate) struct Ends {
-    peer: RawAddress,
+    pub(crate) peer: RawAddress,
     peer_name: Name,
     local: RawAddress,
     local_name: Name,
+    /// The listener that `local` was copied from; a copy costs more than a look.
+    site: Option<RawFd>,
+}
+
+impl Ends {
+    /// Everything but the peer's address, which `accept` has filled in.
+    fn complete(&mut self, fd: BorrowedFd<'_>, listener: RawFd, site: &Site) {
+        self.peer_name.set(&self.peer);
+        if site.address.is_wildcard() {
+            // A listener at every address does not tell by which of them the
+            // client came in; the connection does.
+            self.local = socket::local_address(fd).unwrap_or(site.address);
+            self.local_name.set(&self.local);
+            self.site = None;
+        } else {
+            self.prepare(listener, site);
+        }
+    }
+
+    /// Fills in the listener's end, ahead of the connection.
+    pub(crate) fn prepare(&mut self, listener: RawFd, site: &Site) {
+        if self.site != Some(listener) {
+            (self.local, self.local_name, self.site) = (site.address, site.name, Some(listener));
+        }
+    }
+}
+
+/// Takes a connection from `listener`; `None`: there is none. `room` is used
+/// again if no other connection uses it.
+pub(crate) fn accept(
+    listener: RawFd,
+    site: &Site,
+    room: &mut Arc<Ends>,
+) -> Result<Option<Connection>, Errno> {
+    if Arc::get_mut(room).is_none() {
+        *room = Arc::default();
+    }
+    let Some(ends) = Arc::get_mut(room) else {
+        return Err(Errno::ENOMEM);
+    };
+    let Some(fd) = socket::accept(listener, &mut ends.peer)? else {
+        return Ok(None);
+    };
+    ends.complete(fd.as_fd(), listener, site);
+    Ok(Some(Connection { fd, id: 0, ends: Arc::clone(room) }))
 }
 
 impl Connection {
-    /// `room` is memory to use again if no other connection does.
-    pub(crate) fn new(
-        fd: OwnedFd,
-        id: u64,
-        peer: RawAddress,
-        site: &Site,
-        room: &mut Arc<Ends>,
-    ) -> Connection {
-        // A listener at every address does not tell by which of them the client
-        // came in; the connection does.
-        let own =
-            site.address.is_wildcard().then(|| socket::local_address(fd.as_fd()).ok()).flatten();
-        let (local, local_name) = match own {
-            Some(own) => (own, Name::of(&own)),
-            None => (site.address, site.name),
-        };
-        let ends = Ends { peer_name: Name::of(&peer), peer, local, local_name };
-        match Arc::get_mut(room) {
-            Some(room) => *room = ends,
-            None => *room = Arc::new(ends),
-        }
-        Connection { fd, id, ends: Arc::clone(room) }
+    pub(crate) fn set_id(&mut self, id: u64) {
+        self.id = id;
     }
 
     /// Number of the connection, counted from 1 by the server that accepted it.
@@ -123,6 +150,10 @@ impl Connection {
     pub(crate) fn peer_label(&self) -> Name {
         self.ends.peer_name
     }
+
+    pub(crate) fn peer_label_ref(&self) -> &Name {
+        &self.ends.peer_name
+    }
 }
 
 impl AsFd for Connection {
@@ -164,7 +195,7 @@ impl Default for Ends {
     fn default() -> Ends {
         let peer = RawAddress::empty();
         let name = Name::default();
-        Ends { peer, peer_name: name, local: peer, local_name: name }
+        Ends { peer, peer_name: name, local: peer, local_name: name, site: None }
     }
 }
 

@@ -123,8 +123,9 @@ pub(crate) struct Engine {
     pub(crate) phase: Phase,
     pub(crate) paused: Option<Pause>,
     pub(crate) observer: Option<Observer>,
-    /// Memory for the next connection's ends.
+    /// Memory for the next connection's ends, and for the next spare's.
     pub(crate) room: Arc<Ends>,
+    pub(crate) spare_room: Option<Arc<Ends>>,
     pub(crate) now: Instant,
     /// Things done since the last dispatch began.
     pub(crate) handled: usize,
@@ -182,6 +183,7 @@ impl Engine {
             paused: None,
             observer: None,
             room: Arc::default(),
+            spare_room: None,
             now: Instant::now(),
             handled: 0,
             unread: false,
@@ -445,7 +447,7 @@ impl Drop for Engine {
         // A child has closed its copies at its birth, and the numbers may mean
         // other files by now. Memory is given back, descriptors are let be.
         self.epoll.abandon();
-        std::mem::forget(Arc::clone(&self.wake));
+        self.wake.abandon();
         for port in &mut self.ports {
             if let Some(listener) = port.listener.take() {
                 listener.abandon();

@@ -7,13 +7,13 @@
 
 use crate::sys::socket::{Parts, RawAddress};
 use std::fmt::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 /// Room for the longest: `unix:@` and 107 bytes, and the NUL.
 const ROOM: usize = 124;
 
 /// A name as words, for the scoreboard.
-pub(crate) const NAME_WORDS: usize = ROOM / 8 + 1;
+pub(crate) const NAME_WORDS: usize = 1 + ROOM.div_ceil(8);
 
 /// The text of one socket address.
 #[derive(Clone, Copy)]
@@ -36,9 +36,17 @@ impl Name {
         name
     }
 
+    /// As [`Name::of`], in place.
+    pub(crate) fn set(&mut self, address: &RawAddress) {
+        self.len = 0;
+        let _ = self.write_address(address);
+        // The NUL; an older and longer name may have been here.
+        self.bytes[usize::from(self.len)] = 0;
+    }
+
     fn write_address(&mut self, address: &RawAddress) -> fmt::Result {
         match address.parts() {
-            Parts::V4(ip, port) => write!(self, "{}:{port}", Ipv4Addr::from(ip)),
+            Parts::V4(ip, port) => self.write_v4(ip, port),
             Parts::V6(ip, port, scope) => {
                 let ip = Ipv6Addr::from(ip);
                 // A v4 client of a listener on all interfaces is shown as what it is.
@@ -53,6 +61,32 @@ impl Name {
                 self.write_path(path)
             }
             Parts::Other(family) => write!(self, "family {family}"),
+        }
+    }
+
+    /// As `write!` would, without its tables: most names are of this kind, and a
+    /// child that has just been made would fault them in.
+    fn write_v4(&mut self, ip: [u8; 4], port: u16) -> fmt::Result {
+        for (index, byte) in ip.into_iter().enumerate() {
+            if index > 0 {
+                self.write_str(".")?;
+            }
+            self.write_decimal(u16::from(byte))?;
+        }
+        self.write_str(":")?;
+        self.write_decimal(port)
+    }
+
+    fn write_decimal(&mut self, mut number: u16) -> fmt::Result {
+        let mut digits = [0; 5];
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return self.write_str(std::str::from_utf8(&digits[start..]).unwrap_or("?"));
+            }
         }
     }
 
@@ -81,21 +115,23 @@ impl Name {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("?")
     }
 
-    pub(crate) fn to_words(self) -> [u64; NAME_WORDS] {
-        let mut bytes = [0; NAME_WORDS * 8];
-        bytes[..ROOM].copy_from_slice(&self.bytes);
-        bytes[ROOM] = self.len;
-        let mut words = bytes.chunks_exact(8).map(|chunk| chunk.try_into().unwrap_or_default());
-        std::array::from_fn(|_| words.next().map_or(0, u64::from_ne_bytes))
+    /// The name as words: only as many as it needs, the first with its length.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        let text = self.bytes[..usize::from(self.len)].chunks(8).map(|chunk| {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            u64::from_ne_bytes(bytes)
+        });
+        std::iter::once(u64::from(self.len)).chain(text)
     }
 
     /// Of any words: a name that is not one reads as "?".
-    pub(crate) fn from_words(words: [u64; NAME_WORDS]) -> Name {
+    pub(crate) fn from_words(words: &[u64; NAME_WORDS]) -> Name {
         let mut name = Name::default();
-        let mut bytes = words.iter().flat_map(|word| word.to_ne_bytes());
-        name.bytes.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);
-        name.len = bytes.next().unwrap_or(0).min(ROOM as u8 - 1);
-        name.bytes[usize::from(name.len)..].fill(0);
+        let len = words[0].min(ROOM as u64 - 1) as usize;
+        let bytes = words[1..].iter().flat_map(|word| word.to_ne_bytes()).take(len);
+        name.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        name.len = len as u8;
         name
     }
 
@@ -143,12 +179,28 @@ mod tests {
     #[test]
     fn addresses_read_as_people_write_them() {
         assert_eq!(ip("127.0.0.1:7000"), "127.0.0.1:7000");
+        assert_eq!(ip("0.10.200.255:0"), "0.10.200.255:0");
+        assert_eq!(ip("255.255.255.255:65535"), "255.255.255.255:65535");
         assert_eq!(ip("[::1]:80"), "[::1]:80");
         assert_eq!(ip("[fe80::1%3]:9"), "[fe80::1%3]:9");
         assert_eq!(unix(b"/run/echo"), "unix:/run/echo");
         assert_eq!(unix(b"\0echo"), "unix:@echo");
         assert_eq!(unix(b""), "unix:");
         assert_eq!(unix(b"/a\xffb"), "unix:/a?b");
+    }
+
+    #[test]
+    fn a_name_can_be_used_again_for_a_shorter_one() {
+        let mut name = Name::of(&RawAddress::from_unix(b"/a/long/name").expect("fits"));
+        name.set(&RawAddress::from_unix(b"/a").expect("fits"));
+        assert_eq!(name.as_c_bytes(), b"unix:/a\0");
+        assert_eq!(Name::from_words(&words_of(&name)).as_str(), "unix:/a");
+    }
+
+    fn words_of(name: &Name) -> [u64; NAME_WORDS] {
+        let mut words = [0; NAME_WORDS];
+        words.iter_mut().zip(name.words()).for_each(|(to, from)| *to = from);
+        words
     }
 
     #[test]

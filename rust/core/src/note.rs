@@ -41,7 +41,8 @@ impl Note {
         };
         words[1] = child;
         words[2] = connection.id();
-        words[HEAD..HEAD + NAME_WORDS].copy_from_slice(&connection.peer_label().to_words());
+        let peer = connection.peer_label_ref().words();
+        words[HEAD..].iter_mut().zip(peer).for_each(|(to, from)| *to = from);
         words
     }
 
@@ -62,6 +63,6 @@ impl Note {
             },
         };
         let peer = std::array::from_fn(|index| words[HEAD + index]);
-        (note, words[1], words[2], Name::from_words(peer))
+        (note, words[1], words[2], Name::from_words(&peer))
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::backoff::Backoff;
 use crate::board::{Counter, Doing};
-use crate::child::Kit;
+use crate::child::{Kit, LEAVE, PARENT, SITE};
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
 use crate::event::Event;
@@ -17,9 +17,10 @@ use crate::note::Note;
 use crate::options::AtCapacity;
 use crate::owned::Owned;
 use crate::sys::channel::Channel;
+use crate::sys::epoll::{self, Epoll};
+use crate::sys::process;
 use crate::sys::wake::Wake;
-use crate::sys::{epoll, process};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,13 +28,18 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_millis(3);
 /// The high mark comes down by half after each such time without a shortage.
 const CALM: Duration = Duration::from_secs(1);
-/// The high mark goes up to so many times `spares`.
+/// The high mark goes up to so many times `spares`. Where each child costs the
+/// parent a descriptor, a fork copies and a child closes all of them, and more
+/// spares make each dearer.
 const MOST: u32 = 8;
+const MOST_WITH_PIDFDS: u32 = 2;
 
 /// The spares of a server.
 pub(crate) struct Pool {
     bell: Wake,
     leave: Wake,
+    /// Where the spares wait: see `Kit`.
+    gate: Epoll,
     /// This process, for the spares to see its end.
     _parent: OwnedFd,
     channel: Option<Channel>,
@@ -84,6 +90,10 @@ impl Engine {
         let bell = Wake::new().map_err(fail("eventfd"))?;
         let leave = Wake::semaphore().map_err(fail("eventfd"))?;
         let parent = process::pidfd_open(self.owner).map_err(fail("pidfd_open"))?;
+        let gate = Epoll::new().map_err(fail("epoll_create1"))?;
+        let admit = |fd: RawFd, token| gate.add(fd, epoll::IN, token).map_err(fail("epoll_ctl"));
+        admit(leave.as_fd().as_raw_fd(), LEAVE)?;
+        admit(parent.as_raw_fd(), PARENT)?;
         // Only an observer and a deadline want to hear of single connections.
         let chatty = self.observer.is_some() || self.options.lifetime.is_some();
         let channel = chatty.then(Channel::new).transpose().map_err(fail("socketpair"))?;
@@ -97,14 +107,19 @@ impl Engine {
         let open = self.ports.iter().filter_map(|port| port.listener.as_ref());
         let sites = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.site()));
         let sites: Vec<_> = sites.collect();
+        for ((listener, _), token) in sites.iter().zip(SITE..) {
+            admit(*listener, token)?;
+        }
         self.ports.iter().filter_map(|p| p.listener.as_ref()).for_each(|l| lasting.add(l));
         lasting.add(&bell);
         lasting.add(&leave);
         lasting.add(&parent);
+        lasting.add(&gate);
         channel.iter().for_each(|channel| lasting.add(channel.sender()));
         self.owned.add(&bell);
         self.owned.add(&leave);
         self.owned.add(&parent);
+        self.owned.add(&gate);
         channel.iter().for_each(|channel| self.owned.add(channel.sender()));
         let kit = Arc::new(Kit {
             board: self.board.clone(),
@@ -113,12 +128,14 @@ impl Engine {
             bell: bell.as_fd().as_raw_fd(),
             leave: leave.as_fd().as_raw_fd(),
             parent: parent.as_raw_fd(),
+            gate: gate.as_fd().as_raw_fd(),
             notes: channel.as_ref().map(|channel| channel.sender().as_raw_fd()),
             lasting,
         });
         self.pool = Some(Pool {
             bell,
             leave,
+            gate,
             _parent: parent,
             channel,
             kit,
@@ -146,12 +163,13 @@ impl Engine {
         self.board.set(Counter::SparesLeft, u64::from(idle));
         let most = self.options.max_children;
         let (now, full) = (self.now, self.full());
+        let times = if self.supervised() { MOST } else { MOST_WITH_PIDFDS };
         let Some(pool) = &mut self.pool else {
             return Ok(None);
         };
         if idle == 0 && pool.filled && pool.births.is_none() {
             // They have run out: clients wait in the kernel's queue.
-            let limit = self.options.spares.max(1).saturating_mul(MOST).min(most);
+            let limit = self.options.spares.max(1).saturating_mul(times).min(most);
             pool.high = pool.high.saturating_mul(2).min(limit).max(pool.high);
             pool.calm_at = Some(now + CALM);
             pool.filled = false;
@@ -241,6 +259,13 @@ impl Engine {
         }
     }
 
+    /// A listener is about to close. The spares' copies would keep it at the gate.
+    pub(crate) fn shut_gate(&self, listener: BorrowedFd<'_>) {
+        if let Some(pool) = &self.pool {
+            let _ = pool.gate.remove(listener);
+        }
+    }
+
     /// Tells the observer what the children have told.
     pub(crate) fn take_notes(&mut self) {
         while let Some(message) =
@@ -255,7 +280,7 @@ impl Engine {
             let (pid, name) = (child.pid, peer.as_str());
             match note {
                 Note::Accepted => {
-                    (child.connection, child.peer) = (id, peer);
+                    child.connection = id;
                     self.emit(&Event::Accepted { id, peer: name });
                     self.emit(&Event::Forked { id, peer: name, pid });
                     if let Some(lifetime) = self.options.lifetime {

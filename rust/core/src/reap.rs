@@ -168,15 +168,12 @@ impl Engine {
             // It has told of the end itself, and ended before it could wait again.
             return;
         }
-        let peer = if child.connection == id {
-            child.peer
-        } else {
+        let peer = board.peer(slot).unwrap_or_default();
+        if child.connection != id {
             // It was killed between taking the connection and telling of it.
-            let peer = board.peer(slot).unwrap_or_default();
             self.emit(&Event::Accepted { id, peer: peer.as_str() });
             self.emit(&Event::Forked { id, peer: peer.as_str(), pid });
-            peer
-        };
+        }
         self.emit(&Event::Ended { id, peer: peer.as_str(), pid, exit, duration, usage });
     }
 

@@ -43,35 +43,41 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
-        let (id, peer) = (connection.id(), connection.peer_label());
         let slot = self.children.next_token().slot();
         self.board.open(slot);
-        let source = source_of(connection.peer());
-        let serving = Serving { id, since_us: monotonic_us(), source, peer: &peer };
-        self.board.serve(slot, &serving);
-        match self.fork(&Owned::default(), hooks) {
-            Ok(None) => Ok(Some(Turn::Child(Myself::with(connection, self.seat(slot))))),
+        let (id, source) = (connection.id(), source_of(connection.peer()));
+        let peer = connection.peer_label_ref();
+        self.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
+        // Made here: a child writes to as little memory as it can.
+        let child = Myself::with(connection, self.seat(slot));
+        let unborn = match self.fork(&Owned::default(), hooks) {
+            Ok(None) => return Ok(Some(Turn::Child(child))),
             Ok(Some(pid)) => {
                 // First of all the parent's copy of the connection goes: kept
                 // open, it would stay in CLOSE_WAIT after the client and the
                 // child have left. Closing it also frees a descriptor for the
                 // pidfd, so that even a full table does not keep us from
                 // watching the child.
-                drop(connection);
+                drop(child);
                 if patience.is_some() {
                     self.board.subtract(Counter::Held);
                 }
-                self.adopt(pid, id, peer);
-                Ok(Some(Turn::Forked(pid)))
+                self.adopt(pid, id);
+                return Ok(Some(Turn::Forked(pid)));
             }
-            Err(Unborn::Hooks(error)) => {
-                self.board.close(slot);
+            Err(unborn) => unborn,
+        };
+        self.board.close(slot);
+        let Some(connection) = child.take_back().0 else {
+            return Ok(None);
+        };
+        match unborn {
+            Unborn::Hooks(error) => {
                 self.hold(connection, Errno::from_raw(error.errno()), patience);
                 Err(error)
             }
-            Err(Unborn::Fork(errno)) => {
-                self.board.close(slot);
-                self.fork_failed(id, &peer, errno);
+            Unborn::Fork(errno) => {
+                self.fork_failed(id, connection.peer_label_ref(), errno);
                 self.hold(connection, errno, patience);
                 Ok(None)
             }
@@ -85,24 +91,33 @@ impl Engine {
             return Ok(None);
         };
         self.board.open(token.slot());
-        // Memory for the spare's connection, made here since it must not allocate.
-        let room = Arc::default();
-        match self.fork(&kit.lasting, hooks) {
-            Ok(None) => {
-                let seat = self.seat(token.slot());
-                Ok(Some(Turn::Child(Myself::spare(kit, seat, token.to_bits(), room))))
-            }
-            Ok(Some(pid)) => {
+        // Memory for the spare's connection: it must not allocate.
+        let mut room = self.spare_room.take().unwrap_or_default();
+        if let (Some(ends), Some((listener, site))) = (Arc::get_mut(&mut room), kit.sites.first()) {
+            ends.prepare(*listener, site);
+        }
+        let keep = Arc::clone(&kit);
+        let child = Myself::spare(kit, self.seat(token.slot()), token.to_bits(), room);
+        let forked = self.fork(&keep.lasting, hooks);
+        if let Ok(None) = forked {
+            // Nothing is dropped in the child: that would be writing.
+            std::mem::forget(keep);
+            return Ok(Some(Turn::Child(child)));
+        }
+        self.spare_room = child.take_back().1;
+        let unborn = match forked {
+            Ok(pid) => {
                 self.board.add(Counter::SparesLeft);
-                self.adopt(pid, 0, Name::default());
-                Ok(Some(Turn::Forked(pid)))
+                let pid = pid.unwrap_or_default();
+                self.adopt(pid, 0);
+                return Ok(Some(Turn::Forked(pid)));
             }
-            Err(Unborn::Hooks(error)) => {
-                self.board.close(token.slot());
-                Err(error)
-            }
-            Err(Unborn::Fork(errno)) => {
-                self.board.close(token.slot());
+            Err(unborn) => unborn,
+        };
+        self.board.close(token.slot());
+        match unborn {
+            Unborn::Hooks(error) => Err(error),
+            Unborn::Fork(errno) => {
                 self.fork_failed(0, &Name::default(), errno);
                 self.throttle_births();
                 Ok(None)
@@ -143,7 +158,7 @@ impl Engine {
     }
 
     /// Takes a new child into the account.
-    fn adopt(&mut self, pid: libc::pid_t, connection: u64, peer: Name) {
+    fn adopt(&mut self, pid: libc::pid_t, connection: u64) {
         self.handled += 1;
         let pidfd = if self.supervised() { Err(Errno::ENOSYS) } else { process::pidfd_open(pid) };
         let vanished = matches!(pidfd, Err(Errno::ESRCH));
@@ -153,12 +168,14 @@ impl Engine {
             // The supervisor hears of its children by SIGCHLD.
             watched: self.supervised(),
             connection,
-            peer,
             ended: 0,
         });
         self.board.set_pid(token.slot(), pid);
         if connection != 0 {
-            self.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
+            if self.observer.is_some() {
+                let peer = self.board.peer(token.slot()).unwrap_or_default();
+                self.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
+            }
             if let Some(lifetime) = self.options.lifetime {
                 self.alarms.set_term(token, connection, self.now + lifetime);
             }

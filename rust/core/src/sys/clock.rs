@@ -3,6 +3,7 @@
 //! `Instant` is the clock of the loop: it never jumps, and `clock_gettime`
 //! on it is answered by the vDSO without entering the kernel.
 
+use super::raw;
 use std::time::{Duration, Instant};
 
 /// Time from `now` to `deadline` in whole milliseconds, rounded up, so that a
@@ -15,11 +16,13 @@ pub(crate) fn millis_until(deadline: Instant, now: Instant) -> u32 {
     left.as_nanos().div_ceil(1_000_000) as u32
 }
 
-/// The same clock as a number that means the same in every process.
+/// The same clock as a number that means the same in every process. For
+/// children too, see `raw`: the page of the vDSO would be one more to fault in.
 pub(crate) fn monotonic_us() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let args = [libc::CLOCK_MONOTONIC as usize, (&raw mut time) as usize];
     // SAFETY: `time` is writable; this clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    unsafe { raw::call(libc::SYS_clock_gettime, args) };
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 

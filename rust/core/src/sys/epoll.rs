@@ -5,10 +5,10 @@
 //! the descriptor keeps the registration alive, and the parent would be told
 //! of it for ever (epoll(7), questions and answers, number 6).
 
-use super::check;
+use super::{check, raw};
 use nix::errno::Errno;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Readable, or a connection to accept.
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
@@ -25,9 +25,6 @@ pub(crate) struct Ready {
     pub(crate) events: u32,
     pub(crate) token: u64,
 }
-
-/// Wake only one of the processes that wait for the same descriptor.
-pub(crate) const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 
 /// Room for the reports of one wait.
 pub(crate) struct Reports<const N: usize> {
@@ -106,6 +103,15 @@ impl Epoll {
         reports.filled = check(result)? as usize;
         Ok(())
     }
+}
+
+/// [`Epoll::wait`] without limit and by number, in a child: see `raw`.
+pub(crate) fn wait<const N: usize>(epoll: RawFd, reports: &mut Reports<N>) {
+    let start = reports.buffer.as_mut_ptr() as usize;
+    let args = [epoll as usize, start, N, -1_isize as usize, 0, 8];
+    // SAFETY: `buffer` has room for N events; no signal mask is given.
+    let result = unsafe { raw::call(libc::SYS_epoll_pwait, args) };
+    reports.filled = raw::check(result).unwrap_or(0);
 }
 
 impl Epoll {

@@ -177,15 +177,21 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
 }
 
 /// Takes the next connection of a non-blocking listener: blocking,
-/// close-on-exec, with its peer.
-pub(crate) fn accept(listener: RawFd) -> Result<(OwnedFd, RawAddress), Errno> {
-    let mut peer = RawAddress::empty();
+/// close-on-exec, with its peer written to `peer`. `None`: there is none. For
+/// children too: see `raw`.
+pub(crate) fn accept(listener: RawFd, peer: &mut RawAddress) -> Result<Option<OwnedFd>, Errno> {
+    peer.len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let (address, len) = ((&raw mut peer.storage) as usize, (&raw mut peer.len) as usize);
+    let args = [listener as usize, address, len, libc::SOCK_CLOEXEC as usize];
     // SAFETY: the storage has `len` writable bytes; the kernel updates `len`.
-    let fd = check(unsafe {
-        libc::accept4(listener, (&raw mut peer.storage).cast(), &mut peer.len, libc::SOCK_CLOEXEC)
-    })?;
+    let result = unsafe { raw::call(libc::SYS_accept4, args) };
+    // The common one first: an errno's name is looked up in a table far away.
+    if result == -(libc::EAGAIN as isize) {
+        return Ok(None);
+    }
+    let fd = raw::check(result)? as RawFd;
     // SAFETY: the kernel has just given this descriptor to us alone.
-    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, peer))
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<RawAddress, Errno> {
@@ -253,11 +259,11 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> Option<u32> {
     Some(unsafe { info.assume_init() }.tcpi_unacked)
 }
 
-/// Waits until one of `fds` is readable, at most `ms`. For a child.
-pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) {
+/// Waits until one of `fds` is readable, at most `ms`; false if none is.
+pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) -> bool {
     let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     // SAFETY: `polled` has N entries and is borrowed for the call.
-    unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, ms as libc::c_int) };
+    unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, ms as libc::c_int) > 0 }
 }
 
 /// Waits until `fd` is readable, however many signals are handled meanwhile;

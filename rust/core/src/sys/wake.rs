@@ -6,9 +6,14 @@
 
 use super::{check, raw};
 use nix::errno::Errno;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) struct Wake(OwnedFd);
+pub(crate) struct Wake {
+    fd: ManuallyDrop<OwnedFd>,
+    abandoned: AtomicBool,
+}
 
 impl Wake {
     pub(crate) fn new() -> Result<Wake, Errno> {
@@ -26,23 +31,30 @@ impl Wake {
         // SAFETY: takes no pointers.
         let fd = check(unsafe { libc::eventfd(0, flags) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
-        Ok(Wake(unsafe { OwnedFd::from_raw_fd(fd) }))
+        let fd = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok(Wake { fd, abandoned: AtomicBool::new(false) })
+    }
+
+    /// In a child: as `Epoll::abandon`. Whoever drops it last, a handle to stop
+    /// the server perhaps, gives back the memory only.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// Adds one. Async-signal-safe: one `write`, and errno is left as it was,
     /// since the code that the signal interrupted may be about to read it.
     pub(crate) fn notify(&self) -> Result<(), Errno> {
-        add(self.0.as_raw_fd(), 1)
+        add(self.fd.as_raw_fd(), 1)
     }
 
     /// Adds `count`.
     pub(crate) fn notify_many(&self, count: u64) -> Result<(), Errno> {
-        add(self.0.as_raw_fd(), count)
+        add(self.fd.as_raw_fd(), count)
     }
 
     /// Takes what has been added since the last call.
     pub(crate) fn take(&self) -> u64 {
-        take(self.0.as_raw_fd())
+        take(self.fd.as_raw_fd())
     }
 }
 
@@ -68,8 +80,17 @@ pub(crate) fn take(fd: RawFd) -> u64 {
     }
 }
 
+impl Drop for Wake {
+    fn drop(&mut self) {
+        if !*self.abandoned.get_mut() {
+            // SAFETY: dropped here only, and the field is not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
+        }
+    }
+}
+
 impl AsFd for Wake {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }

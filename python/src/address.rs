@@ -1,0 +1,159 @@
+//! What a Python program gives as an address.
+//!
+//! Text goes to the core as it is. A tuple of host and port, as the socket
+//! module has it, is turned into such text. Of a listening `socket.socket` or a
+//! descriptor the server takes a duplicate first, and the original is closed
+//! when the whole server stands: on an error the caller still has what it gave.
+
+use crate::error;
+use crate::options::Argument;
+use forkserve::Server;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt, PyList, PyString, PyTuple};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+
+/// Listens at `address`, or at each of a list.
+pub(crate) fn listen(server: &mut Server, address: &Bound<'_, PyAny>) -> PyResult<()> {
+    let mut adopted = Vec::new();
+    let result = match address.cast::<PyList>() {
+        Ok(list) if list.is_empty() => Err(PyValueError::new_err("address: an empty list")),
+        Ok(list) => list.iter().try_for_each(|one| listen_one(server, &one, &mut adopted)),
+        Err(_) => listen_one(server, address, &mut adopted),
+    };
+    for original in adopted {
+        match &result {
+            Ok(()) => original.close()?,
+            Err(_) => original.give_back()?,
+        }
+    }
+    result
+}
+
+/// A listening socket of the caller's, of which the server has a duplicate.
+struct Adopted<'py>(Bound<'py, PyAny>);
+
+impl Adopted<'_> {
+    fn close(&self) -> PyResult<()> {
+        let py = self.0.py();
+        if self.0.is_instance_of::<PyInt>() {
+            py.import("os")?.call_method1("close", (&self.0,)).map(drop)
+        } else {
+            self.0.call_method0("close").map(drop)
+        }
+    }
+
+    /// The duplicate shares its flags with the original, which was perhaps a
+    /// blocking one.
+    fn give_back(&self) -> PyResult<()> {
+        let py = self.0.py();
+        if self.0.is_instance_of::<PyInt>() {
+            py.import("os")?.call_method1("set_blocking", (&self.0, true)).map(drop)
+        } else {
+            let timeout = self.0.call_method0("gettimeout")?;
+            self.0.call_method1("settimeout", (timeout,)).map(drop)
+        }
+    }
+}
+
+fn listen_one<'py>(
+    server: &mut Server,
+    address: &Bound<'py, PyAny>,
+    adopted: &mut Vec<Adopted<'py>>,
+) -> PyResult<()> {
+    let py = address.py();
+    if address.is_instance_of::<PyString>() {
+        return core_listen(py, server, &address.extract::<OsString>()?);
+    }
+    if let Ok(tuple) = address.cast::<PyTuple>() {
+        return core_listen(py, server, OsStr::new(&tcp_text(tuple)?));
+    }
+    let number = address.is_instance_of::<PyInt>() && !address.is_instance_of::<PyBool>();
+    let socket = py.import("socket")?.getattr("socket")?;
+    if !number && !address.is_instance(&socket)? {
+        let got = address.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "address: wants a str, a (host, port) tuple, a listening socket, \
+             a descriptor or a list of these, not {got}"
+        )));
+    }
+    let copy = if number {
+        py.import("os")?.call_method1("dup", (address,))
+    } else {
+        py.import("os")?.call_method1("dup", (address.call_method0(intern!(py, "fileno"))?,))
+    };
+    let copy = copy.map_err(|error| match error.value(py).getattr("errno") {
+        // os.dup says "Bad file descriptor" and not whose.
+        Ok(errno) => {
+            let errno = errno.extract().unwrap_or(libc::EBADF);
+            let reason = forkserve::strerror(errno);
+            error::new(py, errno, &format!("listen {}: {reason}", shown(address)))
+        }
+        Err(_) => error,
+    })?;
+    let copy = crate::hooks::take_fd(copy.extract()?);
+    adopt(server, address, copy)?;
+    adopted.push(Adopted(address.clone()));
+    Ok(())
+}
+
+fn adopt(server: &mut Server, address: &Bound<'_, PyAny>, copy: OwnedFd) -> PyResult<()> {
+    match server.listen(format!("fd:{}", copy.as_raw_fd())) {
+        Ok(()) => {
+            // The server's from here on.
+            let _ = copy.into_raw_fd();
+            Ok(())
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let reason = text.split_once(": ").map_or(&*text, |(_, reason)| reason);
+            let text = format!("listen {}: {reason}", shown(address));
+            Err(error::new(address.py(), error.errno(), &text))
+        }
+    }
+}
+
+/// How an error calls an adopted socket: by what the caller knows.
+fn shown(address: &Bound<'_, PyAny>) -> String {
+    if address.is_instance_of::<PyInt>() {
+        return format!("fd:{address}");
+    }
+    address.repr().map_or_else(|_| "socket".into(), |repr| repr.to_string())
+}
+
+fn core_listen(py: Python<'_>, server: &mut Server, text: &OsStr) -> PyResult<()> {
+    // Resolving a name may wait for a name server.
+    py.detach(|| server.listen(text)).map_err(|error| {
+        if error.errno() == libc::EINVAL {
+            error::address(py, &error.to_string())
+        } else {
+            error::from_core(py, &error)
+        }
+    })
+}
+
+/// `(host, port)`, or the four of an IPv6 address, as the core reads them.
+fn tcp_text(tuple: &Bound<'_, PyTuple>) -> PyResult<String> {
+    let wrong = || PyTypeError::new_err(format!("address: wants (host, port), not {tuple}"));
+    if !matches!(tuple.len(), 2 | 4) {
+        return Err(wrong());
+    }
+    let host = tuple.get_item(0)?;
+    let host = host.cast::<PyString>().map_err(|_| wrong())?.to_cow()?.into_owned();
+    let item = tuple.get_item(1)?;
+    if !item.is_instance_of::<PyInt>() {
+        return Err(wrong());
+    }
+    let port = Argument("address", &item).number(0, u16::MAX.into())?;
+    let scope = match tuple.len() {
+        4 => tuple.get_item(3)?.extract::<u32>().map_err(|_| wrong())?,
+        _ => 0,
+    };
+    Ok(match host {
+        host if scope != 0 && !host.contains('%') => format!("[{host}%{scope}]:{port}"),
+        host if host.contains(':') => format!("[{host}]:{port}"),
+        host => format!("{host}:{port}"),
+    })
+}

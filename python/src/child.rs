@@ -1,0 +1,110 @@
+//! The life of a child, from the fork to its end.
+//!
+//! A child runs inside the frames of the program that serves. It must not
+//! return into them: whatever the handler does, the end is `_exit` here.
+
+use crate::conn::Connection;
+use crate::hooks::{exit_now, PythonHooks};
+use crate::tools::tools;
+use forkserve::{Hooks, EXIT_PANIC};
+use pyo3::exceptions::PySystemExit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// What a child needs of its server.
+pub(crate) struct Work<'py> {
+    pub(crate) handler: Bound<'py, PyAny>,
+    /// `socket.socket`.
+    pub(crate) class: Bound<'py, PyAny>,
+}
+
+/// Serves one connection and ends the process.
+pub(crate) fn serve(
+    py: Python<'_>,
+    connection: forkserve::Connection,
+    work: &Work<'_>,
+    hooks: &mut PythonHooks<'_, '_>,
+) -> ! {
+    let life = AssertUnwindSafe(|| {
+        let connection = Connection::new(&work.class, connection).and_then(|c| Bound::new(py, c));
+        let status = connection
+            .as_ref()
+            .map_err(|error| error.clone_ref(py))
+            // The result goes at once, and what its end prints is still written.
+            .and_then(|connection| work.handler.call1((connection,)).map(drop))
+            .map_or_else(|error| report(py, error), |()| 0);
+        if let Err(error) = join_threads(py) {
+            error.write_unraisable(py, None);
+        }
+        // Output first, so that whoever waits for the end of the connection
+        // finds it; then the connection, before the kernel takes the address
+        // space down, which takes long in a large process.
+        hooks.exit();
+        let _ = connection.map(|connection| connection.get().close(py));
+        status
+    });
+    exit_now(catch_unwind(life).unwrap_or(EXIT_PANIC))
+}
+
+/// Exit status after an exception, which is shown as the interpreter shows it.
+fn report(py: Python<'_>, error: PyErr) -> i32 {
+    if error.is_instance_of::<PySystemExit>(py) {
+        return exit_status(py, &error);
+    }
+    let shown = tools(py).and_then(|tools| {
+        let hook = tools.sys.bind(py).getattr(intern!(py, "excepthook"))?;
+        hook.call1((error.get_type(py), error.value(py), error.traceback(py)))
+    });
+    match shown {
+        Ok(_) => {}
+        Err(exit) if exit.is_instance_of::<PySystemExit>(py) => return exit_status(py, &exit),
+        // As the interpreter does with an excepthook that fails.
+        Err(other) => {
+            let _ = print(py, "Error in sys.excepthook:");
+            other.display(py);
+            let _ = print(py, "\nOriginal exception was:");
+            error.display(py);
+        }
+    }
+    1
+}
+
+/// What `sys.exit(code)` means: None is 0, a number itself, and anything else is
+/// printed and 1.
+fn exit_status(py: Python<'_>, exit: &PyErr) -> i32 {
+    let code = exit.value(py).getattr(intern!(py, "code"));
+    let code = code.unwrap_or_else(|_| exit.value(py).clone().into_any());
+    if code.is_none() {
+        return 0;
+    }
+    if code.is_instance_of::<PyInt>() {
+        // Of a number the kernel keeps 8 bits; one too large for C is -1 there.
+        return code.extract::<i64>().map_or(-1, |code| (code & 0xff) as i32);
+    }
+    let _ = code.str().and_then(|text| print(py, text));
+    1
+}
+
+fn print<'py>(py: Python<'py>, text: impl IntoPyObject<'py>) -> PyResult<()> {
+    let stderr = tools(py)?.sys.bind(py).getattr(intern!(py, "stderr"))?;
+    if !stderr.is_none() {
+        stderr.call_method1(intern!(py, "write"), (text,))?;
+        stderr.call_method1(intern!(py, "write"), ("\n",))?;
+    }
+    Ok(())
+}
+
+/// Waits for the threads that the handler has left, as the interpreter does at
+/// its end; daemon threads are not waited for. Costs nothing where there are
+/// none: the module is not even imported for it.
+fn join_threads(py: Python<'_>) -> PyResult<()> {
+    let Some(threading) = tools(py)?.modules.bind(py).get_item(intern!(py, "threading"))? else {
+        return Ok(());
+    };
+    if threading.call_method0(intern!(py, "active_count"))?.extract::<usize>()? > 1 {
+        threading.call_method0(intern!(py, "_shutdown"))?;
+    }
+    Ok(())
+}

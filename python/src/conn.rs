@@ -1,0 +1,113 @@
+//! A connection, as the handler sees it.
+//!
+//! Made in the child, which owns the socket from here on: the core has given it
+//! up. Addresses have the form that the socket module gives them.
+
+use crate::tools::tools;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use pyo3::IntoPyObjectExt;
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// One connection, in the child that serves it; the argument of the handler.
+#[pyclass(frozen, module = "forkserve")]
+pub(crate) struct Connection {
+    /// The connected socket, a blocking socket.socket. It is the handler's to close,
+    /// or the end of the child does.
+    #[pyo3(get)]
+    socket: Py<PyAny>,
+    /// Number of the connection, counted from 1 by its server.
+    #[pyo3(get)]
+    id: u64,
+    /// The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:". An IPv4 client of
+    /// an IPv6 listener is shown as IPv4.
+    #[pyo3(get)]
+    peer_name: String,
+    /// The address that the client connected to, as text.
+    #[pyo3(get)]
+    local_name: String,
+    peer: Box<[u8]>,
+    local: Box<[u8]>,
+}
+
+impl Connection {
+    /// In the child. `class` is `socket.socket`.
+    pub(crate) fn new(
+        class: &Bound<'_, PyAny>,
+        connection: forkserve::Connection,
+    ) -> PyResult<Connection> {
+        let id = connection.id();
+        let peer: Box<[u8]> = connection.peer_sockaddr().into();
+        let local: Box<[u8]> = connection.local_sockaddr().into();
+        let peer_name = connection.peer_name().to_owned();
+        let local_name = connection.local_name().to_owned();
+        let family = i32::from(family(&peer));
+        let fd = OwnedFd::from(connection).into_raw_fd();
+        let socket = class.call1((family, libc::SOCK_STREAM, 0, fd))?.unbind();
+        Ok(Connection { socket, id, peer_name, local_name, peer, local })
+    }
+
+    /// Closes the socket, also while files made of it are still about: the
+    /// client is to have its end of file before the process goes.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        tools(py)?.close_socket.bind(py).call1((&self.socket,)).map(drop)
+    }
+}
+
+#[pymethods]
+impl Connection {
+    /// The peer's address, as socket.getpeername() gives it: (host, port) for IPv4,
+    /// (host, port, flowinfo, scope_id) for IPv6, str or bytes for a Unix socket. Known
+    /// also after the peer has left.
+    #[getter]
+    fn peer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        address(py, &self.peer)
+    }
+
+    /// The address that the client connected to, as socket.getsockname() gives it.
+    #[getter]
+    fn local<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        address(py, &self.local)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<forkserve.Connection {} from {}>", self.id, self.peer_name)
+    }
+}
+
+fn family(sockaddr: &[u8]) -> u16 {
+    sockaddr.first_chunk().map_or(0, |family| u16::from_ne_bytes(*family))
+}
+
+/// `struct sockaddr_in`, `sockaddr_in6` or `sockaddr_un`, as `makesockaddr` of
+/// CPython's socketmodule.c turns them into objects.
+fn address<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let part = |range: std::ops::Range<usize>| raw.get(range).unwrap_or_default();
+    let port = part(2..4).first_chunk().map_or(0, |port| u16::from_be_bytes(*port));
+    match i32::from(family(raw)) {
+        libc::AF_INET => {
+            let ip = part(4..8).first_chunk::<4>().map(|ip| Ipv4Addr::from(*ip));
+            let ip = ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            (ip.to_string(), port).into_bound_py_any(py)
+        }
+        libc::AF_INET6 => {
+            let flow = part(4..8).first_chunk().map_or(0, |flow| u32::from_be_bytes(*flow));
+            let ip = part(8..24).first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip));
+            let ip = ip.unwrap_or(Ipv6Addr::UNSPECIFIED);
+            let scope = part(24..28).first_chunk().map_or(0, |scope| u32::from_ne_bytes(*scope));
+            (ip.to_string(), port, flow, scope).into_bound_py_any(py)
+        }
+        libc::AF_UNIX => match raw.get(2..).unwrap_or_default() {
+            [0, ..] => PyBytes::new(py, &raw[2..]).into_bound_py_any(py),
+            path => {
+                let end = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());
+                OsStr::from_bytes(&path[..end]).into_bound_py_any(py)
+            }
+        },
+        other => Err(PyRuntimeError::new_err(format!("unknown address family {other}"))),
+    }
+}

@@ -1,0 +1,215 @@
+//! What the observer hears, and how it is called.
+//!
+//! The observer runs inside the loop. An exception in it goes to
+//! `sys.unraisablehook` and changes nothing; one that is not an `Exception`, such
+//! as KeyboardInterrupt, which a signal handler may raise in the middle of it, is
+//! kept for the loop.
+
+use forkserve::{Exit, Pause, Refusal};
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One thing that happened; what the observer is called with. Attributes that do not
+/// belong to its kind are None.
+#[pyclass(frozen, get_all, module = "forkserve")]
+#[derive(Default)]
+pub(crate) struct Event {
+    /// What happened: "listening" (address), "accepted" (conn_id, peer), "forked"
+    /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "held" (conn_id, peer),
+    /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
+    /// used), "paused" (reason), "resumed", "draining" or "stopped". More kinds may
+    /// come.
+    kind: &'static str,
+    /// Number of the connection.
+    conn_id: Option<u64>,
+    /// The client, as text.
+    peer: Option<String>,
+    /// The child.
+    pid: Option<i32>,
+    /// What the child passed to exit, 0 to 255; None if a signal ended it, or nobody
+    /// knows because the program took its status.
+    exit_code: Option<i32>,
+    /// The signal that ended the child.
+    exit_signal: Option<i32>,
+    /// Seconds from the fork to the end of the child.
+    duration: Option<f64>,
+    /// Seconds of processor time in user mode.
+    user_time: Option<f64>,
+    /// Seconds of processor time in the kernel.
+    system_time: Option<f64>,
+    /// Largest resident set, in KiB.
+    max_rss_kib: Option<u64>,
+    /// Why, of "refused": "capacity", "source", "fork", "gone" or "draining"; of "paused":
+    /// "capacity", "held" or "resources".
+    reason: Option<&'static str>,
+    /// The errno.
+    error: Option<i32>,
+    /// The listening address, with the port that the kernel chose.
+    address: Option<String>,
+    /// How many children live now. Known for each event.
+    live: u64,
+}
+
+#[pymethods]
+impl Event {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let quoted = |text: &str| PyString::new(py, text).repr().map(|repr| repr.to_string());
+        let mut text = format!("Event(kind='{}'", self.kind);
+        let fields = [
+            ("conn_id", self.conn_id.map(|n| n.to_string())),
+            ("peer", self.peer.as_deref().map(quoted).transpose()?),
+            ("pid", self.pid.map(|n| n.to_string())),
+            ("exit_code", self.exit_code.map(|n| n.to_string())),
+            ("exit_signal", self.exit_signal.map(|n| n.to_string())),
+            ("duration", self.duration.map(|n| n.to_string())),
+            ("user_time", self.user_time.map(|n| n.to_string())),
+            ("system_time", self.system_time.map(|n| n.to_string())),
+            ("max_rss_kib", self.max_rss_kib.map(|n| n.to_string())),
+            ("reason", self.reason.map(quoted).transpose()?),
+            ("error", self.error.map(|n| n.to_string())),
+            ("address", self.address.as_deref().map(quoted).transpose()?),
+            ("live", Some(self.live.to_string())),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                text += &format!(", {name}={value}");
+            }
+        }
+        Ok(text + ")")
+    }
+}
+
+impl Event {
+    fn new(event: &forkserve::Event<'_>, live: u64) -> Event {
+        Event { live, ..Event::of(event) }
+    }
+
+    fn of(event: &forkserve::Event<'_>) -> Event {
+        use forkserve::Event as Core;
+        let about = |kind, id: u64, peer: &str| Event {
+            kind,
+            conn_id: Some(id),
+            peer: Some(peer.to_owned()),
+            ..Event::default()
+        };
+        match *event {
+            Core::Listening { address } => {
+                let address = Some(address.to_owned());
+                Event { kind: "listening", address, ..Event::default() }
+            }
+            Core::Accepted { id, peer } => about("accepted", id, peer),
+            Core::Forked { id, peer, pid } => Event { pid: Some(pid), ..about("forked", id, peer) },
+            Core::ForkFailed { id, peer, errno } => {
+                Event { error: Some(errno), ..about("fork_failed", id, peer) }
+            }
+            Core::Held { id, peer } => about("held", id, peer),
+            Core::Refused { id, peer, reason } => {
+                let (reason, error) = match reason {
+                    Refusal::Capacity => ("capacity", None),
+                    Refusal::Source => ("source", None),
+                    Refusal::Fork(errno) => ("fork", Some(errno)),
+                    Refusal::Gone => ("gone", None),
+                    Refusal::Draining => ("draining", None),
+                    _ => ("other", None),
+                };
+                Event { reason: Some(reason), error, ..about("refused", id, peer) }
+            }
+            Core::Ended { id, peer, pid, exit, duration, usage } => {
+                let (exit_code, exit_signal) = match exit {
+                    Exit::Code(code) => (Some(code), None),
+                    Exit::Signal(signal) => (None, Some(signal)),
+                    Exit::Unknown => (None, None),
+                };
+                let known = exit != Exit::Unknown;
+                Event {
+                    pid: Some(pid),
+                    exit_code,
+                    exit_signal,
+                    duration: Some(duration.as_secs_f64()),
+                    user_time: known.then_some(usage.user.as_secs_f64()),
+                    system_time: known.then_some(usage.system.as_secs_f64()),
+                    max_rss_kib: known.then_some(usage.max_rss_kib),
+                    ..about("ended", id, peer)
+                }
+            }
+            Core::Paused { reason } => {
+                let (reason, error) = match reason {
+                    Pause::Capacity => ("capacity", None),
+                    Pause::Held => ("held", None),
+                    Pause::Resources(errno) => ("resources", Some(errno)),
+                    _ => ("other", None),
+                };
+                Event { kind: "paused", reason: Some(reason), error, ..Event::default() }
+            }
+            Core::Resumed => Event { kind: "resumed", ..Event::default() },
+            Core::Draining { .. } => Event { kind: "draining", ..Event::default() },
+            Core::Stopped => Event { kind: "stopped", ..Event::default() },
+            _ => Event { kind: "other", ..Event::default() },
+        }
+    }
+}
+
+/// The program's functions, where the cycle collector can reach them: the core
+/// has a way to them, and does not own them.
+pub(crate) struct Callbacks {
+    handler: Mutex<Option<Py<PyAny>>>,
+    observer: Mutex<Option<Py<PyAny>>>,
+    interrupt: Mutex<Option<PyErr>>,
+}
+
+impl Callbacks {
+    pub(crate) fn new(handler: Py<PyAny>, observer: Option<Py<PyAny>>) -> Callbacks {
+        let (handler, observer) = (Mutex::new(Some(handler)), Mutex::new(observer));
+        Callbacks { handler, observer, interrupt: Mutex::default() }
+    }
+
+    pub(crate) fn handler<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        lock(&self.handler).as_ref().map(|handler| handler.bind(py).clone())
+    }
+
+    /// Calls the observer.
+    pub(crate) fn tell(&self, py: Python<'_>, event: &forkserve::Event<'_>, live: u64) {
+        // Not held during the call, which may lead back here.
+        let observer = lock(&self.observer).as_ref().map(|observer| observer.clone_ref(py));
+        let Some(observer) = observer else { return };
+        match observer.call1(py, (Event::new(event, live),)) {
+            Ok(_) => {}
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                error.write_unraisable(py, Some(observer.bind(py)));
+            }
+            Err(error) => self.interrupt(error),
+        }
+    }
+
+    /// Keeps an exception that is to end the serving; the first one counts.
+    pub(crate) fn interrupt(&self, error: PyErr) {
+        lock(&self.interrupt).get_or_insert(error);
+    }
+
+    pub(crate) fn take_interrupt(&self) -> Option<PyErr> {
+        lock(&self.interrupt).take()
+    }
+
+    /// For the cycle collector, which must not wait.
+    pub(crate) fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        for callback in [&self.handler, &self.observer] {
+            if let Ok(callback) = callback.try_lock() {
+                visit.call(&*callback)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn clear(&self) {
+        for callback in [&self.handler, &self.observer] {
+            let taken = lock(callback).take();
+            drop(taken);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

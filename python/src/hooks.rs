@@ -1,0 +1,151 @@
+//! The fork, by the interpreter's protocol; the one file with `unsafe`.
+//!
+//! What `os.fork` does (posixmodule.c): audit, `PyOS_BeforeFork`, fork, then
+//! `PyOS_AfterFork_Parent` or `PyOS_AfterFork_Child`. All of it with the
+//! interpreter attached: in a child that had given it up, the lock could belong
+//! to a thread that is not there. Between the first and the last nothing of
+//! Python's may be called. The functions are in the stable ABI.
+//!
+//! Besides, what is buffered in `sys.stdout` and `sys.stderr` is written first,
+//! or each child would write it once more.
+#![allow(unsafe_code)]
+
+use crate::event::Callbacks;
+use crate::tools::{tools, Tools};
+use crate::wakeup::Wakeup;
+use forkserve::{Error, Hooks, StdioHooks};
+use pyo3::exceptions::{PyAttributeError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Signals whose handler in the parent is about the server, not about one
+/// connection.
+const PARENTS: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// The steps around a fork, in the thread that runs the loop.
+pub(crate) struct PythonHooks<'a, 'py> {
+    py: Python<'py>,
+    tools: &'py Tools,
+    callbacks: &'a Callbacks,
+    stdio: StdioHooks,
+    pub(crate) wakeup: Wakeup,
+    /// What an audit hook raised to forbid the fork.
+    pub(crate) forbidden: Option<PyErr>,
+}
+
+impl<'a, 'py> PythonHooks<'a, 'py> {
+    pub(crate) fn new(
+        py: Python<'py>,
+        callbacks: &'a Callbacks,
+        wakeup: Wakeup,
+    ) -> PyResult<PythonHooks<'a, 'py>> {
+        let (tools, stdio) = (tools(py)?, StdioHooks::default());
+        Ok(PythonHooks { py, tools, callbacks, stdio, wakeup, forbidden: None })
+    }
+
+    /// Writes out what `sys.stdout` and `sys.stderr` hold. A closed file or a
+    /// full disk is the program's to notice; anything else, such as the
+    /// exception of a signal handler, is kept for the loop.
+    fn flush(&self) {
+        for name in [pyo3::intern!(self.py, "stdout"), pyo3::intern!(self.py, "stderr")] {
+            let Ok(stream) = self.tools.sys.bind(self.py).getattr(name) else { continue };
+            if stream.is_none() {
+                continue;
+            }
+            let Err(error) = stream.call_method0(pyo3::intern!(self.py, "flush")) else { continue };
+            let expected = error.is_instance_of::<PyOSError>(self.py)
+                || error.is_instance_of::<PyValueError>(self.py)
+                || error.is_instance_of::<PyAttributeError>(self.py);
+            if !expected {
+                self.callbacks.interrupt(error);
+            }
+        }
+    }
+
+    /// Gives signals that Python handles in the parent their default back: a
+    /// child has no server to stop, and is to end by them.
+    fn default_signals(&self) -> PyResult<()> {
+        let py = self.py;
+        for number in PARENTS {
+            let handler = self.tools.getsignal.bind(py).call1((number,))?;
+            if handler.is_callable() {
+                self.tools.signal.bind(py).call1((number, libc::SIG_DFL))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hooks for PythonHooks<'_, '_> {
+    fn before(&mut self) -> Result<(), Error> {
+        if let Err(error) = self.tools.audit.bind(self.py).call1(("os.fork",)) {
+            self.forbidden = Some(error);
+            return Err(Error::custom(libc::EPERM, "fork: forbidden by an audit hook"));
+        }
+        self.flush();
+        self.stdio.before()?;
+        // SAFETY: the interpreter is attached (`self.py`), and the core calls
+        // `parent` or `child` next, with nothing but the fork between.
+        unsafe { pyo3::ffi::PyOS_BeforeFork() };
+        Ok(())
+    }
+
+    fn parent(&mut self) {
+        // SAFETY: attached, and after `PyOS_BeforeFork`.
+        unsafe { pyo3::ffi::PyOS_AfterFork_Parent() };
+        self.stdio.parent();
+    }
+
+    fn child(&mut self) {
+        self.stdio.child();
+        // SAFETY: attached, and after `PyOS_BeforeFork`, in the new process.
+        unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
+        self.wakeup.child(self.py);
+        if let Err(error) = self.default_signals() {
+            error.write_unraisable(self.py, None);
+        }
+    }
+
+    fn exit(&mut self) {
+        self.flush();
+        self.stdio.exit();
+    }
+}
+
+/// Forks this process as os.fork() does: 0 in the child, the child's number in the parent.
+///
+/// The hooks of os.register_at_fork() and the audit event "os.fork" are those of
+/// os.fork(). The one difference: there is no DeprecationWarning where the process
+/// has threads.
+#[pyfunction]
+pub(crate) fn fork(py: Python<'_>) -> PyResult<i32> {
+    tools(py)?.audit.bind(py).call1(("os.fork",))?;
+    // SAFETY: attached; the fork and one of the two partners follow.
+    unsafe { pyo3::ffi::PyOS_BeforeFork() };
+    // SAFETY: what a child may do is the caller's to know, as with os.fork().
+    let pid = unsafe { libc::fork() };
+    let error = std::io::Error::last_os_error();
+    if pid == 0 {
+        // SAFETY: attached, and after `PyOS_BeforeFork`, in the new process.
+        unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
+    } else {
+        // SAFETY: attached, and after `PyOS_BeforeFork`.
+        unsafe { pyo3::ffi::PyOS_AfterFork_Parent() };
+    }
+    if pid == -1 {
+        return Err(error.into());
+    }
+    Ok(pid)
+}
+
+/// Ends a child without the atexit handlers of its parent.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: does not return.
+    unsafe { libc::_exit(status & 0xff) }
+}
+
+/// A descriptor that `os.dup` has just made.
+pub(crate) fn take_fd(fd: RawFd) -> OwnedFd {
+    // SAFETY: open, and nobody else's.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

@@ -1,0 +1,49 @@
+//! The native half of the Python package `forkserve`.
+//!
+//! What is Python's own about a fork-per-connection server is here: the fork
+//! by the interpreter's protocol (`hooks`), Ctrl-C that works at once
+//! (`wakeup`), what becomes of an exception or of `sys.exit` in a child
+//! (`child`), and the classes that a program sees. Serving itself is the core
+//! crate's.
+//!
+//! Rules of this crate: no thread is made; the interpreter is given up around
+//! the wait of the loop and nowhere else, and no Python reference is dropped
+//! there; every object that a child needs is looked up before the fork
+//! (`tools`), since each import or first call in a child costs it page faults.
+
+mod address;
+mod child;
+mod conn;
+mod error;
+mod event;
+mod gate;
+mod hooks;
+mod options;
+mod server;
+mod stats;
+mod tools;
+mod wakeup;
+
+/// The native half of forkserve; import forkserve instead.
+#[pyo3::pymodule]
+mod _forkserve {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::conn::Connection;
+    #[pymodule_export]
+    use crate::event::Event;
+    #[pymodule_export]
+    use crate::hooks::fork;
+    #[pymodule_export]
+    use crate::server::Server;
+    #[pymodule_export]
+    use crate::stats::Stats;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::tools::init(module.py())?;
+        crate::error::add(module)?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,158 @@
+//! Keyword arguments to the options of the core.
+//!
+//! A value of the wrong type is a TypeError, one out of its range a ValueError;
+//! both name the option and show the value. Times are seconds.
+
+use forkserve::{AtCapacity, Options, Orphans};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyString};
+use std::time::Duration;
+
+/// The ranges are the core's, which checks them too; here they are checked so
+/// that an error names the option as Python spells it, in Python's units.
+const MAX_CHILDREN: u32 = 1_000_000;
+const MAX_SECONDS: f64 = 1e9;
+const MAX_REFUSE_MESSAGE: usize = 4096;
+
+/// An argument that was given, with the name that errors show.
+pub(crate) struct Argument<'a, 'py>(pub(crate) &'a str, pub(crate) &'a Bound<'py, PyAny>);
+
+impl Argument<'_, '_> {
+    /// A TypeError: what was wanted, and what the value is instead.
+    fn wrong_type(&self, wanted: &str) -> PyErr {
+        let got = self.1.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+        PyTypeError::new_err(format!("{}: wants {wanted}, not {got}", self.0))
+    }
+
+    /// A ValueError: the value, and what it is not.
+    fn wrong_value(&self, wanted: &str) -> PyErr {
+        let got = self.1.repr().map_or_else(|_| "?".into(), |repr| repr.to_string());
+        PyValueError::new_err(format!("{}: {got} is not {wanted}", self.0))
+    }
+
+    pub(crate) fn number(&self, least: u32, most: u32) -> PyResult<u32> {
+        if !self.1.is_instance_of::<PyInt>() || self.1.is_instance_of::<PyBool>() {
+            return Err(self.wrong_type("an int"));
+        }
+        match self.1.extract::<u32>() {
+            Ok(value) if (least..=most).contains(&value) => Ok(value),
+            _ => Err(self.wrong_value(&format!("in {least}..={most}"))),
+        }
+    }
+
+    fn flag(&self) -> PyResult<bool> {
+        self.1.cast::<PyBool>().map(|flag| flag.is_true()).map_err(|_| self.wrong_type("a bool"))
+    }
+
+    /// Seconds.
+    fn seconds(&self) -> PyResult<Duration> {
+        self.duration("seconds")
+    }
+
+    /// Seconds, or None for no limit.
+    fn seconds_or_none(&self) -> PyResult<Option<Duration>> {
+        if self.1.is_none() {
+            return Ok(None);
+        }
+        self.duration("seconds, or None for no limit").map(Some)
+    }
+
+    fn lifetime(&self) -> PyResult<Option<Duration>> {
+        match self.seconds_or_none()? {
+            Some(Duration::ZERO) => Err(self.wrong_value("more than 0 seconds, or None")),
+            other => Ok(other),
+        }
+    }
+
+    fn duration(&self, wanted: &str) -> PyResult<Duration> {
+        let number = self.1.is_instance_of::<PyInt>() || self.1.is_instance_of::<PyFloat>();
+        if !number || self.1.is_instance_of::<PyBool>() {
+            return Err(self.wrong_type(wanted));
+        }
+        // An int too large for a float is too large for us as well.
+        match self.1.extract::<f64>().ok().filter(|s| (0.0..=MAX_SECONDS).contains(s)) {
+            Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
+            None => Err(self.wrong_value(&format!("in 0..={MAX_SECONDS:.0} {wanted}"))),
+        }
+    }
+
+    fn bytes(&self, most: usize) -> PyResult<Vec<u8>> {
+        let bytes = if let Ok(bytes) = self.1.cast::<PyBytes>() {
+            bytes.as_bytes().to_vec()
+        } else if let Ok(bytes) = self.1.cast::<PyByteArray>() {
+            bytes.to_vec()
+        } else {
+            return Err(self.wrong_type("bytes"));
+        };
+        if bytes.len() > most {
+            let text = format!("{}: {} bytes are more than {most}", self.0, bytes.len());
+            return Err(PyValueError::new_err(text));
+        }
+        Ok(bytes)
+    }
+
+    /// One of two words: false for the first.
+    fn choice(&self, words: [&str; 2]) -> PyResult<bool> {
+        let [first, second] = words;
+        let Ok(word) = self.1.cast::<PyString>() else {
+            return Err(self.wrong_type(&format!("{first:?} or {second:?}")));
+        };
+        match word.to_cow() {
+            Ok(word) if word == first => Ok(false),
+            Ok(word) if word == second => Ok(true),
+            _ => Err(self.wrong_value(&format!("{first:?} or {second:?}"))),
+        }
+    }
+
+    pub(crate) fn callable(&self) -> PyResult<Py<PyAny>> {
+        if self.1.is_callable() {
+            Ok(self.1.clone().unbind())
+        } else {
+            Err(self.wrong_type("a callable"))
+        }
+    }
+}
+
+/// The keyword arguments of `Server`: the core's options, and the observer.
+pub(crate) fn parse(
+    keywords: Option<&Bound<'_, PyDict>>,
+) -> PyResult<(Options, Option<Py<PyAny>>)> {
+    let mut options = Options::default();
+    let mut observer = None;
+    for (key, value) in keywords.into_iter().flatten() {
+        let key = key.cast_into::<PyString>()?;
+        let name = key.to_cow()?;
+        let given = Argument(&name, &value);
+        match &*name {
+            "max_children" => options.max_children = given.number(1, MAX_CHILDREN)?,
+            "max_per_source" => options.max_per_source = given.number(0, MAX_CHILDREN)?,
+            "spares" => options.spares = given.number(0, MAX_CHILDREN)?,
+            "connections_per_child" => options.connections_per_child = given.number(1, u32::MAX)?,
+            "backlog" => options.backlog = given.number(1, i32::MAX as u32)?,
+            "lifetime" => options.lifetime = given.lifetime()?,
+            "grace" => options.grace = given.seconds_or_none()?,
+            "kill_after" => options.kill_after = given.seconds()?,
+            "fork_retry" => options.fork_retry = given.seconds()?,
+            "refuse_message" => options.refuse_message = given.bytes(MAX_REFUSE_MESSAGE)?,
+            "at_capacity" => {
+                let refuse = given.choice(["queue", "refuse"])?;
+                options.at_capacity = if refuse { AtCapacity::Refuse } else { AtCapacity::Queue };
+            }
+            "orphans" => {
+                let end = given.choice(["finish", "terminate"])?;
+                options.orphans = if end { Orphans::Terminate } else { Orphans::Finish };
+            }
+            "nodelay" => options.nodelay = given.flag()?,
+            "keepalive" => options.keepalive = given.flag()?,
+            "reuse_port" => options.reuse_port = given.flag()?,
+            "observer" if value.is_none() => observer = None,
+            "observer" => observer = Some(given.callable()?),
+            other => {
+                let text = format!("Server() got an unexpected keyword argument {other:?}");
+                return Err(PyTypeError::new_err(text));
+            }
+        }
+    }
+    Ok((options, observer))
+}

@@ -1,0 +1,424 @@
+//! The class `Server`.
+//!
+//! The child that serves a connection runs inside `serve_forever` of its
+//! parent, and may use the server object; so no method ever waits for a lock
+//! that another frame holds. The loop's state belongs to one call at a time
+//! (`gate`); what must work meanwhile, such as `stop` and `stats`, is beside it.
+//! In a process that did not make the server its methods raise ECHILD.
+
+use crate::child::{self, Work};
+use crate::event::Callbacks;
+use crate::gate::{Gate, Pass};
+use crate::hooks::PythonHooks;
+use crate::stats::Stats;
+use crate::wakeup::Wakeup;
+use crate::{address, error, options};
+use forkserve::{Server as Core, StatsReader, Stopper, Turn};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A server that serves each connection in a child process of its own.
+///
+/// address says where to listen: "127.0.0.1:7000", "[::1]:0" (a free port),
+/// "localhost:7000" (each address of the name), ":7000" (all interfaces), "unix:/path",
+/// "unix:@abstract", "fd:3" (a listening socket); a (host, port) tuple; a listening
+/// socket.socket or descriptor, which the server takes over; or a list of these.
+///
+/// handler is called with a Connection in a new child for each connection. When it
+/// returns, the child ends with status 0; its result is ignored. An exception is shown
+/// by sys.excepthook and gives status 1; sys.exit() gives what it says. Threads that the
+/// handler left are waited for, output is flushed, the connection is closed. atexit
+/// handlers are not run in a child, and SIGINT, SIGTERM and SIGHUP have their default
+/// effect there if Python handles them in the parent.
+///
+/// Times are seconds, as int or float.
+///
+/// max_children: how many children may live at once, 1 to 1,000,000.
+/// max_per_source: how many may serve one source at once, an IPv4 address or an IPv6 /64
+/// network; 0: no limit.
+/// spares: how many children wait for a connection ahead of time. Only 0 is supported yet.
+/// connections_per_child: how many connections a child serves. Only 1 is supported yet.
+/// backlog: length of the kernel's queue of connections that are not yet accepted.
+/// lifetime: how long a connection may last before its child gets SIGTERM, and kill_after
+/// later SIGKILL; None: no limit.
+/// grace: how long a drain waits for the children before it sends SIGTERM; None: no limit.
+/// kill_after: time from SIGTERM to SIGKILL.
+/// fork_retry: how long an accepted connection is held for while fork fails.
+/// refuse_message: bytes sent to a connection that is refused, at most 4096.
+/// at_capacity: at max_children, "queue" leaves connections in the kernel's queue, "refuse"
+/// sends refuse_message and closes.
+/// orphans: when the parent dies without a drain, children "finish" their connection or
+/// "terminate".
+/// nodelay, keepalive: set TCP_NODELAY, SO_KEEPALIVE on connections.
+/// reuse_port: sets SO_REUSEPORT on TCP listeners.
+/// observer: called in the parent, inside the loop, with an Event for each thing that
+/// happens; it should not block. Exceptions in it go to sys.unraisablehook.
+///
+/// Listens when it returns. Raises TypeError or ValueError, naming the option;
+/// AddressError for an address that cannot be parsed; Error for what the system answered.
+/// Then nothing is left open, and an adopted socket is still the caller's.
+///
+/// Used as a context manager, a server is closed at the end of the block.
+#[pyclass(frozen, weakref, module = "forkserve")]
+pub(crate) struct Server {
+    gate: Gate<Core>,
+    /// The process that made it.
+    owner: u32,
+    /// Gone once closed: it has a descriptor of its own.
+    stopper: Mutex<Option<Stopper>>,
+    stats: StatsReader,
+    addresses: Vec<String>,
+    fd: RawFd,
+    callbacks: Arc<Callbacks>,
+    /// `socket.socket`.
+    class: Py<PyAny>,
+    begun: AtomicBool,
+    /// How many times `stop` was called.
+    stops: AtomicU32,
+}
+
+#[pymethods]
+impl Server {
+    #[new]
+    #[pyo3(
+        signature = (address, handler, **options),
+        text_signature = "(address, handler, *, max_children=256, max_per_source=0, spares=0, \
+            connections_per_child=1, backlog=1024, lifetime=None, grace=10.0, kill_after=5.0, \
+            fork_retry=10.0, refuse_message=b'', at_capacity='queue', orphans='finish', \
+            nodelay=False, keepalive=False, reuse_port=False, observer=None)"
+    )]
+    fn new(
+        address: &Bound<'_, PyAny>,
+        handler: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Server> {
+        let py = address.py();
+        let handler = options::Argument("handler", handler).callable()?;
+        let (options, observer) = options::parse(options)?;
+        let class = py.import("socket")?.getattr("socket")?.unbind();
+        let mut core = Core::new(options).map_err(|error| error::from_core(py, &error))?;
+        address::listen(&mut core, address)?;
+        let listens = observer.is_some();
+        let callbacks = Arc::new(Callbacks::new(handler, observer));
+        if listens {
+            let (callbacks, stats) = (Arc::clone(&callbacks), core.stats_reader());
+            core.observe(move |event| {
+                Python::attach(|py| callbacks.tell(py, event, stats.read().live));
+            });
+        }
+        Ok(Server {
+            owner: std::process::id(),
+            stopper: Mutex::new(Some(core.stopper())),
+            stats: core.stats_reader(),
+            addresses: core.addresses().map(str::to_owned).collect(),
+            fd: core.as_raw_fd(),
+            gate: Gate::new(core),
+            callbacks,
+            class,
+            begun: AtomicBool::new(false),
+            stops: AtomicU32::new(0),
+        })
+    }
+
+    /// Serve until stop() has been called and the drain is complete.
+    ///
+    /// Blocks; other threads run meanwhile. In the main thread, signals interrupt it at
+    /// once, and their Python handlers run. If one raises, as Ctrl-C raises
+    /// KeyboardInterrupt, the server stops accepting and drains, and then the exception
+    /// comes out; one more exception meanwhile does not wait for the children any longer
+    /// (SIGTERM), and a third kills them.
+    ///
+    /// Raises Error with ESHUTDOWN if the server has been stopped before, EBUSY if another
+    /// call runs it, ECHILD in a child; and what made a listener unusable: that one is
+    /// closed, the children live on, and serve_forever() may be called again.
+    fn serve_forever(&self, py: Python<'_>) -> PyResult<()> {
+        let mut core = self.enter(py)?;
+        let core = core.get(py)?;
+        self.begun.store(true, Relaxed);
+        core.begin().map_err(|error| error::from_core(py, &error))?;
+        self.run(py, core)
+    }
+
+    /// Do what there is to do without waiting, for a program with a loop of its own.
+    ///
+    /// To be called when fileno() is readable, and when next_timeout() has passed. Forks
+    /// for each connection and calls the handler in the child. Returns how many things it
+    /// did.
+    ///
+    /// Raises Error with ESHUTDOWN as soon as a drain is complete, and else as
+    /// serve_forever() does.
+    fn dispatch(&self, py: Python<'_>) -> PyResult<usize> {
+        let mut core = self.enter(py)?;
+        let core = core.get(py)?;
+        self.begun.store(true, Relaxed);
+        let work = self.work(py)?;
+        let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
+        core.begin_dispatch().map_err(|error| error::from_core(py, &error))?;
+        loop {
+            let answer = match core.turn(&mut hooks) {
+                Ok(Turn::Child(connection)) => child::serve(py, connection, &work, &mut hooks),
+                Ok(Turn::Forked(_)) => continue,
+                Ok(Turn::Idle) => Ok(core.handled()),
+                Ok(Turn::Drained) => {
+                    Err(error::new(py, libc::ESHUTDOWN, "the server has been stopped"))
+                }
+                Err(error) => {
+                    let forbidden = hooks.forbidden.take();
+                    Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)))
+                }
+            };
+            return match self.callbacks.take_interrupt() {
+                Some(interrupt) => Err(interrupt),
+                None => answer,
+            };
+        }
+    }
+
+    /// Begin the drain: accept what the kernel has queued, close the listeners, let the
+    /// children finish within grace, then SIGTERM, then SIGKILL.
+    ///
+    /// Returns at once; serve_forever() returns when no child is left. A second call does
+    /// not wait for the children: SIGTERM at once, SIGKILL kill_after later; a third sends
+    /// SIGKILL. Before serve_forever(), it makes that drain at once. May be called from a
+    /// signal handler and from any thread.
+    ///
+    /// Raises Error with ECHILD in a child: a server is stopped by its own process.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.own(py)?;
+        self.request_stop(py)
+    }
+
+    /// Stop, wait until the drain is complete, and give back all descriptors.
+    ///
+    /// If serve_forever() runs in another thread, waits for it to return. A server that
+    /// never ran only closes its listeners. Closing twice does no harm. An exception of a
+    /// signal handler meanwhile hastens the drain, as in serve_forever(), and comes out
+    /// after it.
+    ///
+    /// Raises Error with EBUSY if this thread is inside serve_forever(): call stop() there;
+    /// ECHILD in a child.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.own(py)?;
+        let mut raised = None;
+        let mut core = loop {
+            match self.gate.enter() {
+                Pass::Mine(core) => break core,
+                Pass::Reentered => {
+                    let text = "the server is being run by this thread: call stop()";
+                    return Err(error::new(py, libc::EBUSY, text));
+                }
+                Pass::Others => {}
+            }
+            if self.stops.load(Relaxed) == 0 {
+                self.request_stop(py)?;
+            }
+            py.detach(|| self.gate.wait());
+            if let Err(error) = py.check_signals() {
+                self.request_stop(py)?;
+                raised.get_or_insert(error);
+            }
+        };
+        let result = match core.get(py) {
+            Ok(core) if self.begun.load(Relaxed) => self.drain(py, core),
+            _ => Ok(()),
+        };
+        core.take();
+        *self.stopper.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        raised.map_or(result, Err)
+    }
+
+    /// The counters now, as a Stats. From any thread, at any time, also after close().
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        self.own(py)?;
+        Ok(self.stats.read().into())
+    }
+
+    /// The addresses that the server listens at, as text, with the ports that the kernel
+    /// chose.
+    #[getter]
+    fn addresses<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.addresses)
+    }
+
+    /// A descriptor that is readable when dispatch() has something to do; -1 after close().
+    ///
+    /// To be watched with select, selectors or asyncio's add_reader(); not to be read, not
+    /// to be closed.
+    fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
+        self.own(py)?;
+        Ok(if self.gate.is_empty() { -1 } else { self.fd })
+    }
+
+    /// Seconds until dispatch() is to be called even if fileno() stays silent; None: not
+    /// at all.
+    fn next_timeout(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        let mut core = self.enter(py)?;
+        Ok(core.get(py)?.next_timeout().map(|time| time.as_secs_f64()))
+    }
+
+    /// Not supported yet: raises Error with EOPNOTSUPP.
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        let mut core = self.enter(py)?;
+        Err(error::from_core(py, &core.get(py)?.start_unsupported()))
+    }
+
+    /// Not supported yet, as start(): raises Error with EOPNOTSUPP.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        let _ = timeout;
+        self.start(py)
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// In a child that left the block by an exception nothing is done: the server is its
+    /// parent's.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _type: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match self.own(py) {
+            Ok(()) => self.close(py),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        let at = self.addresses.join(", ");
+        let state = match self.gate.is_empty() {
+            true => "closed".to_owned(),
+            false => format!("live={}", self.stats.read().live),
+        };
+        format!("<forkserve.Server at {at}, {state}>")
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        let text = "cannot pickle 'forkserve.Server' object: its sockets and children belong to \
+            this process";
+        Err(PyTypeError::new_err(text))
+    }
+
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.class)?;
+        self.callbacks.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.callbacks.clear();
+    }
+}
+
+impl Server {
+    /// Fails in a process that did not make the server.
+    fn own(&self, py: Python<'_>) -> PyResult<()> {
+        if std::process::id() == self.owner {
+            return Ok(());
+        }
+        let text = "the server belongs to the process that made it, not to this child";
+        Err(error::new(py, libc::ECHILD, text))
+    }
+
+    /// The loop's state, for this process and this call alone.
+    fn enter(&self, py: Python<'_>) -> PyResult<crate::gate::Guard<'_, Core>> {
+        self.own(py)?;
+        match self.gate.enter() {
+            Pass::Mine(core) => Ok(core),
+            Pass::Reentered | Pass::Others => {
+                Err(error::new(py, libc::EBUSY, "the server is being run by another call"))
+            }
+        }
+    }
+
+    fn work<'py>(&self, py: Python<'py>) -> PyResult<Work<'py>> {
+        let collected = || PyTypeError::new_err("the server has been collected");
+        let handler = self.callbacks.handler(py).ok_or_else(collected)?;
+        Ok(Work { handler, class: self.class.bind(py).clone() })
+    }
+
+    fn request_stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.stops.fetch_add(1, Relaxed);
+        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = stopper.as_ref().map_or(Ok(()), Stopper::stop);
+        stopped.map_err(|errno| error::new(py, errno, forkserve::strerror(errno)))
+    }
+
+    /// From running to stopped, unless that is done.
+    fn drain(&self, py: Python<'_>, core: &mut Core) -> PyResult<()> {
+        if self.stops.load(Relaxed) == 0 {
+            self.request_stop(py)?;
+        }
+        match core.begin() {
+            Ok(()) => self.run(py, core),
+            // Has been drained before.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The loop, with signals heard of while it waits.
+    fn run(&self, py: Python<'_>, core: &mut Core) -> PyResult<()> {
+        let wakeup = Wakeup::install(py, core)?;
+        let mut hooks = PythonHooks::new(py, &self.callbacks, wakeup)?;
+        let result = self.serve(py, core, &mut hooks);
+        let removed = hooks.wakeup.remove(py, core);
+        result.and(removed)
+    }
+
+    fn serve(
+        &self,
+        py: Python<'_>,
+        core: &mut Core,
+        hooks: &mut PythonHooks<'_, '_>,
+    ) -> PyResult<()> {
+        let work = self.work(py)?;
+        let mut raised: Option<PyErr> = None;
+        let mut stops = self.stops.load(Relaxed);
+        loop {
+            let idle = match core.turn(hooks) {
+                Ok(Turn::Child(connection)) => child::serve(py, connection, &work, hooks),
+                Ok(Turn::Forked(_)) => false,
+                Ok(Turn::Idle) => true,
+                Ok(Turn::Drained) => {
+                    let raised = raised.or_else(|| self.callbacks.take_interrupt());
+                    return raised.map_or(Ok(()), Err);
+                }
+                // While draining because of an exception, that one is what is
+                // to come out; but nothing else may keep the drain from its end.
+                Err(_) if raised.is_some() => {
+                    hooks.forbidden = None;
+                    self.request_stop(py)?;
+                    true
+                }
+                Err(error) => {
+                    let forbidden = hooks.forbidden.take();
+                    return Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)));
+                }
+            };
+            let interrupt = self.callbacks.take_interrupt();
+            if let Some(error) = interrupt.or_else(|| py.check_signals().err()) {
+                // Unless the program's own handler has called stop.
+                if self.stops.load(Relaxed) == stops {
+                    self.request_stop(py)?;
+                }
+                stops = self.stops.load(Relaxed);
+                raised.get_or_insert(error);
+            }
+            if idle {
+                let limit = hooks.wakeup.limit();
+                let waited = py.detach(|| core.wait(limit));
+                hooks.wakeup.drain();
+                if let Err(error) = waited {
+                    return Err(raised.unwrap_or_else(|| error::from_core(py, &error)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The interpreter's own objects that a fork needs, looked up once.
+//!
+//! Filled when the module is imported, so that neither the window around a
+//! fork nor a child has to import or search anything. What a program may
+//! replace at any time, such as `sys.stdout`, is looked up when it is used.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+
+/// The objects.
+pub(crate) struct Tools {
+    pub(crate) sys: Py<PyModule>,
+    /// `sys.modules`.
+    pub(crate) modules: Py<PyDict>,
+    /// `sys.audit`.
+    pub(crate) audit: Py<PyAny>,
+    /// `signal.set_wakeup_fd`.
+    pub(crate) set_wakeup_fd: Py<PyAny>,
+    /// `signal.signal`, without the enums of the Python module.
+    pub(crate) signal: Py<PyAny>,
+    /// `signal.getsignal`, likewise.
+    pub(crate) getsignal: Py<PyAny>,
+    /// `_socket.socket.close`, which closes whatever `makefile` still refers to.
+    pub(crate) close_socket: Py<PyAny>,
+}
+
+static TOOLS: PyOnceLock<Tools> = PyOnceLock::new();
+
+/// Called while the module is imported.
+pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
+    let sys = py.import("sys")?;
+    let signal = py.import("_signal")?;
+    let tools = Tools {
+        modules: sys.getattr("modules")?.cast_into()?.unbind(),
+        audit: sys.getattr("audit")?.unbind(),
+        sys: sys.unbind(),
+        set_wakeup_fd: signal.getattr("set_wakeup_fd")?.unbind(),
+        signal: signal.getattr("signal")?.unbind(),
+        getsignal: signal.getattr("getsignal")?.unbind(),
+        close_socket: py.import("_socket")?.getattr("socket")?.getattr("close")?.unbind(),
+    };
+    let _ = TOOLS.set(py, tools);
+    Ok(())
+}
+
+/// The objects, after `init`.
+pub(crate) fn tools(py: Python<'_>) -> PyResult<&Tools> {
+    if TOOLS.get(py).is_none() {
+        init(py)?;
+    }
+    TOOLS.get(py).ok_or_else(|| pyo3::exceptions::PySystemError::new_err("not initialised"))
+}

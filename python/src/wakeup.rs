@@ -1,0 +1,97 @@
+//! Signals that end the wait of the loop at once, and none that is lost.
+//!
+//! Python's signal handlers run later than the signal: the C handler only notes
+//! it, and `check_signals` runs them. A signal that comes between that check and
+//! the wait would have to wait with it. So Python is told to write a byte to a
+//! socket as well (`signal.set_wakeup_fd`), and the loop watches that socket.
+//!
+//! Only the main thread may set it, and only it runs handlers. A program that
+//! has set a wake-up descriptor already keeps it; the loop then looks at signals
+//! once a second besides.
+
+use crate::error;
+use crate::tools::tools;
+use forkserve::Server;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How the loop hears of signals.
+pub(crate) enum Wakeup {
+    /// Not the main thread: handlers run elsewhere.
+    Deaf,
+    /// The wake-up descriptor is someone else's.
+    Polled,
+    /// Ours.
+    Watched(UnixStream, UnixStream),
+}
+
+impl Wakeup {
+    pub(crate) fn install(py: Python<'_>, server: &Server) -> PyResult<Wakeup> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        let before = match set_quietly(py, write.as_raw_fd()) {
+            Ok(before) => before,
+            Err(error) if error.is_instance_of::<PyValueError>(py) => return Ok(Wakeup::Deaf),
+            Err(error) => return Err(error),
+        };
+        if before != -1 {
+            set(py, before)?;
+            return Ok(Wakeup::Polled);
+        }
+        match server.watch(read.as_fd()) {
+            Ok(()) => Ok(Wakeup::Watched(read, write)),
+            Err(error) => {
+                set(py, -1)?;
+                Err(error::from_core(py, &error))
+            }
+        }
+    }
+
+    /// How long a wait may last at most.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        matches!(self, Wakeup::Polled).then_some(Duration::from_secs(1))
+    }
+
+    /// After a wait: takes the bytes, one for each signal.
+    pub(crate) fn drain(&mut self) {
+        if let Wakeup::Watched(read, _) = self {
+            let mut bytes = [0; 64];
+            while read.read(&mut bytes).is_ok_and(|got| got == bytes.len()) {}
+        }
+    }
+
+    /// Puts back what was before.
+    pub(crate) fn remove(self, py: Python<'_>, server: &Server) -> PyResult<()> {
+        if let Wakeup::Watched(read, _write) = &self {
+            let before = set(py, -1);
+            server.unwatch(read.as_fd());
+            before?;
+        }
+        Ok(())
+    }
+
+    /// In a child: it must not write to the parent's socket, whoever set it.
+    pub(crate) fn child(&mut self, py: Python<'_>) {
+        let _ = set(py, -1);
+        *self = Wakeup::Deaf;
+    }
+}
+
+/// `signal.set_wakeup_fd`; answers what was set before.
+fn set(py: Python<'_>, fd: i32) -> PyResult<i32> {
+    tools(py)?.set_wakeup_fd.bind(py).call1((fd,))?.extract()
+}
+
+/// As `set`, without the warning that the socket is full: the bytes that are in
+/// it wake the loop as well.
+fn set_quietly(py: Python<'_>, fd: i32) -> PyResult<i32> {
+    let keywords = PyDict::new(py);
+    keywords.set_item("warn_on_full_buffer", false)?;
+    tools(py)?.set_wakeup_fd.bind(py).call((fd,), Some(&keywords))?.extract()
+}

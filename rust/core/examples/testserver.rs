@@ -1,0 +1,400 @@
+//! testserver: the library with everything chosen by command line, for tests
+//! that look at a server from outside.
+//!
+//! Same command line and same output as tests/c/testserver.c, where both are
+//! described; the modes `run`, `dispatch` and `step` are those of the Rust API.
+#![allow(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
+
+use forkserve::{AtCapacity, Connection, Event, Fork, Options, Orphans, Pause, Refusal, Server};
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::exit;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+static STOPPER: OnceLock<forkserve::Stopper> = OnceLock::new();
+
+// ---- What is printed --------------------------------------------------------
+
+/// One line of JSON, written as a whole and past the buffer of `print!`.
+struct Line(String);
+
+impl Line {
+    fn new(event: &str) -> Line {
+        Line(format!("{{\"event\": \"{event}\""))
+    }
+
+    fn number(mut self, name: &str, value: impl std::fmt::Display) -> Line {
+        let _ = write!(self.0, ", \"{name}\": {value}");
+        self
+    }
+
+    fn text(mut self, name: &str, value: &str) -> Line {
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = write!(self.0, ", \"{name}\": \"{value}\"");
+        self
+    }
+
+    fn put(mut self) {
+        self.0.push_str("}\n");
+        put_line(&self.0);
+    }
+}
+
+fn put_line(line: &str) {
+    if nix::unistd::write(std::io::stdout(), line.as_bytes()) != Ok(line.len()) {
+        exit(3); // Nobody is left to read.
+    }
+}
+
+fn about(event: &str, id: u64, peer: &str) -> Line {
+    Line::new(event).number("id", id).text("peer", peer)
+}
+
+fn observe(event: &Event<'_>) {
+    let line = match *event {
+        Event::Listening { address } => Line::new("listening").text("address", address),
+        Event::Accepted { id, peer } => about("accepted", id, peer),
+        Event::Forked { id, peer, pid } => about("forked", id, peer).number("pid", pid),
+        Event::ForkFailed { id, peer, errno } => {
+            about("fork_failed", id, peer).number("error", errno)
+        }
+        Event::Held { id, peer } => about("held", id, peer),
+        Event::Refused { id, peer, reason } => {
+            let (name, errno) = refusal(reason);
+            let line = about("refused", id, peer).text("reason", name);
+            if errno != 0 {
+                line.number("error", errno)
+            } else {
+                line
+            }
+        }
+        Event::Ended { id, peer, pid, exit, duration, usage } => {
+            let (code, signal) = match exit {
+                forkserve::Exit::Code(code) => (code, 0),
+                forkserve::Exit::Signal(signal) => (-1, signal),
+                forkserve::Exit::Unknown => (-1, 0),
+            };
+            about("ended", id, peer)
+                .number("pid", pid)
+                .number("exit_code", code)
+                .number("exit_signal", signal)
+                .number("duration_us", duration.as_micros())
+                .number("cpu_us", (usage.user + usage.system).as_micros())
+                .number("max_rss_kib", usage.max_rss_kib)
+        }
+        Event::Paused { reason } => match reason {
+            Pause::Capacity => Line::new("paused").text("reason", "capacity"),
+            Pause::Held => Line::new("paused").text("reason", "fork"),
+            Pause::Resources(errno) => {
+                Line::new("paused").text("reason", "resources").number("error", errno)
+            }
+            _ => Line::new("paused"),
+        },
+        Event::Resumed => Line::new("resumed"),
+        Event::Draining { live } => Line::new("draining").number("live", live),
+        Event::Stopped => Line::new("stopped"),
+        _ => return,
+    };
+    line.put();
+}
+
+fn refusal(reason: Refusal) -> (&'static str, i32) {
+    match reason {
+        Refusal::Capacity => ("capacity", 0),
+        Refusal::Source => ("source", 0),
+        Refusal::Fork(errno) => ("fork", errno),
+        Refusal::Gone => ("gone", 0),
+        Refusal::Draining => ("draining", 0),
+        _ => ("", 0),
+    }
+}
+
+fn put_stats(server: &Server) {
+    let stats = server.stats();
+    Line::new("stats")
+        .number("accepted", stats.accepted)
+        .number("live", stats.live)
+        .number("held", stats.held)
+        .number("ended", stats.ended)
+        .number("crashed", stats.crashed)
+        .number("unknown", stats.unknown)
+        .number("refused", stats.refused)
+        .number("refused_capacity", stats.refused_capacity)
+        .number("refused_source", stats.refused_source)
+        .number("refused_fork", stats.refused_fork)
+        .number("fork_failures", stats.fork_failures)
+        .number("accept_errors", stats.accept_errors)
+        .number("starvations", stats.starvations)
+        .put();
+}
+
+// ---- Handlers: what a child does --------------------------------------------
+
+fn greet(mut connection: &Connection) -> std::io::Result<()> {
+    connection.write_all(format!("ready {}\n", std::process::id()).as_bytes())
+}
+
+fn echo(mut connection: &Connection) -> std::io::Result<()> {
+    std::io::copy(&mut { connection }, &mut connection).map(drop)
+}
+
+fn hold(mut connection: &Connection) -> std::io::Result<()> {
+    greet(connection)?;
+    connection.read(&mut [0]).map(drop)
+}
+
+/// Sends until the client has gone.
+fn flood(mut connection: &Connection) -> i32 {
+    loop {
+        match connection.write_all(&[0; 65536]).map_err(|error| error.kind()) {
+            Ok(()) => {}
+            Err(std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
+                return libc::EPIPE;
+            }
+            Err(_) => return 1,
+        }
+    }
+}
+
+/// A process of the handler's own; answers its status.
+fn fork_child(connection: &Connection) -> i32 {
+    let ended = std::process::Command::new("sh").args(["-c", "exit 9"]).status();
+    match (echo(connection), ended) {
+        (Ok(()), Ok(status)) => status.code().unwrap_or(1),
+        _ => 1,
+    }
+}
+
+fn serve(handler: &str, connection: &Connection) -> i32 {
+    let status = |result: std::io::Result<()>| i32::from(result.is_err());
+    match handler {
+        "echo" => status(echo(connection)),
+        "hold" => status(hold(connection)),
+        "ignore-term" => {
+            on_signal(libc::SIGTERM, libc::SIG_IGN, 0);
+            status(hold(connection))
+        }
+        "crash" => {
+            let _ = greet(connection);
+            // SAFETY: ends the process.
+            unsafe { libc::raise(libc::SIGSEGV) }
+        }
+        "close-fd" => {
+            let _ = greet(connection);
+            // SAFETY: the descriptor is open; closing it early is what is tested.
+            unsafe { libc::close(connection.as_raw_fd()) }
+        }
+        "fork-child" => fork_child(connection),
+        "flood" => flood(connection),
+        "print" => {
+            print!("<served {}>", connection.id());
+            status(echo(connection))
+        }
+        _ => handler.strip_prefix("exit=").and_then(|n| n.parse().ok()).unwrap_or(1),
+    }
+}
+
+// ---- Set-ups: what the host is like -----------------------------------------
+
+extern "C" fn do_nothing(_: libc::c_int) {}
+
+extern "C" fn reap_everything(_: libc::c_int) {
+    let saved = nix::errno::Errno::last_raw();
+    // SAFETY: a null status is allowed.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+    nix::errno::Errno::set_raw(saved);
+}
+
+extern "C" fn stop(_: libc::c_int) {
+    if let Some(stopper) = STOPPER.get() {
+        let _ = stopper.stop();
+    }
+}
+
+/// Without SA_RESTART: calls of the host are to be interrupted.
+fn on_signal(number: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+    // SAFETY: all-zero bytes are a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    // SAFETY: a complete action, whose handler is async-signal-safe.
+    let result = unsafe { libc::sigaction(number, &action, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "sigaction {number}");
+}
+
+fn handler(function: extern "C" fn(libc::c_int)) -> libc::sighandler_t {
+    function as *const () as libc::sighandler_t
+}
+
+fn storm() {
+    on_signal(libc::SIGALRM, handler(do_nothing), 0);
+    let every = libc::timeval { tv_sec: 0, tv_usec: 1000 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: no old value is asked for.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+}
+
+/// A thread of a busy host: in `malloc` most of the time.
+fn busy() {
+    loop {
+        drop(std::hint::black_box(vec![1u8; 10_000]));
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// A child of the host's, not of the server's.
+fn own_child() -> libc::pid_t {
+    // SAFETY: the child only ends.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: does not return.
+        unsafe { libc::_exit(7) }
+    }
+    Line::new("own_child").number("pid", pid).put();
+    pid
+}
+
+/// After the loop: the host's own child must still be there to be waited for.
+fn put_own_child(pid: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: `status` is writable.
+    let got = unsafe { libc::waitpid(pid, &mut status, 0) };
+    let status =
+        if got == pid { libc::WEXITSTATUS(status) } else { -nix::errno::Errno::last_raw() };
+    Line::new("own_child_ended").number("pid", got).number("status", status).put();
+}
+
+// ---- The three ways to run --------------------------------------------------
+
+fn run(mode: &str, server: &mut Server, handler: &str) -> Result<(), forkserve::Error> {
+    let drained = |error: forkserve::Error| match error.errno() {
+        libc::ESHUTDOWN => Ok(()),
+        _ => Err(error),
+    };
+    match mode {
+        "dispatch" => loop {
+            let fd = server.as_fd().as_raw_fd();
+            let mut ready = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            let timeout = server.next_timeout().map_or(-1, |time| time.as_millis() as libc::c_int);
+            // SAFETY: one pollfd, writable for the call. EINTR: dispatch looks all the same.
+            unsafe { libc::poll(&mut ready, 1, timeout) };
+            if let Err(error) = server.dispatch(|connection| serve(handler, connection)) {
+                return drained(error);
+            }
+        },
+        "step" => loop {
+            match server.accept_fork() {
+                Ok(Fork::Child(connection)) => exit(serve(handler, &connection) & 0xff),
+                Ok(Fork::Parent(_)) => {}
+                Err(error) => return drained(error),
+            }
+        },
+        _ => server.run(|connection| serve(handler, connection)),
+    }
+}
+
+// ---- The command line -------------------------------------------------------
+
+#[derive(Default)]
+struct Plan {
+    options: Options,
+    mode: String,
+    handler: String,
+    addresses: Vec<String>,
+    setups: Vec<String>,
+    stop_first: u32,
+}
+
+fn bad_usage(what: &str) -> ! {
+    eprintln!("testserver: {what}\nUsage: see tests/c/testserver.c");
+    exit(2)
+}
+
+fn number<T: std::str::FromStr>(value: &str) -> T {
+    value.parse().unwrap_or_else(|_| bad_usage(value))
+}
+
+fn millis(value: &str) -> Duration {
+    Duration::from_millis(number(value))
+}
+
+fn take_option(plan: &mut Plan, name: &str, value: String) {
+    let options = &mut plan.options;
+    match name {
+        "--mode" => plan.mode = value,
+        "--address" => plan.addresses.push(value),
+        "--handler" => plan.handler = value,
+        "--host" => plan.setups.push(value),
+        "--stop-first" => plan.stop_first = number(&value),
+        "--max-children" => options.max_children = number(&value),
+        "--max-per-source" => options.max_per_source = number(&value),
+        "--backlog" => options.backlog = number(&value),
+        "--lifetime" => options.lifetime = Some(millis(&value)).filter(|time| !time.is_zero()),
+        "--grace" => options.grace = (value != "-1").then(|| millis(&value)),
+        "--kill-after" => options.kill_after = millis(&value),
+        "--fork-retry" => options.fork_retry = millis(&value),
+        "--refuse-message" => options.refuse_message = value.into_bytes(),
+        "--at-capacity" if value == "queue" => options.at_capacity = AtCapacity::Queue,
+        "--at-capacity" if value == "refuse" => options.at_capacity = AtCapacity::Refuse,
+        "--orphans" if value == "finish" => options.orphans = Orphans::Finish,
+        "--orphans" if value == "terminate" => options.orphans = Orphans::Terminate,
+        _ => bad_usage(name),
+    }
+}
+
+fn die(error: forkserve::Error) -> ! {
+    eprintln!("testserver: {error}");
+    exit(1)
+}
+
+fn main() {
+    let mut plan = Plan { handler: "echo".into(), ..Plan::default() };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().unwrap_or_else(|| bad_usage(&name));
+        take_option(&mut plan, &name, value);
+    }
+    if plan.addresses.is_empty() {
+        plan.addresses.push("127.0.0.1:0".into());
+    }
+    let mut server = Server::new(plan.options).unwrap_or_else(|error| die(error));
+    for address in &plan.addresses {
+        server.listen(address).unwrap_or_else(|error| die(error));
+    }
+    server.observe(observe);
+    let _ = STOPPER.set(server.stopper());
+    on_signal(libc::SIGTERM, handler(stop), 0);
+    on_signal(libc::SIGINT, handler(stop), 0);
+    for address in server.addresses() {
+        put_line(&format!("listening {address}\n"));
+    }
+    let mut child = None;
+    for setup in &plan.setups {
+        match setup.as_str() {
+            "sigchld-ignored" => on_signal(libc::SIGCHLD, libc::SIG_IGN, 0),
+            "nocldwait" => on_signal(libc::SIGCHLD, libc::SIG_DFL, libc::SA_NOCLDWAIT),
+            "sigchld-handler" => on_signal(libc::SIGCHLD, handler(do_nothing), 0),
+            "reaper" => on_signal(libc::SIGCHLD, handler(reap_everything), 0),
+            "alarm-1khz" => storm(),
+            "threads" => (0..4).for_each(|_| drop(std::thread::spawn(busy))),
+            "own-child" => child = Some(own_child()),
+            "unflushed" => print!("<host>"),
+            other => bad_usage(other),
+        }
+    }
+    (0..plan.stop_first).for_each(|_| stop(0));
+    let result = run(&plan.mode, &mut server, &plan.handler);
+    if let Some(pid) = child {
+        put_own_child(pid);
+    }
+    let (code, message) = match &result {
+        Ok(()) => (0, String::new()),
+        Err(error) => (-error.errno(), error.to_string()),
+    };
+    Line::new("result").number("code", code).text("message", &message).put();
+    put_stats(&server);
+    drop(server);
+    exit(i32::from(result.is_err()));
+}

@@ -1,0 +1,93 @@
+/*
+ * Where each field lies, in written numbers: programs that were compiled
+ * against an older header rely on them. A field may be added at the end of a
+ * struct; none of these lines may ever change. For LP64 (x86-64, aarch64).
+ */
+#include <forkserve.h>
+
+#define AT(type, field, offset)                                                                \
+    _Static_assert(offsetof(type, field) == (offset), #type "." #field " has moved")
+#define SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
+#define IS(name, value) _Static_assert((name) == (value), #name " has another value")
+
+_Static_assert(sizeof(void *) == 8 && sizeof(long) == 8, "written for LP64");
+
+AT(forkserve_options, size, 0);
+AT(forkserve_options, max_children, 8);
+AT(forkserve_options, max_per_source, 12);
+AT(forkserve_options, spares, 16);
+AT(forkserve_options, connections_per_child, 20);
+AT(forkserve_options, backlog, 24);
+AT(forkserve_options, at_capacity, 28);
+AT(forkserve_options, orphans, 32);
+AT(forkserve_options, nodelay, 36);
+AT(forkserve_options, keepalive, 40);
+AT(forkserve_options, reuse_port, 44);
+AT(forkserve_options, lifetime_ms, 48);
+AT(forkserve_options, grace_ms, 56);
+AT(forkserve_options, kill_after_ms, 64);
+AT(forkserve_options, fork_retry_ms, 72);
+AT(forkserve_options, refuse_message, 80);
+SIZE(forkserve_options, 88);
+
+AT(forkserve_error, size, 0);
+AT(forkserve_error, code, 8);
+AT(forkserve_error, message, 12);
+SIZE(forkserve_error, 256);
+
+AT(forkserve_stats, size, 0);
+AT(forkserve_stats, accepted, 8);
+AT(forkserve_stats, live, 16);
+AT(forkserve_stats, held, 24);
+AT(forkserve_stats, ended, 32);
+AT(forkserve_stats, crashed, 40);
+AT(forkserve_stats, unknown, 48);
+AT(forkserve_stats, refused, 56);
+AT(forkserve_stats, refused_capacity, 64);
+AT(forkserve_stats, refused_source, 72);
+AT(forkserve_stats, refused_fork, 80);
+AT(forkserve_stats, fork_failures, 88);
+AT(forkserve_stats, accept_errors, 96);
+AT(forkserve_stats, starvations, 104);
+SIZE(forkserve_stats, 112);
+
+AT(forkserve_event, size, 0);
+AT(forkserve_event, type, 8);
+AT(forkserve_event, reason, 12);
+AT(forkserve_event, error, 16);
+AT(forkserve_event, pid, 20);
+AT(forkserve_event, exit_code, 24);
+AT(forkserve_event, exit_signal, 28);
+AT(forkserve_event, conn_id, 32);
+AT(forkserve_event, live, 40);
+AT(forkserve_event, duration_us, 48);
+AT(forkserve_event, user_us, 56);
+AT(forkserve_event, system_us, 64);
+AT(forkserve_event, max_rss_kib, 72);
+AT(forkserve_event, peer, 80);
+AT(forkserve_event, address, 88);
+SIZE(forkserve_event, 96);
+
+IS(FORKSERVE_EVENT_LISTENING, 1);
+IS(FORKSERVE_EVENT_ACCEPTED, 2);
+IS(FORKSERVE_EVENT_FORKED, 3);
+IS(FORKSERVE_EVENT_FORK_FAILED, 4);
+IS(FORKSERVE_EVENT_HELD, 5);
+IS(FORKSERVE_EVENT_REFUSED, 6);
+IS(FORKSERVE_EVENT_ENDED, 7);
+IS(FORKSERVE_EVENT_PAUSED, 8);
+IS(FORKSERVE_EVENT_RESUMED, 9);
+IS(FORKSERVE_EVENT_DRAINING, 10);
+IS(FORKSERVE_EVENT_STOPPED, 11);
+
+IS(FORKSERVE_REASON_CAPACITY, 1);
+IS(FORKSERVE_REASON_SOURCE, 2);
+IS(FORKSERVE_REASON_FORK, 3);
+IS(FORKSERVE_REASON_GONE, 4);
+IS(FORKSERVE_REASON_DRAINING, 5);
+IS(FORKSERVE_REASON_RESOURCES, 6);
+
+IS(FORKSERVE_AT_CAPACITY_QUEUE, 0);
+IS(FORKSERVE_AT_CAPACITY_REFUSE, 1);
+IS(FORKSERVE_ORPHANS_FINISH, 0);
+IS(FORKSERVE_ORPHANS_TERMINATE, 1);

@@ -1,0 +1,79 @@
+/*
+ * Calls of the C library that a test can make fail, and a clock that it can put
+ * forward. The functions of these names in the test program come before libc's
+ * for the library under test too; while nothing is asked of them they hand on.
+ */
+#include "support.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int fork_failures;
+int pidfd_errno;
+static atomic_long ahead_ms;
+
+void advance_clock(long ms) {
+    ahead_ms += ms;
+}
+
+pid_t fork(void) {
+    /* The detour over an object keeps ISO C content (dlsym(3)). */
+    static pid_t (*real)(void);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "fork");
+    if (fork_failures > 0) {
+        fork_failures--;
+        errno = EAGAIN;
+        return -1;
+    }
+    return real();
+}
+
+long syscall(long number, ...) {
+    static long (*real)(long, ...);
+    va_list list;
+    long a[6];
+    int i;
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "syscall");
+    va_start(list, number);
+    for (i = 0; i < 6; i++)
+        a[i] = va_arg(list, long);
+    va_end(list);
+    if (number == SYS_pidfd_open && pidfd_errno) {
+        errno = pidfd_errno;
+        return -1;
+    }
+    if (getenv("OLD_CALLS_ONLY")) {
+        if (number == SYS_pidfd_open && a[0] == getpid())
+            return dup(STDIN_FILENO); /* the library asks once whether pidfds exist */
+        if (number == SYS_pidfd_open || number == SYS_close_range) {
+            errno = number == SYS_pidfd_open ? EMFILE : ENOSYS;
+            return -1;
+        }
+    }
+    return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    int result;
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "clock_gettime");
+    result = real(clock, now);
+    if (result == 0 && ahead_ms) {
+        long long ns = now->tv_nsec + ahead_ms % 1000 * 1000000LL;
+        now->tv_sec += ahead_ms / 1000 + (time_t)(ns / 1000000000);
+        now->tv_nsec = (long)(ns % 1000000000);
+    }
+    return result;
+}

@@ -1,0 +1,203 @@
+/* See support.h. */
+#include "support.h"
+#include "test.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct journal journal;
+
+static void record(const forkserve_event *event, void *userdata) {
+    struct journal *to = userdata;
+    struct entry *entry = &to->entries[to->count];
+
+    CHECK(to->count < (int)(sizeof to->entries / sizeof *to->entries));
+    CHECK_EQUAL(event->size, sizeof *event);
+    entry->event = *event;
+    if (event->peer)
+        snprintf(entry->peer, sizeof entry->peer, "%s", event->peer);
+    if (event->address)
+        snprintf(entry->address, sizeof entry->address, "%s", event->address);
+    to->count++;
+    if (event->type == FORKSERVE_EVENT_ENDED && ++to->ended == to->stop_after)
+        CHECK_EQUAL(forkserve_server_stop(to->server), 0);
+}
+
+forkserve_server *server_at(const char *address, const forkserve_options *options) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    forkserve_server *server;
+
+    if (forkserve_server_new(options, &server, &error) < 0 ||
+        forkserve_server_listen(server, address, &error) < 0)
+        CHECK_TEXT(error.message, "");
+    memset(&journal, 0, sizeof journal);
+    journal.server = server;
+    CHECK_EQUAL(forkserve_server_observe(server, record, &journal), 0);
+    return server;
+}
+
+void serve(forkserve_server *server, forkserve_handler handler, void *userdata, int children) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+
+    journal.stop_after = children;
+    if (forkserve_server_run(server, handler, userdata, &error) != 0)
+        CHECK_TEXT(error.message, "");
+}
+
+int dispatch_once(forkserve_server *server, forkserve_handler handler) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    int done = forkserve_server_dispatch(server, handler, NULL, &error);
+
+    if (done < 0 && done != -ESHUTDOWN)
+        CHECK_TEXT(error.message, "");
+    return done;
+}
+
+void wait_readable(forkserve_server *server) {
+    struct pollfd poller = {forkserve_server_fd(server), POLLIN, 0};
+    int64_t timeout = forkserve_server_next_timeout_ms(server);
+
+    CHECK(timeout >= -1);
+    CHECK(poll(&poller, 1, (int)timeout) >= 0 || errno == EINTR);
+}
+
+const struct entry *entry_of(int type, int n) {
+    int i;
+
+    for (i = 0; i < journal.count; i++)
+        if (journal.entries[i].event.type == type && n-- == 0)
+            return &journal.entries[i];
+    fprintf(stderr, "# no event of type %d among %s\n", type, types());
+    CHECK(0);
+    return NULL;
+}
+
+int count_of(int type) {
+    int i, count = 0;
+
+    for (i = 0; i < journal.count; i++)
+        count += journal.entries[i].event.type == type;
+    return count;
+}
+
+const char *types(void) {
+    static char text[4 * sizeof journal.entries / sizeof *journal.entries];
+    size_t at = 0;
+    int i;
+
+    text[0] = '\0';
+    for (i = 0; i < journal.count; i++)
+        at += (size_t)sprintf(text + at, i ? " %d" : "%d", journal.entries[i].event.type);
+    return text;
+}
+
+int echo(const forkserve_conn *conn, void *userdata) {
+    int fd = forkserve_conn_fd(conn);
+    char buf[4096];
+    ssize_t n;
+
+    (void)userdata;
+    while ((n = forkserve_read(fd, buf, sizeof buf)) > 0)
+        if (forkserve_write_all(fd, buf, (size_t)n) < 0)
+            return 1;
+    return n < 0;
+}
+
+int wait_for_end(const forkserve_conn *conn, void *userdata) {
+    char byte;
+
+    (void)userdata;
+    while (forkserve_read(forkserve_conn_fd(conn), &byte, 1) > 0)
+        continue;
+    return 0;
+}
+
+int answer(const forkserve_conn *conn, void *userdata) {
+    (void)conn;
+    return *(int *)userdata;
+}
+
+int connect_to(const forkserve_server *server, size_t index) {
+    char text[128];
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_un un;
+    } to;
+    socklen_t len = sizeof to.v4;
+    int fd;
+
+    memset(&to, 0, sizeof to);
+    CHECK(forkserve_server_address(server, index, text, sizeof text) > 0);
+    if (strncmp(text, "unix:", 5) == 0) {
+        len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(text + 5));
+        to.un.sun_family = AF_UNIX;
+        memcpy(to.un.sun_path, text + 5, strlen(text + 5));
+        if (text[5] == '@')
+            to.un.sun_path[0] = '\0';
+    } else {
+        to.v4.sin_family = AF_INET;
+        to.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        to.v4.sin_port = htons((uint16_t)atoi(strrchr(text, ':') + 1));
+    }
+    fd = socket(to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    CHECK_EQUAL(connect(fd, &to.any, len), 0);
+    return fd;
+}
+
+int queue_client(const forkserve_server *server, const char *text) {
+    int fd = connect_to(server, 0);
+
+    CHECK_EQUAL(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    CHECK_EQUAL(shutdown(fd, SHUT_WR), 0);
+    return fd;
+}
+
+void hang_up(int client) {
+    CHECK_EQUAL(shutdown(client, SHUT_RDWR), 0);
+    close(client);
+}
+
+void check_reply(int client, const char *text) {
+    char buf[8192];
+    size_t have = 0;
+    ssize_t n;
+
+    while ((n = read(client, buf + have, sizeof buf - 1 - have)) > 0)
+        have += (size_t)n;
+    CHECK_EQUAL(n, 0);
+    buf[have] = '\0';
+    CHECK_TEXT(buf, text);
+    close(client);
+}
+
+int port_of(const forkserve_server *server) {
+    char text[128];
+
+    CHECK(forkserve_server_address(server, 0, text, sizeof text) > 0);
+    return atoi(strrchr(text, ':') + 1);
+}
+
+static char scratch_name[] = "/tmp/forkserve-test-XXXXXX";
+static pid_t scratch_owner;
+
+static void remove_scratch(void) {
+    if (getpid() == scratch_owner)
+        rmdir(scratch_name);
+}
+
+const char *scratch(void) {
+    if (!scratch_owner) {
+        CHECK(mkdtemp(scratch_name));
+        scratch_owner = getpid();
+        atexit(remove_scratch);
+    }
+    return scratch_name;
+}

@@ -1,0 +1,89 @@
+/*
+ * What the tests share: a server on a free port, clients, a journal of events,
+ * and faults.
+ *
+ * Most tests need no second process for the client: a connection is made, its
+ * text sent and its sending half closed before the server runs; the kernel's
+ * queue keeps it. The journal stops the server when enough children have ended,
+ * and the answer is read afterwards.
+ */
+#ifndef SUPPORT_H
+#define SUPPORT_H
+
+#include <forkserve.h>
+#include <stdlib.h>
+
+/* One event, with copies of its texts. */
+struct entry {
+    forkserve_event event;
+    char peer[128], address[128];
+};
+
+struct journal {
+    forkserve_server *server;
+    int stop_after; /* this many ended children; 0: never */
+    int count, ended;
+    struct entry entries[2048];
+};
+
+/* A server that listens at address, with these options (NULL: the defaults)
+ * and an empty journal as its observer. */
+forkserve_server *server_at(const char *address, const forkserve_options *options);
+extern struct journal journal;
+
+/* Runs the server until so many children have ended. */
+void serve(forkserve_server *server, forkserve_handler handler, void *userdata, int children);
+
+/* Dispatches until the condition holds, waiting on the descriptor in between. */
+#define DISPATCH_UNTIL(server, handler, condition)                                             \
+    do {                                                                                       \
+        dispatch_once(server, handler);                                                        \
+        if (condition)                                                                         \
+            break;                                                                             \
+        wait_readable(server);                                                                 \
+    } while (1)
+int dispatch_once(forkserve_server *server, forkserve_handler handler);
+void wait_readable(forkserve_server *server);
+
+/* The journal's n-th entry of a type, counted from 0, which must exist. */
+const struct entry *entry_of(int type, int n);
+int count_of(int type);
+/* The types of all entries, as in "1 2 3 7 10 11". */
+const char *types(void);
+
+/* Handlers. */
+int echo(const forkserve_conn *conn, void *userdata);
+int wait_for_end(const forkserve_conn *conn, void *userdata); /* until EOF */
+int answer(const forkserve_conn *conn, void *userdata);       /* returns *(int *)userdata */
+
+/* A client of the server's address number index. */
+int connect_to(const forkserve_server *server, size_t index);
+/* A client that has sent text and its end of file. */
+int queue_client(const forkserve_server *server, const char *text);
+/* Leaves. A close alone would not do: the children have copies of client. */
+void hang_up(int client);
+/* Reads to the end of file and closes. */
+void check_reply(int client, const char *text);
+int port_of(const forkserve_server *server);
+
+/* A directory that is removed at exit, for socket files. */
+const char *scratch(void);
+
+/* Faults and time, of this process and its children: the C library's functions
+ * are wrapped (faults.c). */
+extern int fork_failures;    /* so many calls of fork fail with EAGAIN */
+extern int pidfd_errno;      /* pidfd_open fails with this */
+void advance_clock(long ms); /* for clock_gettime */
+
+/* With OLD_CALLS_ONLY in the environment no pidfd can be had for a child, as when
+ * descriptors run out, and close_range does not exist: the library polls for
+ * its children, and closes one by one. valgrind, which does not know these
+ * calls, needs that. A test that promises what polling cannot keep, not to wake
+ * up in between, begins with NEEDS_PIDFD. */
+#define NEEDS_PIDFD                                                                            \
+    do {                                                                                       \
+        if (getenv("OLD_CALLS_ONLY"))                                                          \
+            return;                                                                            \
+    } while (0)
+
+#endif

@@ -1,0 +1,310 @@
+/* forkserve_server_new: options, sizes of structs, errors. */
+#include "support.h"
+#include "test.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static forkserve_server *const UNTOUCHED = (forkserve_server *)&journal;
+
+/* new must fail, name the culprit, leave out alone and leak nothing. */
+static void check_refused(const forkserve_options *options, int code, const char *part) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    forkserve_server *server = UNTOUCHED;
+    int before = open_descriptors();
+
+    CHECK_EQUAL(forkserve_server_new(options, &server, &error), -code);
+    CHECK_EQUAL(error.code, code);
+    CHECK_CONTAINS(error.message, part);
+    CHECK(!strchr(error.message, '\n'));
+    CHECK(server == UNTOUCHED);
+    CHECK_EQUAL(open_descriptors(), before);
+    CHECK_EQUAL(forkserve_server_new(options, &server, NULL), -code);
+}
+
+static void check_taken(const forkserve_options *options) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    forkserve_server *server;
+
+    if (forkserve_server_new(options, &server, &error) != 0)
+        CHECK_TEXT(error.message, "");
+    forkserve_server_free(server);
+}
+
+#define REFUSED(field, value, code)                                                            \
+    do {                                                                                       \
+        forkserve_options options = FORKSERVE_OPTIONS_INIT;                                    \
+        options.field = (value);                                                               \
+        check_refused(&options, code, #field ": ");                                            \
+    } while (0)
+
+#define TAKEN(field, value)                                                                    \
+    do {                                                                                       \
+        forkserve_options options = FORKSERVE_OPTIONS_INIT;                                    \
+        options.field = (value);                                                               \
+        check_taken(&options);                                                                 \
+    } while (0)
+
+TEST(new_takes_null_and_the_init_macro) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+
+    check_taken(NULL);
+    check_taken(&options);
+}
+
+TEST(new_wants_a_place_for_the_server) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+
+    CHECK_EQUAL(forkserve_server_new(NULL, NULL, &error), -EINVAL);
+    CHECK_TEXT(error.message, "out is NULL");
+    CHECK_EQUAL(forkserve_server_new(NULL, NULL, NULL), -EINVAL);
+}
+
+TEST(options_out_of_range_are_refused_by_name) {
+    REFUSED(max_children, 0, EINVAL);
+    REFUSED(max_children, 1000001, EINVAL);
+    REFUSED(max_per_source, 1000001, EINVAL);
+    REFUSED(spares, 1, EOPNOTSUPP);
+    REFUSED(connections_per_child, 0, EOPNOTSUPP);
+    REFUSED(connections_per_child, 2, EOPNOTSUPP);
+    REFUSED(backlog, 0, EINVAL);
+    REFUSED(backlog, 2147483648u, EINVAL);
+    REFUSED(at_capacity, 2, EINVAL);
+    REFUSED(at_capacity, -1, EINVAL);
+    REFUSED(orphans, 2, EINVAL);
+    REFUSED(orphans, -1, EINVAL);
+    REFUSED(nodelay, 2, EINVAL);
+    REFUSED(nodelay, -1, EINVAL);
+    REFUSED(keepalive, 2, EINVAL);
+    REFUSED(reuse_port, 2, EINVAL);
+    REFUSED(lifetime_ms, -1, EINVAL);
+    REFUSED(lifetime_ms, 1000000000001, EINVAL);
+    REFUSED(grace_ms, -2, EINVAL);
+    REFUSED(grace_ms, 1000000000001, EINVAL);
+    REFUSED(kill_after_ms, -1, EINVAL);
+    REFUSED(kill_after_ms, INT64_MAX, EINVAL);
+    REFUSED(fork_retry_ms, INT64_MIN, EINVAL);
+    REFUSED(fork_retry_ms, 1000000000001, EINVAL);
+}
+
+TEST(the_message_tells_the_value_and_the_range) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+
+    options.max_children = 1000001;
+    check_refused(&options, EINVAL, "1000001 is not in 1..=1000000");
+    options.max_children = 1;
+    options.grace_ms = -7;
+    check_refused(&options, EINVAL, "-7 is not in");
+}
+
+TEST(options_at_the_edge_of_their_range_are_taken) {
+    TAKEN(max_children, 1);
+    TAKEN(max_children, 1000000);
+    TAKEN(max_per_source, 1000000);
+    TAKEN(backlog, 1);
+    TAKEN(backlog, 2147483647);
+    TAKEN(at_capacity, FORKSERVE_AT_CAPACITY_REFUSE);
+    TAKEN(orphans, FORKSERVE_ORPHANS_TERMINATE);
+    TAKEN(nodelay, 1);
+    TAKEN(keepalive, 1);
+    TAKEN(reuse_port, 1);
+    TAKEN(lifetime_ms, 1000000000000);
+    TAKEN(grace_ms, -1);
+    TAKEN(grace_ms, 0);
+    TAKEN(grace_ms, 1000000000000);
+    TAKEN(kill_after_ms, 0);
+    TAKEN(fork_retry_ms, 0);
+}
+
+TEST(refuse_message_has_at_most_4096_bytes) {
+    static char text[4098];
+
+    memset(text, 'x', 4096);
+    TAKEN(refuse_message, text);
+    TAKEN(refuse_message, "");
+    text[4096] = 'x';
+    REFUSED(refuse_message, text, EINVAL);
+}
+
+/* A caller that was compiled against another version of the struct. */
+union wide {
+    forkserve_options options;
+    unsigned char bytes[4097];
+};
+
+static union wide wide_options(size_t size) {
+    forkserve_options init = FORKSERVE_OPTIONS_INIT;
+    union wide wide;
+
+    memset(&wide, 0, sizeof wide);
+    wide.options = init;
+    wide.options.size = size;
+    return wide;
+}
+
+TEST(options_smaller_than_any_version_are_refused) {
+    size_t sizes[] = {0, 1, sizeof(size_t), sizeof(forkserve_options) - 1};
+    size_t i;
+
+    for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        union wide wide = wide_options(sizes[i]);
+        check_refused(&wide.options, EINVAL, "options: size ");
+    }
+}
+
+TEST(options_of_a_newer_caller_are_taken_if_it_sets_nothing_new) {
+    size_t sizes[] = {sizeof(forkserve_options) + 1, sizeof(forkserve_options) + 64, 4096};
+    size_t i;
+
+    for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        union wide wide = wide_options(sizes[i]);
+        check_taken(&wide.options);
+        /* What lies behind the struct is not looked at. */
+        wide.bytes[sizes[i]] = 1;
+        check_taken(&wide.options);
+    }
+}
+
+TEST(a_field_that_the_library_does_not_know_is_e2big) {
+    size_t size = sizeof(forkserve_options) + 64;
+    size_t at[] = {sizeof(forkserve_options), size - 1};
+    size_t i;
+
+    for (i = 0; i < sizeof at / sizeof *at; i++) {
+        union wide wide = wide_options(size);
+        wide.bytes[at[i]] = 1;
+        check_refused(&wide.options, E2BIG, "options: ");
+    }
+}
+
+TEST(options_without_a_believable_size_are_refused) {
+    union wide wide = wide_options(4097);
+
+    check_refused(&wide.options, EINVAL, "size 4097");
+    wide = wide_options(SIZE_MAX);
+    check_refused(&wide.options, EINVAL, "options: size ");
+}
+
+TEST(new_fails_cleanly_without_descriptors) {
+    struct rlimit limit, before;
+    int used = dup(0), room, refused = 0;
+    forkserve_server *server;
+
+    close(used); /* the lowest free number: all below are open */
+    CHECK_EQUAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (room = 0; room < 8; room++) {
+        forkserve_error error = FORKSERVE_ERROR_INIT;
+        int result;
+
+        limit = before;
+        limit.rlim_cur = (rlim_t)(used + room);
+        CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        server = UNTOUCHED;
+        result = forkserve_server_new(NULL, &server, &error);
+        CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
+        if (result == 0)
+            break;
+        refused++;
+        CHECK_EQUAL(result, -EMFILE);
+        CHECK_EQUAL(error.code, EMFILE);
+        CHECK_CONTAINS(error.message, "Too many open files");
+        CHECK(server == UNTOUCHED);
+        CHECK_EQUAL(dup(0), used);
+        close(used);
+    }
+    CHECK(refused >= 2 && room < 8);
+    forkserve_server_free(server);
+}
+
+TEST(a_kernel_without_pidfds_is_told_at_once) {
+    pidfd_errno = ENOSYS;
+    check_refused(NULL, ENOSYS, "Linux 5.10");
+    pidfd_errno = 0;
+    check_taken(NULL);
+}
+
+TEST(error_is_written_on_failure_only) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    forkserve_server *server;
+
+    error.code = 4711;
+    strcpy(error.message, "mine");
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, &error), 0);
+    CHECK_EQUAL(error.code, 4711);
+    CHECK_TEXT(error.message, "mine");
+    forkserve_server_free(server);
+}
+
+TEST(error_of_another_size_is_not_overrun) {
+    size_t head = offsetof(forkserve_error, message), room, i;
+
+    for (room = 0; room < 14; room++) {
+        struct {
+            forkserve_error error;
+            char behind[64];
+        } wide;
+
+        memset(&wide, 'z', sizeof wide);
+        wide.error.size = head + room;
+        CHECK_EQUAL(forkserve_server_new(NULL, NULL, &wide.error), -EINVAL);
+        for (i = room; i < sizeof wide.error.message; i++)
+            CHECK_EQUAL(wide.error.message[i], 'z');
+        if (room) {
+            CHECK_EQUAL(wide.error.code, EINVAL);
+            CHECK_EQUAL(strlen(wide.error.message), room - 1 < 11 ? room - 1 : 11);
+            CHECK(strncmp(wide.error.message, "out is NULL", room - 1) == 0);
+        }
+        /* A newer caller's struct: what lies behind the known part stays. */
+        wide.error.size = sizeof wide.error + 32;
+        CHECK_EQUAL(forkserve_server_new(NULL, NULL, &wide.error), -EINVAL);
+        CHECK_TEXT(wide.error.message, "out is NULL");
+        for (i = 0; i < sizeof wide.behind; i++)
+            CHECK_EQUAL(wide.behind[i], 'z');
+    }
+}
+
+TEST(a_long_message_is_cut_and_ends_with_nul) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    forkserve_server *server;
+    char address[1200];
+
+    memset(address, 'x', sizeof address);
+    address[sizeof address - 1] = '\0';
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, NULL), 0);
+    CHECK_EQUAL(forkserve_server_listen(server, address, &error), -EINVAL);
+    CHECK_EQUAL(strlen(error.message), sizeof error.message - 1);
+    forkserve_server_free(server);
+}
+
+TEST(free_takes_null) {
+    forkserve_server_free(NULL);
+}
+
+TEST(version_is_that_of_the_header) {
+    char text[32];
+
+    CHECK_EQUAL(forkserve_version(), FORKSERVE_VERSION);
+    snprintf(text, sizeof text, "%d.%d.%d", FORKSERVE_VERSION_MAJOR, FORKSERVE_VERSION_MINOR,
+             FORKSERVE_VERSION_PATCH);
+    CHECK_TEXT(text, FORKSERVE_VERSION_STRING);
+    CHECK_TEXT(text, CARGO_VERSION);
+}
+
+TEST(strerror_knows_every_number_with_either_sign) {
+    int codes[] = {EACCES, ECHILD, ESHUTDOWN, ENOTRECOVERABLE, EADDRINUSE};
+    size_t i;
+
+    CHECK_TEXT(forkserve_strerror(EACCES), strerror(EACCES));
+    CHECK_TEXT(forkserve_strerror(-EADDRINUSE), strerror(EADDRINUSE));
+    for (i = 0; i < sizeof codes / sizeof *codes; i++) {
+        CHECK(forkserve_strerror(codes[i]) == forkserve_strerror(-codes[i]));
+        CHECK(strcmp(forkserve_strerror(codes[i]), forkserve_strerror(99999)) != 0);
+    }
+    CHECK_TEXT(forkserve_strerror(0), "Success");
+    CHECK(*forkserve_strerror(INT32_MIN) && *forkserve_strerror(INT32_MAX));
+    CHECK(forkserve_strerror(INT32_MIN) == forkserve_strerror(99999));
+}

@@ -1,0 +1,456 @@
+/*
+ * testserver: the library with everything chosen by command line, for tests
+ * that look at a server from outside.
+ *
+ * It owns no behaviour of its own. Addresses are printed as "listening ADDR",
+ * one a line, before the loop begins; each event is one line of JSON, written
+ * with one write(2); the two last lines are the result of the loop and the
+ * counters. SIGTERM and SIGINT call forkserve_server_stop, each of them once.
+ *
+ * The same command line and the same lines are those of
+ * rust/core/examples/testserver.rs and tests/e2e/testserver.py, so that one
+ * list of scenarios runs against all of them.
+ */
+#include <errno.h>
+#include <forkserve.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "Usage: testserver [--mode run|dispatch|step] [--address A]... [--handler H]\n"
+    "  [--host SETUP]... [--stop-first N] [--max-children N] [--max-per-source N]\n"
+    "  [--backlog N] [--lifetime MS] [--grace MS] [--kill-after MS]\n"
+    "  [--fork-retry MS] [--refuse-message TEXT] [--at-capacity queue|refuse]\n"
+    "  [--orphans finish|terminate]\n"
+    "handlers: echo hold ignore-term crash close-fd fork-child flood print exit=N\n"
+    "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
+    "  own-child unflushed\n";
+
+static forkserve_server *server;
+static const char *handler_name = "echo";
+static pid_t own_child;
+
+/* ---- What is printed ---------------------------------------------------- */
+
+/* One line as a whole, so that a reader never sees half of one. */
+static void put_line(const char *line, size_t len) {
+    if (forkserve_write_all(STDOUT_FILENO, line, len) < 0)
+        _exit(3); /* Nobody is left to read. */
+}
+
+struct line {
+    char text[1024];
+    size_t len;
+};
+
+static void begin_line(struct line *line, const char *event) {
+    line->len = (size_t)snprintf(line->text, sizeof line->text, "{\"event\": \"%s\"", event);
+}
+
+static void add_number(struct line *line, const char *name, long long value) {
+    line->len += (size_t)snprintf(line->text + line->len, sizeof line->text - line->len,
+                                  ", \"%s\": %lld", name, value);
+}
+
+static void add_text(struct line *line, const char *name, const char *value) {
+    line->len += (size_t)snprintf(line->text + line->len, sizeof line->text - line->len,
+                                  ", \"%s\": \"", name);
+    for (; *value && line->len < sizeof line->text - 8; value++) {
+        if (*value == '"' || *value == '\\')
+            line->text[line->len++] = '\\';
+        line->text[line->len++] = *value;
+    }
+    line->text[line->len++] = '"';
+}
+
+static void end_line(struct line *line) {
+    line->text[line->len++] = '}';
+    line->text[line->len++] = '\n';
+    put_line(line->text, line->len);
+}
+
+static const char *const event_names[] = {
+    [FORKSERVE_EVENT_LISTENING] = "listening", [FORKSERVE_EVENT_ACCEPTED] = "accepted",
+    [FORKSERVE_EVENT_FORKED] = "forked",       [FORKSERVE_EVENT_FORK_FAILED] = "fork_failed",
+    [FORKSERVE_EVENT_HELD] = "held",           [FORKSERVE_EVENT_REFUSED] = "refused",
+    [FORKSERVE_EVENT_ENDED] = "ended",         [FORKSERVE_EVENT_PAUSED] = "paused",
+    [FORKSERVE_EVENT_RESUMED] = "resumed",     [FORKSERVE_EVENT_DRAINING] = "draining",
+    [FORKSERVE_EVENT_STOPPED] = "stopped",
+};
+
+static const char *const reason_names[] = {
+    "",
+    [FORKSERVE_REASON_CAPACITY] = "capacity",
+    [FORKSERVE_REASON_SOURCE] = "source",
+    [FORKSERVE_REASON_FORK] = "fork",
+    [FORKSERVE_REASON_GONE] = "gone",
+    [FORKSERVE_REASON_DRAINING] = "draining",
+    [FORKSERVE_REASON_RESOURCES] = "resources",
+};
+
+static void observe(const forkserve_event *event, void *userdata) {
+    struct line line;
+    (void)userdata;
+    begin_line(&line, event_names[event->type]);
+    if (event->conn_id)
+        add_number(&line, "id", (long long)event->conn_id);
+    if (event->peer)
+        add_text(&line, "peer", event->peer);
+    if (event->address)
+        add_text(&line, "address", event->address);
+    if (event->pid)
+        add_number(&line, "pid", event->pid);
+    if (event->reason)
+        add_text(&line, "reason", reason_names[event->reason]);
+    if (event->error)
+        add_number(&line, "error", event->error);
+    if (event->type == FORKSERVE_EVENT_DRAINING)
+        add_number(&line, "live", (long long)event->live);
+    if (event->type == FORKSERVE_EVENT_ENDED) {
+        add_number(&line, "exit_code", event->exit_code);
+        add_number(&line, "exit_signal", event->exit_signal);
+        add_number(&line, "duration_us", (long long)event->duration_us);
+        add_number(&line, "cpu_us", (long long)(event->user_us + event->system_us));
+        add_number(&line, "max_rss_kib", (long long)event->max_rss_kib);
+    }
+    end_line(&line);
+}
+
+static void put_result(int code, const char *message) {
+    struct line line;
+    begin_line(&line, "result");
+    add_number(&line, "code", code);
+    add_text(&line, "message", code < 0 ? message : "");
+    end_line(&line);
+}
+
+static void put_stats(void) {
+    forkserve_stats stats = FORKSERVE_STATS_INIT;
+    struct line line;
+    if (forkserve_server_stats(server, &stats) < 0)
+        abort();
+    begin_line(&line, "stats");
+    add_number(&line, "accepted", (long long)stats.accepted);
+    add_number(&line, "live", (long long)stats.live);
+    add_number(&line, "held", (long long)stats.held);
+    add_number(&line, "ended", (long long)stats.ended);
+    add_number(&line, "crashed", (long long)stats.crashed);
+    add_number(&line, "unknown", (long long)stats.unknown);
+    add_number(&line, "refused", (long long)stats.refused);
+    add_number(&line, "refused_capacity", (long long)stats.refused_capacity);
+    add_number(&line, "refused_source", (long long)stats.refused_source);
+    add_number(&line, "refused_fork", (long long)stats.refused_fork);
+    add_number(&line, "fork_failures", (long long)stats.fork_failures);
+    add_number(&line, "accept_errors", (long long)stats.accept_errors);
+    add_number(&line, "starvations", (long long)stats.starvations);
+    end_line(&line);
+}
+
+/* ---- Handlers: what a child does ---------------------------------------- */
+
+/* Tells the client which process serves it. */
+static void greet(int fd) {
+    char text[32];
+    int len = snprintf(text, sizeof text, "ready %d\n", (int)getpid());
+    (void)forkserve_write_all(fd, text, (size_t)len);
+}
+
+/* Until the client finishes sending; 0, or 1 on an error. */
+static int echo(int fd) {
+    char buf[4096];
+    ssize_t n;
+    while ((n = forkserve_read(fd, buf, sizeof buf)) > 0)
+        if (forkserve_write_all(fd, buf, (size_t)n) < 0)
+            return 1;
+    return n < 0;
+}
+
+static int hold(int fd) {
+    char byte;
+    greet(fd);
+    return forkserve_read(fd, &byte, 1) < 0;
+}
+
+/* Sends until the client has gone: 32 (EPIPE's number) if that was all. */
+static int flood(int fd) {
+    static char block[65536];
+    ssize_t n;
+    while ((n = forkserve_write_all(fd, block, sizeof block)) > 0)
+        ;
+    return n == -EPIPE || n == -ECONNRESET ? EPIPE : 1;
+}
+
+/* A process of the handler's own; answers its status. */
+static int fork_child(int fd) {
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(9);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return echo(fd) ? 1 : WEXITSTATUS(status);
+}
+
+static int serve(const forkserve_conn *conn, void *userdata) {
+    int fd = forkserve_conn_fd(conn);
+    (void)userdata;
+    if (strcmp(handler_name, "echo") == 0)
+        return echo(fd);
+    if (strcmp(handler_name, "hold") == 0)
+        return hold(fd);
+    if (strcmp(handler_name, "ignore-term") == 0) {
+        signal(SIGTERM, SIG_IGN);
+        return hold(fd);
+    }
+    if (strcmp(handler_name, "crash") == 0) {
+        greet(fd);
+        raise(SIGSEGV);
+    }
+    if (strcmp(handler_name, "close-fd") == 0) {
+        greet(fd);
+        close(fd);
+        return 0;
+    }
+    if (strcmp(handler_name, "fork-child") == 0)
+        return fork_child(fd);
+    if (strcmp(handler_name, "flood") == 0)
+        return flood(fd);
+    if (strcmp(handler_name, "print") == 0) {
+        printf("<served %llu>", (unsigned long long)forkserve_conn_id(conn));
+        return echo(fd);
+    }
+    return atoi(handler_name + strlen("exit="));
+}
+
+/* ---- Set-ups: what the host is like ------------------------------------- */
+
+static void do_nothing(int number) {
+    (void)number;
+}
+
+static void reap_everything(int number) {
+    int saved = errno;
+    (void)number;
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+    errno = saved;
+}
+
+static void stop(int number) {
+    (void)number;
+    (void)forkserve_server_stop(server);
+}
+
+/* Without SA_RESTART: calls of the host are to be interrupted. */
+static void on_signal(int number, void (*handler)(int), int flags) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigemptyset(&action.sa_mask);
+    if (sigaction(number, &action, NULL) < 0)
+        abort();
+}
+
+/* A thread of a busy host: in malloc and stdio most of the time. */
+static void *busy(void *null) {
+    const struct timespec pause = {0, 100000};
+    for (;;) {
+        char *memory = malloc(10000);
+        if (memory)
+            snprintf(memory, 10000, "%p", null);
+        free(memory);
+        nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+static int set_up(const char *name) {
+    if (strcmp(name, "sigchld-ignored") == 0) {
+        on_signal(SIGCHLD, SIG_IGN, 0);
+    } else if (strcmp(name, "nocldwait") == 0) {
+        on_signal(SIGCHLD, SIG_DFL, SA_NOCLDWAIT);
+    } else if (strcmp(name, "sigchld-handler") == 0) {
+        on_signal(SIGCHLD, do_nothing, 0);
+    } else if (strcmp(name, "reaper") == 0) {
+        on_signal(SIGCHLD, reap_everything, 0);
+    } else if (strcmp(name, "alarm-1khz") == 0) {
+        const struct itimerval every = {{0, 1000}, {0, 1000}};
+        on_signal(SIGALRM, do_nothing, 0);
+        setitimer(ITIMER_REAL, &every, NULL);
+    } else if (strcmp(name, "threads") == 0) {
+        for (int i = 0; i < 4; i++) {
+            pthread_t thread;
+            if (pthread_create(&thread, NULL, busy, NULL) != 0)
+                return 0;
+        }
+    } else if (strcmp(name, "own-child") == 0) {
+        struct line line;
+        own_child = fork();
+        if (own_child == 0)
+            _exit(7);
+        begin_line(&line, "own_child");
+        add_number(&line, "pid", own_child);
+        end_line(&line);
+    } else if (strcmp(name, "unflushed") == 0) {
+        printf("<host>");
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+/* After the loop: the host's own child must still be there to be waited for. */
+static void put_own_child(void) {
+    struct line line;
+    int status;
+    pid_t got = waitpid(own_child, &status, 0);
+    begin_line(&line, "own_child_ended");
+    add_number(&line, "pid", got);
+    add_number(&line, "status", got == own_child ? WEXITSTATUS(status) : -errno);
+    end_line(&line);
+}
+
+/* ---- The three ways to run ---------------------------------------------- */
+
+static int run_dispatch(forkserve_error *err) {
+    for (;;) {
+        struct pollfd ready = {.fd = forkserve_server_fd(server), .events = POLLIN};
+        int64_t timeout = forkserve_server_next_timeout_ms(server);
+        if (timeout < -1)
+            return (int)timeout;
+        if (poll(&ready, 1, timeout > 1000000 ? 1000000 : (int)timeout) < 0 && errno != EINTR)
+            return -errno;
+        int result = forkserve_server_dispatch(server, serve, NULL, err);
+        if (result < 0)
+            return result == -ESHUTDOWN ? 0 : result;
+    }
+}
+
+static int run_step(forkserve_error *err) {
+    for (;;) {
+        const forkserve_conn *conn;
+        int pid = forkserve_server_accept_fork(server, &conn, err);
+        if (pid == 0)
+            exit(serve(conn, NULL) & 0xff);
+        if (pid < 0)
+            return pid == -ESHUTDOWN ? 0 : pid;
+    }
+}
+
+static int run(const char *mode, forkserve_error *err) {
+    if (strcmp(mode, "dispatch") == 0)
+        return run_dispatch(err);
+    if (strcmp(mode, "step") == 0)
+        return run_step(err);
+    return forkserve_server_run(server, serve, NULL, err);
+}
+
+/* ---- The command line --------------------------------------------------- */
+
+static _Noreturn void bad_usage(const char *what) {
+    fprintf(stderr, "testserver: %s\n%s", what, usage);
+    exit(2);
+}
+
+static int32_t choice(const char *value, const char *zero, const char *one) {
+    if (strcmp(value, zero) != 0 && strcmp(value, one) != 0)
+        bad_usage(value);
+    return strcmp(value, one) == 0;
+}
+
+static _Noreturn void die(const char *message) {
+    fprintf(stderr, "testserver: %s\n", message);
+    exit(1);
+}
+
+struct plan {
+    forkserve_options options;
+    const char *mode;
+    const char *addresses[64];
+    const char *setups[8];
+    int address_count, setup_count, stop_first;
+};
+
+static void take_option(struct plan *plan, const char *name, const char *value) {
+    forkserve_options *options = &plan->options;
+    long long number = atoll(value);
+    if (strcmp(name, "--mode") == 0)
+        plan->mode = value;
+    else if (strcmp(name, "--address") == 0 && plan->address_count < 64)
+        plan->addresses[plan->address_count++] = value;
+    else if (strcmp(name, "--handler") == 0)
+        handler_name = value;
+    else if (strcmp(name, "--host") == 0 && plan->setup_count < 8)
+        plan->setups[plan->setup_count++] = value;
+    else if (strcmp(name, "--stop-first") == 0)
+        plan->stop_first = (int)number;
+    else if (strcmp(name, "--max-children") == 0)
+        options->max_children = (uint32_t)number;
+    else if (strcmp(name, "--max-per-source") == 0)
+        options->max_per_source = (uint32_t)number;
+    else if (strcmp(name, "--backlog") == 0)
+        options->backlog = (uint32_t)number;
+    else if (strcmp(name, "--lifetime") == 0)
+        options->lifetime_ms = number;
+    else if (strcmp(name, "--grace") == 0)
+        options->grace_ms = number;
+    else if (strcmp(name, "--kill-after") == 0)
+        options->kill_after_ms = number;
+    else if (strcmp(name, "--fork-retry") == 0)
+        options->fork_retry_ms = number;
+    else if (strcmp(name, "--refuse-message") == 0)
+        options->refuse_message = value;
+    else if (strcmp(name, "--at-capacity") == 0)
+        options->at_capacity = choice(value, "queue", "refuse");
+    else if (strcmp(name, "--orphans") == 0)
+        options->orphans = choice(value, "finish", "terminate");
+    else
+        bad_usage(name);
+}
+
+int main(int argc, char **argv) {
+    struct plan plan = {.options = FORKSERVE_OPTIONS_INIT, .mode = "run"};
+    forkserve_error err = FORKSERVE_ERROR_INIT;
+    char address[128];
+    int result;
+
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc)
+            bad_usage(argv[i]);
+        take_option(&plan, argv[i], argv[i + 1]);
+    }
+    if (plan.address_count == 0)
+        plan.addresses[plan.address_count++] = "127.0.0.1:0";
+    if (forkserve_server_new(&plan.options, &server, &err) < 0)
+        die(err.message);
+    for (int i = 0; i < plan.address_count; i++)
+        if (forkserve_server_listen(server, plan.addresses[i], &err) < 0)
+            die(err.message);
+    if (forkserve_server_observe(server, observe, NULL) < 0)
+        die("observe");
+    on_signal(SIGTERM, stop, 0);
+    on_signal(SIGINT, stop, 0);
+    for (size_t i = 0; forkserve_server_address(server, i, address, sizeof address) >= 0; i++) {
+        char line[160];
+        int len = snprintf(line, sizeof line, "listening %s\n", address);
+        put_line(line, (size_t)len);
+    }
+    for (int i = 0; i < plan.setup_count; i++)
+        if (!set_up(plan.setups[i]))
+            bad_usage(plan.setups[i]);
+    for (int i = 0; i < plan.stop_first; i++)
+        stop(0);
+    result = run(plan.mode, &err);
+    if (own_child)
+        put_own_child();
+    put_result(result, err.message);
+    put_stats();
+    forkserve_server_free(server);
+    return result < 0;
+}

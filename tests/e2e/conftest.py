@@ -1,0 +1,69 @@
+"""Fixtures: start a server, and hold it to its promises when the test ends."""
+
+import pytest
+
+from harness.fronts import CORE, FRONTS, PROGRAMS
+from harness.server import Server
+
+
+def _ids(things):
+    return [thing.name for thing in things]
+
+
+@pytest.fixture(params=FRONTS, ids=_ids(FRONTS))
+def front(request):
+    """Every test server in every mode."""
+    return request.param
+
+
+@pytest.fixture(params=CORE, ids=_ids(CORE))
+def core_front(request):
+    """One test server of C and one of Python."""
+    return request.param
+
+
+@pytest.fixture(params=PROGRAMS, ids=_ids(PROGRAMS))
+def program(request):
+    """The programs that users see."""
+    return request.param
+
+
+@pytest.fixture
+def launch():
+    """Starts programs; whatever the test left running is ended and judged."""
+    started = []
+
+    def start(argv, **how):
+        server = Server(argv, **how)
+        started.append(server)
+        return server
+
+    yield start
+    try:
+        for server in started:
+            if not server.judged:
+                server.finish()
+    finally:
+        for server in started:
+            server.kill()
+
+
+@pytest.fixture
+def serve(launch):
+    """Starts a test server: serve(front, "--handler", "hold", ...)."""
+
+    def start(front, *options, **how):
+        return launch(front.argv(*options), **how).wait_ready()
+
+    return start
+
+
+@pytest.fixture
+def serve_program(launch):
+    """Starts a program of PROGRAMS."""
+
+    def start(program, **how):
+        server = launch(program.command, **how)
+        return server.wait_ready() if program.says_where else server.wait_port()
+
+    return start

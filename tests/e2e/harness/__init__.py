@@ -1,0 +1,1 @@
+"""What the scenarios are written in: servers, clients, /proc, injected faults."""

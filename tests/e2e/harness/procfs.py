@@ -1,0 +1,172 @@
+"""What the kernel says about a process: /proc, read and nothing else.
+
+Every function answers for one moment. A scenario that waits for something
+polls with `wait_until`, which has a deadline; nothing here sleeps blindly.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+TCP_CLOSE_WAIT, TCP_LISTEN = 0x08, 0x0A
+DEADLINE = 20.0
+
+
+def wait_until(condition, what, deadline=DEADLINE):
+    """Polls until `condition()` is true and answers its value."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            what = what() if callable(what) else what
+            raise AssertionError(f"not within {deadline} s: {what}")
+        time.sleep(0.002)
+
+
+def _stat(pid):
+    """The fields of /proc/PID/stat from the state on; None if it is no more."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def state(pid):
+    """R, S, Z and so on; None if there is no such process."""
+    fields = _stat(pid)
+    return fields and fields[0]
+
+
+# epoll_wait, epoll_pwait, epoll_pwait2, poll, ppoll by number.
+_WAITS = {"x86_64": {232, 281, 441, 7, 271}, "aarch64": {22, 441, 73}}
+
+
+def waits_for_events(pid):
+    """Whether it is blocked in a call that waits for descriptors."""
+    try:
+        number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return number.isdecimal() and int(number) in _WAITS[os.uname().machine]
+
+
+def parent(pid):
+    fields = _stat(pid)
+    return fields and int(fields[1])
+
+
+def cpu_seconds(pid):
+    """Processor time of the process itself, without its children."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid):
+    """The children of all threads of a process, zombies included."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in task.read_text().split()]
+    return sorted(found)
+
+
+def zombies(pid):
+    return [child for child in children(pid) if state(child) == "Z"]
+
+
+def fds(pid):
+    """Number and target of each open descriptor."""
+    found = {}
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        try:
+            found[int(entry.name)] = os.readlink(entry.path)
+        except FileNotFoundError:
+            continue  # Closed meanwhile.
+    return found
+
+
+class Sock:
+    """One line of /proc/net/tcp or tcp6."""
+
+    def __init__(self, line):
+        fields = line.split()
+        self.local_port = int(fields[1].rpartition(":")[2], 16)
+        self.remote_port = int(fields[2].rpartition(":")[2], 16)
+        self.state = int(fields[3], 16)
+        self.queue = int(fields[4].rpartition(":")[2], 16)  # For a listener: connections.
+        self.inode = int(fields[9])
+
+
+# Local, remote, state: the last one TIME_WAIT, of which there may be thousands
+# that nobody owns.
+_OWNED = re.compile(r"^ *\d+: [0-9A-F:]+ [0-9A-F:]+ (?!06)[0-9A-F]{2} .*$", re.M)
+
+
+def tcp_sockets():
+    found = []
+    for name in ("tcp", "tcp6"):
+        path = Path("/proc/net") / name
+        if path.exists():
+            found += [Sock(line) for line in _OWNED.findall(path.read_text())]
+    return found
+
+
+def close_wait(port):
+    """Sockets at this local port whose peer has left and whose owner has not."""
+    return [s for s in tcp_sockets() if s.local_port == port and s.state == TCP_CLOSE_WAIT]
+
+
+def queued(*ports):
+    """How many connections wait to be accepted at these ports."""
+    listeners = [s for s in tcp_sockets() if s.state == TCP_LISTEN]
+    return sum(s.queue for s in listeners if s.local_port in ports)
+
+
+def _unix_sockets():
+    """Inode to (listens, path)."""
+    found = {}
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        listens = int(fields[3], 16) & 0x10000 != 0
+        found[int(fields[6])] = (listens, fields[7] if len(fields) > 7 else "")
+    return found
+
+
+def listening_ports(pid):
+    """The TCP ports at which a process holds a listening socket."""
+    listeners = {s.inode: s.local_port for s in tcp_sockets() if s.state == TCP_LISTEN}
+    try:
+        targets = fds(pid).values()
+    except FileNotFoundError:
+        return []
+    inodes = [int(m[1]) for t in targets if (m := re.fullmatch(r"socket:\[(\d+)\]", t))]
+    return [listeners[inode] for inode in inodes if inode in listeners]
+
+
+def kinds(pid):
+    """What the descriptors above 2 are, as a Counter of kinds."""
+    tcp = {s.inode: s for s in tcp_sockets()}
+    unix = _unix_sockets()
+    found = Counter()
+    for fd, target in fds(pid).items():
+        if fd > 2:
+            found[_kind(target, tcp, unix)] += 1
+    return found
+
+
+def _kind(target, tcp, unix):
+    if match := re.fullmatch(r"socket:\[(\d+)\]", target):
+        inode = int(match[1])
+        if inode in tcp:
+            return "listener" if tcp[inode].state == TCP_LISTEN else "connection"
+        if inode in unix:
+            listens, path = unix[inode]
+            return "listener" if listens else "connection" if path else "unnamed unix socket"
+        return "other socket"
+    if match := re.fullmatch(r"anon_inode:\[(\w+)\]", target):
+        return match[1]
+    return "pidfd" if target.startswith("pidfd:") else target

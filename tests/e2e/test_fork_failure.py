@@ -1,0 +1,205 @@
+"""fork fails: the accepted connection is held, and served as soon as a child
+can be made, or let go with a reason.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+from collections import Counter
+
+import pytest
+
+from harness import procfs
+from harness.client import Client, clients
+from harness.inject import FORK, strace
+from harness.procfs import wait_until
+
+
+def failing(front, when, error="EAGAIN"):
+    """A tracer that lets the `when`-th forks fail."""
+    return strace([f"{FORK}:error={error}:when={when}"])
+
+
+@pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM"])
+def test_a_held_connection_is_served_after_the_forks_that_failed(front, serve, error):
+    server = serve(front, tracer=failing(front, "1..3", error))
+    with Client(server.address) as first:
+        assert first.ask() == b"hello\n"
+        with Client(server.address) as second:
+            assert second.ask() == b"hello\n"
+    server.finish()
+    names = Counter(event["event"] for event in server.events() if event.get("id") == 1)
+    assert names == Counter(accepted=1, fork_failed=3, held=1, forked=1, ended=1)
+    assert {event["error"] for event in server.events("fork_failed")} == {getattr(errno, error)}
+    assert server.events("paused", reason="fork")
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["refused"]) == (2, 2, 0)
+    assert (stats["held"], stats["fork_failures"]) == (0, 3)
+
+
+def test_every_client_is_served_though_every_second_fork_fails(front, serve):
+    server = serve(front, tracer=failing(front, "1+2"))
+    with clients(server.address, 20) as many:
+        for number, client in enumerate(many):
+            assert client.ask(b"%d" % number) == b"%d" % number
+    server.finish()
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["refused"]) == (20, 20, 0)
+    assert stats["fork_failures"] >= 19
+    # In order of arrival, none overtaken.
+    assert [event["id"] for event in server.events("forked")] == list(range(1, 21))
+
+
+def test_the_held_connection_is_given_up_with_its_reason(front, serve):
+    server = serve(
+        front,
+        *("--fork-retry", 150, "--refuse-message", "no child\n"),
+        tracer=failing(front, "1+"),
+    )
+    with Client(server.address) as client:
+        assert client.rest() == b"no child\n"
+        refused = server.wait_event("refused")
+        assert (refused["id"], refused["reason"]) == (1, "fork")
+        assert (refused["peer"], refused["error"]) == (client.name, errno.EAGAIN)
+    server.finish()
+    tries = len(server.events("fork_failed"))
+    # 0, 10, 30 and 70 ms; with a wait that grows there cannot be many.
+    assert 3 <= tries <= 6
+    stats = server.stats()
+    assert (stats["refused"], stats["refused_fork"], stats["held"]) == (1, 1, 0)
+    assert stats["fork_failures"] == tries
+
+
+def test_a_held_client_that_resets_is_dropped_at_once(front, serve):
+    server = serve(front, tracer=failing(front, "1+"))
+    client = Client(server.address)
+    client.send(b"hello\n")
+    server.wait_event("held")
+    client.reset()
+    refused = server.wait_event("refused")
+    assert (refused["id"], refused["reason"]) == (1, "gone")
+    server.finish()
+    stats = server.stats()
+    assert (stats["refused"], stats["refused_fork"], stats["held"]) == (1, 0, 0)
+
+
+def test_a_held_client_that_leaves_without_a_word_is_dropped(front, serve):
+    server = serve(front, tracer=failing(front, "1+"))
+    client = Client(server.address)
+    server.wait_event("held")
+    client.close()
+    assert server.wait_event("refused")["reason"] == "gone"
+
+
+def test_a_held_client_that_only_finished_sending_gets_its_answer(front, serve):
+    # 1..5: until about 310 ms after the accept.
+    server = serve(front, tracer=failing(front, "1..5"))
+    with Client(server.address) as client:
+        client.send(b"hello\n")
+        client.half_close()
+        server.wait_event("held")
+        assert client.rest() == b"hello\n"
+    server.finish()
+    assert server.stats()["refused"] == 0
+
+
+def test_the_hold_ends_when_a_child_ends_not_when_the_timer_does(core_front, serve):
+    """The wait has grown to seconds; the end of a child cuts it short."""
+    server = serve(
+        core_front,
+        *("--handler", "hold", "--fork-retry", 60000),
+        # The first fork works, the next nine do not: the last waits a second.
+        tracer=failing(core_front, "2..10"),
+    )
+    with Client(server.address) as first:
+        first.child()
+        with Client(server.address) as second:
+            server.wait_events("fork_failed", 9)
+            # The tenth try is a second away by the timer.
+            first.half_close()
+            second.child()
+            ended, forked = (
+                server.wait_event("ended"),
+                server.wait_event("forked", id=2),
+            )
+            events = server.events()
+            assert events.index(ended) < events.index(forked)
+            assert not server.events("resumed") or len(server.events("fork_failed")) == 9
+
+
+def test_the_processor_is_idle_while_a_connection_is_held(core_front, serve):
+    server = serve(core_front, "--fork-retry", 60000, tracer=failing(core_front, "1+"))
+    with Client(server.address) as held, clients(server.address, 5):
+        held.send(b"half")
+        held.half_close()
+        server.wait_events("fork_failed", 6)
+        before = procfs.cpu_seconds(server.pid)
+        server.wait_events("fork_failed", 8)  # 0.64 s and 1 s later.
+        assert procfs.cpu_seconds(server.pid) - before <= 0.1
+        server.signal()
+        # The drain has one it cannot serve: a second stop lets it go.
+        server.wait_event("draining")
+        server.signal()
+        assert server.wait_event("refused")["reason"] in ("draining", "gone")
+        assert server.wait_exit() == 0
+    server.finish()
+
+
+def _as_user(uid, *command):
+    user = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
+    return [*user, *command]
+
+
+def test_with_no_process_left_clients_wait_and_are_then_served(front, launch):
+    """RLIMIT_NPROC of a user of its own: fork fails for real."""
+    if os.getuid() != 0:
+        pytest.skip("needs root, to run the server as a user of its own")
+    if not (shutil.which("setpriv") and shutil.which("prlimit")):
+        pytest.skip("needs setpriv and prlimit")
+    uid = 54321
+    probe = _as_user(uid, "test", "-x", os.path.realpath(front.command[0]))
+    if subprocess.run(probe, check=False).returncode != 0:
+        pytest.skip(f"another user may not run {front.command[0]}")
+    # The server itself and two children.
+    command = _as_user(uid, *front.argv("--handler", "hold"))
+    server = launch(["prlimit", "--nproc=3:3", *command]).wait_ready()
+    with clients(server.address, 2) as two:
+        pids = [client.child() for client in two]
+        with clients(server.address, 3) as later:
+            server.wait_event("held", id=3)
+            assert server.events("fork_failed")[0]["error"] == errno.EAGAIN
+            assert server.children() == sorted(pids)
+            assert not any(client.answered() for client in later)
+            for client in two:
+                client.half_close()
+            for client in later:
+                client.child()
+                client.half_close()
+                assert client.rest() == b""
+    server.finish()
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["refused"]) == (5, 5, 0)
+
+
+def test_a_drain_serves_the_connection_that_is_held(front, serve):
+    server = serve(front, "--grace", 20000, tracer=failing(front, "1..4"))
+    with Client(server.address) as client:
+        server.wait_event("held")
+        server.signal(signal.SIGTERM)
+        server.wait_event("draining")
+        assert client.ask() == b"hello\n"
+    assert server.wait_exit() == 0
+    server.finish()
+    assert server.stats()["refused"] == 0
+
+
+def test_two_are_never_held_at_once(front, serve):
+    server = serve(front, tracer=failing(front, "1..4"))
+    with clients(server.address, 5) as many:
+        for client in many:
+            assert client.ask() == b"hello\n"
+        assert [event["id"] for event in server.wait_events("held")] == [1]
+    server.wait_idle()
+    assert wait_until(lambda: len(server.events("ended")) == 5, "five ends")

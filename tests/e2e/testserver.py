@@ -1,0 +1,299 @@
+"""testserver: the Python module with everything chosen by command line, for
+tests that look at a server from outside.
+
+Same command line and same output as tests/c/testserver.c, where both are
+described. The mode `run` is serve_forever.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import forkserve
+
+# ---- What is printed ----
+
+
+def put_line(line):
+    """As a whole and past the buffer of `print`."""
+    data = line.encode()
+    if os.write(1, data) != len(data):
+        os._exit(3)  # Nobody is left to read.
+
+
+def put(event, **fields):
+    known = {name: value for name, value in fields.items() if value is not None}
+    put_line(json.dumps({"event": event, **known}) + "\n")
+
+
+def observe(event):
+    reason = event.reason
+    if event.kind == "paused" and reason == "held":
+        reason = "fork"
+    fields = {
+        "id": event.conn_id,
+        "peer": event.peer,
+        "address": event.address,
+        "pid": event.pid,
+        "reason": reason,
+        "error": event.error,
+    }
+    if event.kind == "draining":
+        fields["live"] = event.live
+    if event.kind == "ended":
+        fields["exit_code"] = -1 if event.exit_code is None else event.exit_code
+        fields["exit_signal"] = event.exit_signal or 0
+        fields["duration_us"] = int(event.duration * 1e6)
+        fields["cpu_us"] = int(((event.user_time or 0) + (event.system_time or 0)) * 1e6)
+        fields["max_rss_kib"] = event.max_rss_kib or 0
+    put(event.kind, **fields)
+
+
+# ---- Handlers: what a child does ----
+
+
+def greet(conn):
+    conn.socket.sendall(b"ready %d\n" % os.getpid())
+
+
+def echo(conn):
+    while data := conn.socket.recv(4096):
+        conn.socket.sendall(data)
+
+
+def hold(conn):
+    greet(conn)
+    conn.socket.recv(1)
+
+
+def ignore_term(conn):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hold(conn)
+
+
+def crash(conn):
+    greet(conn)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def close_fd(conn):
+    greet(conn)
+    conn.socket.close()
+
+
+def fork_child(conn):
+    """A process of the handler's own; its status is the answer."""
+    ended = subprocess.run(["sh", "-c", "exit 9"], check=False)
+    echo(conn)
+    sys.exit(ended.returncode)
+
+
+def flood(conn):
+    """Sends until the client has gone."""
+    block = bytes(65536)
+    try:
+        while True:
+            conn.socket.sendall(block)
+    except (BrokenPipeError, ConnectionResetError):
+        sys.exit(32)
+
+
+def show(conn):
+    sys.stdout.write(f"<served {conn.id}>")
+    echo(conn)
+
+
+HANDLERS = {
+    "echo": echo,
+    "hold": hold,
+    "ignore-term": ignore_term,
+    "crash": crash,
+    "close-fd": close_fd,
+    "fork-child": fork_child,
+    "flood": flood,
+    "print": show,
+}
+
+
+def handler(name):
+    if name.startswith("exit="):
+        status = int(name.partition("=")[2])
+        return lambda conn: sys.exit(status)
+    return HANDLERS[name]
+
+
+# ---- Set-ups: what the host is like ----
+
+
+def do_nothing(_number, _frame):
+    pass
+
+
+def reap_everything(_number, _frame):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def nocldwait():
+    """SA_NOCLDWAIT, for which the standard library has no call."""
+
+    class Action(ctypes.Structure):
+        _fields_ = (
+            ("handler", ctypes.c_void_p),
+            ("mask", ctypes.c_ubyte * 128),
+            ("flags", ctypes.c_int),
+            ("restorer", ctypes.c_void_p),
+        )
+
+    action = Action(flags=2)
+    if ctypes.CDLL(None).sigaction(signal.SIGCHLD, ctypes.byref(action), None) != 0:
+        raise OSError("sigaction")
+
+
+def storm():
+    signal.signal(signal.SIGALRM, do_nothing)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+
+
+def busy():
+    while True:
+        json.loads(json.dumps(list(range(1000))))
+        time.sleep(0.0001)
+
+
+def threads():
+    for _ in range(4):
+        threading.Thread(target=busy, daemon=True).start()
+
+
+def own_child():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    put("own_child", pid=pid)
+    return pid
+
+
+SETUPS = {
+    "sigchld-ignored": lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    "nocldwait": nocldwait,
+    "sigchld-handler": lambda: signal.signal(signal.SIGCHLD, do_nothing),
+    "reaper": lambda: signal.signal(signal.SIGCHLD, reap_everything),
+    "alarm-1khz": storm,
+    "threads": threads,
+    "own-child": own_child,
+    "unflushed": lambda: sys.stdout.write("<host>"),
+}
+
+
+def put_own_child(pid):
+    """After the loop: the host's own child must still be there to be waited for."""
+    try:
+        got, status = os.waitpid(pid, 0)
+        put("own_child_ended", pid=got, status=os.waitstatus_to_exitcode(status))
+    except ChildProcessError as error:
+        put("own_child_ended", pid=-1, status=-error.errno)
+
+
+# ---- The ways to run ----
+
+
+def run_dispatch(server):
+    poll = select.poll()
+    poll.register(server.fileno(), select.POLLIN)
+    while True:
+        timeout = server.next_timeout()
+        poll.poll(None if timeout is None else timeout * 1000)
+        try:
+            server.dispatch()
+        except forkserve.Error as error:
+            if error.errno == 108:  # ESHUTDOWN
+                return
+            raise
+
+
+def run(mode, server):
+    """The result as C has it: 0 or -errno, and a message."""
+    try:
+        if mode == "dispatch":
+            run_dispatch(server)
+        else:
+            server.serve_forever()
+    except forkserve.Error as error:
+        return -error.errno, error.strerror
+    return 0, ""
+
+
+# ---- The command line ----
+
+
+def millis(text):
+    return int(text) / 1000
+
+
+def parse():
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    parser.add_argument("--mode", choices=["run", "dispatch"], default="run")
+    parser.add_argument("--address", action="append")
+    parser.add_argument("--handler", default="echo")
+    parser.add_argument("--host", choices=SETUPS, action="append", default=[])
+    parser.add_argument("--stop-first", type=int, default=0)
+    for name in ("--max-children", "--max-per-source", "--backlog"):
+        parser.add_argument(name, type=int)
+    for name in ("--lifetime", "--grace", "--kill-after", "--fork-retry"):
+        parser.add_argument(name, type=millis)
+    parser.add_argument("--refuse-message", type=os.fsencode)
+    parser.add_argument("--at-capacity")
+    parser.add_argument("--orphans")
+    return vars(parser.parse_args())
+
+
+def main():
+    options = parse()
+    mode, setups = options.pop("mode"), options.pop("host")
+    stop_first = options.pop("stop_first")
+    addresses = options.pop("address", ["127.0.0.1:0"])
+    serve = handler(options.pop("handler"))
+    # What C writes as 0 and -1 is None here.
+    options["lifetime"] = options.get("lifetime") or None
+    if options.get("grace", 0) < 0:
+        options["grace"] = None
+    try:
+        server = forkserve.Server(addresses, serve, observer=observe, **options)
+    except (forkserve.Error, ValueError) as error:
+        print(f"testserver: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        return 1
+    with server:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: server.stop())
+        signal.signal(signal.SIGINT, lambda _number, _frame: server.stop())
+        for address in server.addresses:
+            put_line(f"listening {address}\n")
+        child = None
+        for setup in setups:
+            answer = SETUPS[setup]()
+            if setup == "own-child":
+                child = answer
+        for _ in range(stop_first):
+            server.stop()
+        code, message = run(mode, server)
+        if child is not None:
+            put_own_child(child)
+        put("result", code=code, message=message)
+        put("stats", **server.stats().asdict())
+        # At its end the interpreter gives SIGALRM its default back, which kills.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return 1 if code else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Server programs in processes of their own, and what /proc says of them.
+
+A test writes its server as a short script; the script's first lines come from
+PREAMBLE. Whatever process is still there when a test ends is killed by number.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+DEADLINE = 20
+
+PREAMBLE = """
+import os, signal, sys
+import forkserve
+
+def say(*words):
+    print(*words, flush=True)
+
+def echo(conn):
+    while data := conn.socket.recv(4096):
+        conn.socket.sendall(data)
+
+def serve(handler=echo, address="127.0.0.1:0", **options):
+    server = forkserve.Server(address, handler, **options)
+    say("listening", server.addresses[0])
+    return server
+"""
+
+
+def wait_until(condition, what="the condition", deadline=DEADLINE):
+    """Polls until `condition()` is true, and answers what it was."""
+    end = time.monotonic() + deadline
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"{what}: not within {deadline} s"
+        time.sleep(0.002)
+
+
+def descriptors(pid):
+    """The open descriptors of a process: number -> what it is."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[int(entry.name)] = os.readlink(entry)
+    return found
+
+
+def children(pid):
+    """The numbers of a process's children, zombies too."""
+    numbers = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        numbers |= {int(word) for word in (task / "children").read_text().split()}
+    return numbers
+
+
+class Program:
+    """A script that runs in a process of its own."""
+
+    def __init__(self, script, *arguments, python=sys.executable, preamble=PREAMBLE, **how):
+        if script is None:
+            command = [python, "-W", "error", *arguments]
+        else:
+            command = [python, "-W", "error", "-c", preamble + textwrap.dedent(script)]
+            command += arguments
+        # Whatever the machine sets for Python would be tested along.
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        # A file, so that nobody has to read it meanwhile.
+        self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            text=True,
+            start_new_session=True,
+            env=clean,
+            **how,
+        )
+        self.pid = self.process.pid
+        self.address = None
+
+    def wait_listening(self):
+        """Reads the line with the address; the next reads give what follows."""
+        line = self.process.stdout.readline()
+        if not line.startswith("listening "):
+            self.process.kill()
+            raise AssertionError((line, self.process.stdout.read(), self.errors()))
+        self.address = line.split()[1]
+        return self
+
+    def line(self):
+        return self.process.stdout.readline().rstrip("\n")
+
+    def connect(self):
+        return connect(self.address)
+
+    def ask(self, data=b"x"):
+        """One exchange with an echo handler."""
+        with self.connect() as client:
+            client.sendall(data)
+            assert client.recv(len(data)) == data
+
+    def wait_no_children(self):
+        wait_until(lambda: not children(self.pid), "no children")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def end(self, status=0, by=None):
+        """Waits for the end; answers what it printed since."""
+        if by is not None:
+            self.signal(by)
+        # Through the same buffer as the lines before.
+        out = self.process.stdout.read()
+        self.process.wait(DEADLINE)
+        err = self.errors()
+        assert self.process.returncode == status, (self.process.returncode, out, err)
+        return out, err
+
+    def errors(self):
+        """What it has written to its standard error."""
+        self.stderr.seek(0)
+        return self.stderr.read()
+
+    def kill(self):
+        """The whole session, children too, whatever became of the test."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+        self.stderr.close()
+
+
+def connect(address):
+    if address.startswith("unix:"):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(DEADLINE)
+        client.connect(address[5:].replace("@", "\0"))
+        return client
+    host, port = address.rsplit(":", 1)
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=DEADLINE)
+
+
+def read_all(client):
+    """What comes until the end of the connection."""
+    parts = []
+    while part := client.recv(4096):
+        parts.append(part)
+    return b"".join(parts)

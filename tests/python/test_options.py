@@ -1,0 +1,297 @@
+"""What the constructor takes, and how it refuses the rest."""
+
+import errno
+import inspect
+import os
+import re
+import socket
+import threading
+
+import forkserve
+import pytest
+
+from support import connect, read_all
+
+
+def handler(conn):
+    conn.socket.sendall(b"x")
+
+
+def make(**options):
+    return forkserve.Server("127.0.0.1:0", handler, **options)
+
+
+MILLION = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("max_children", [0, -1, MILLION + 1, 2**32, 2**70], [1, MILLION]),
+        ("max_per_source", [-1, MILLION + 1], [0, MILLION]),
+        ("spares", [-1, 2**40], [0]),
+        ("connections_per_child", [0, -1, 2**40], [1]),
+        ("backlog", [0, -1, 2**31], [1, 2**31 - 1]),
+        ("lifetime", [0, 0.0, -0.1, 1e9 + 1, float("nan"), float("inf")], [None, 0.5, 10**9]),
+        ("grace", [-1, -0.1, 1e9 + 1, float("nan"), 10**400], [None, 0, 1.5, 1e9]),
+        ("kill_after", [-1, float("-inf")], [0, 2]),
+        ("fork_retry", [-1e-9, 2e9], [0, 2.5]),
+        ("refuse_message", [bytes(4097)], [b"", bytes(4096), bytearray(b"busy")]),
+        ("at_capacity", ["", "wait"], ["queue", "refuse"]),
+        ("orphans", ["die"], ["finish", "terminate"]),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name, bad, good):
+    for value in good:
+        make(**{name: value}).close()
+    for value in bad:
+        with pytest.raises(ValueError, match=f"^{name}: ") as info:
+            make(**{name: value})
+        assert not isinstance(info.value, OSError)
+        shown = "4097 bytes" if name == "refuse_message" else repr(value)
+        assert shown in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("max_children", ["1", 1.0, None, True]),
+        ("max_per_source", [b"1"]),
+        ("spares", [0.0]),
+        ("connections_per_child", [None]),
+        ("backlog", ["128"]),
+        ("lifetime", ["1", True, [1]]),
+        ("grace", ["none", False]),
+        ("kill_after", [None, "5"]),
+        ("fork_retry", [None]),
+        ("refuse_message", ["busy", None, 5]),
+        ("at_capacity", [None, 0, b"queue"]),
+        ("orphans", [True]),
+        ("nodelay", [1, None, "yes"]),
+        ("keepalive", [0]),
+        ("reuse_port", ["no"]),
+        ("observer", [1, "print"]),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused_by_name(name, values):
+    for value in values:
+        with pytest.raises(TypeError, match=f"^{name}: wants .*, not {type(value).__name__}$"):
+            make(**{name: value})
+
+
+def test_the_handler_must_be_callable():
+    with pytest.raises(TypeError, match="^handler: wants a callable, not str$"):
+        forkserve.Server("127.0.0.1:0", "handler")
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(TypeError, match="unexpected keyword argument .max_childs"):
+        make(max_childs=3)
+    with pytest.raises(TypeError):
+        forkserve.Server("127.0.0.1:0")
+    with pytest.raises(TypeError):
+        forkserve.Server("127.0.0.1:0", handler, 5)
+
+
+@pytest.mark.parametrize(("name", "value"), [("spares", 2), ("connections_per_child", 5)])
+def test_what_is_not_supported_yet_says_so(name, value):
+    with pytest.raises(forkserve.Error, match=f"{name}: {value} is not supported yet") as info:
+        make(**{name: value})
+    assert info.value.errno == errno.EOPNOTSUPP
+
+
+def test_start_and_wait_say_that_they_are_not_supported_yet():
+    with make() as server:
+        for call in (server.start, server.wait, lambda: server.wait(0.5)):
+            with pytest.raises(forkserve.Error, match="not supported yet") as info:
+                call()
+            assert info.value.errno == errno.EOPNOTSUPP
+
+
+def test_the_signature_tells_options_and_defaults():
+    parameters = inspect.signature(forkserve.Server).parameters
+    assert list(parameters)[:2] == ["address", "handler"]
+    for name, parameter in list(parameters.items())[2:]:
+        assert parameter.kind is parameter.KEYWORD_ONLY
+        # Each default is a value that the option takes.
+        make(**{name: parameter.default}).close()
+
+
+@pytest.mark.parametrize(
+    "address", ["", "7000", "127.0.0.1:x", "127.0.0.1:65536", "::1:80", "unix:", "fd:x"]
+)
+def test_addresses_that_cannot_be_parsed(address):
+    with pytest.raises(forkserve.AddressError, match=re.escape(f'"{address}"')) as info:
+        forkserve.Server(address, handler)
+    assert isinstance(info.value, ValueError)
+    assert isinstance(info.value, forkserve.Error)
+    assert info.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    "address",
+    [None, 1.5, b"127.0.0.1:0", ("127.0.0.1",), (1, 2), ("127.0.0.1", "0"), object(), True]
+    + [("::1", 0, 0), ["127.0.0.1:0", None], ("127.0.0.1", None)],
+)
+def test_addresses_of_a_wrong_type(address):
+    with pytest.raises(TypeError, match="^address: wants "):
+        forkserve.Server(address, handler)
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", -1), ("127.0.0.1", 65536), []])
+def test_addresses_with_a_wrong_value(address):
+    with pytest.raises(ValueError, match="^address: "):
+        forkserve.Server(address, handler)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (("127.0.0.1", 0), r"127\.0\.0\.1:\d+"),
+        (("::1", 0), r"\[::1\]:\d+"),
+        (("::1", 0, 0, 0), r"\[::1\]:\d+"),
+        ("[::1]:0", r"\[::1\]:\d+"),
+    ],
+)
+def test_host_and_port_as_a_tuple(address, shown):
+    with forkserve.Server(address, handler) as server:
+        (text,) = server.addresses
+        assert re.fullmatch(shown, text)
+
+
+def test_a_list_of_addresses(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as adopted:
+        port = adopted.getsockname()[1]
+        path = f"unix:{tmp_path}/socket"
+        addresses = ["127.0.0.1:0", ("127.0.0.1", 0), path, adopted]
+        with forkserve.Server(addresses, handler) as server:
+            assert len(server.addresses) == 4
+            assert server.addresses[2:] == (path, f"127.0.0.1:{port}")
+    assert not os.path.exists(path[5:])
+
+
+def test_a_port_in_use_is_named():
+    with make() as server:
+        taken = server.addresses[0]
+        with pytest.raises(forkserve.Error, match=re.escape(f"bind {taken}: Address")) as info:
+            forkserve.Server(taken, handler)
+        assert info.value.errno == errno.EADDRINUSE
+        assert info.value.strerror == f"bind {taken}: Address already in use"
+        assert isinstance(info.value, OSError)
+
+
+def open_descriptors():
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def test_nothing_is_left_open_after_an_error(tmp_path):
+    path = tmp_path / "socket"
+    with make() as server:
+        before = open_descriptors()
+        for addresses in (["127.0.0.1:0", server.addresses[0]], [f"unix:{path}", "nonsense"]):
+            with pytest.raises(forkserve.Error):
+                forkserve.Server(addresses, handler)
+        assert not path.exists()
+        assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("kind", ["socket", "descriptor", "text"])
+def test_a_listening_socket_is_taken_over(serve, kind):
+    server = serve(
+        """
+        import socket
+        sock = socket.create_server(("127.0.0.1", 0))
+        kind = sys.argv[1]
+        if kind != "socket":
+            fd = sock.detach()
+        before = len(os.listdir("/proc/self/fd"))
+        given = {"socket": lambda: sock, "descriptor": lambda: fd, "text": lambda: f"fd:{fd}"}
+        server = serve(address=given[kind]())
+        # Beside the listener: epoll and eventfd.
+        say(sock.fileno(), len(os.listdir("/proc/self/fd")) - before)
+        server.serve_forever()
+        """,
+        kind,
+    )
+    assert server.line() == "-1 2"
+    server.ask()
+
+
+def test_an_adopted_socket_is_still_the_callers_after_an_error():
+    with make() as other, socket.create_server(("127.0.0.1", 0)) as sock:
+        before = open_descriptors()
+        for blocking in (True, False):
+            sock.setblocking(blocking)
+            with pytest.raises(forkserve.Error):
+                forkserve.Server([sock, other.addresses[0]], handler)
+            with pytest.raises(forkserve.Error):
+                forkserve.Server([sock.fileno(), other.addresses[0]], handler)
+        assert open_descriptors() == before
+        sock.setblocking(True)
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(sock.accept()[0]))
+        thread.start()
+        with socket.create_connection(sock.getsockname()):
+            thread.join()
+        answers[0].close()
+
+
+@pytest.mark.parametrize("kind", ["not listening", "datagram", "closed", "no socket"])
+def test_sockets_that_cannot_be_adopted(kind):
+    with socket.socket(type=socket.SOCK_DGRAM if kind == "datagram" else 1) as sock:
+        address = sock
+        if kind == "closed":
+            sock.close()
+        if kind == "no socket":
+            address = os.open("/dev/null", os.O_RDONLY)
+        expected = r"listen (fd:\d+|<socket\.socket .*>): "
+        with pytest.raises(forkserve.Error, match=expected) as info:
+            forkserve.Server(address, handler)
+        codes = {"closed": errno.EBADF, "no socket": errno.ENOTSOCK}
+        assert info.value.errno == codes.get(kind, errno.EINVAL)
+        if kind == "no socket":
+            os.close(address)
+
+
+def test_refused_clients_are_told(serve):
+    server = serve("""
+    options = dict(max_children=1, at_capacity="refuse", refuse_message=b"busy\\n")
+    serve(**options).serve_forever()
+    """)
+    with server.connect() as first:
+        first.sendall(b"x")
+        assert first.recv(1) == b"x"
+        with server.connect() as second:
+            assert read_all(second) == b"busy\n"
+
+
+def test_socket_options_reach_the_connection(serve):
+    server = serve("""
+    import socket
+    def handler(conn):
+        nodelay = conn.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        keepalive = conn.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        conn.socket.sendall(f"{nodelay} {keepalive}".encode())
+    serve(handler, nodelay=True, keepalive=True).serve_forever()
+    """)
+    with server.connect() as client:
+        assert read_all(client) == b"1 1"
+
+
+def test_reuse_port_lets_two_servers_share_one():
+    with make(reuse_port=True) as server:
+        address = server.addresses[0]
+        forkserve.Server(address, handler, reuse_port=True).close()
+        connect(address).close()
+
+
+def test_a_lifetime_ends_the_child(serve):
+    server = serve("""
+    def observer(event):
+        if event.kind == "ended":
+            say(event.exit_signal)
+    serve(lifetime=0.05, observer=observer).serve_forever()
+    """)
+    with server.connect() as client:
+        assert read_all(client) == b""
+    assert server.line() == "15"

@@ -1,0 +1,170 @@
+"""serve_forever: connections, their end, and what is left afterwards."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from support import children, connect, descriptors, read_all, wait_until
+
+ECHO = """
+with serve() as server:
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        say("interrupted")
+"""
+
+
+def test_each_connection_is_served_in_a_child(serve):
+    server = serve("""
+    def handler(conn):
+        conn.socket.sendall(f"{os.getpid()} {os.getppid()} {conn.id}".encode())
+    serve(handler).serve_forever()
+    """)
+    seen = set()
+    for number in range(1, 6):
+        with server.connect() as client:
+            pid, parent, conn_id = map(int, read_all(client).split())
+        assert parent == server.pid
+        assert conn_id == number
+        seen.add(pid)
+    assert server.pid not in seen
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:0", "[::1]:0", "localhost:0", "unix:@", "unix:"]
+)
+def test_addresses_of_a_connection_are_those_of_the_socket_module(serve, address, tmp_path):
+    if address == "unix:@":
+        address += f"forkserve-{os.getpid()}"
+    elif address == "unix:":
+        address += str(tmp_path / "socket")
+    server = serve(
+        """
+        def handler(conn):
+            sock = conn.socket
+            told = (conn.peer, conn.local)
+            asked = (sock.getpeername(), sock.getsockname())
+            answer = [told == asked, told, asked, sock.family, sock.type, sock.getblocking(),
+                      sock.get_inheritable(), type(sock).__module__]
+            sock.sendall(repr([str(word) for word in answer]).encode())
+        serve(handler, sys.argv[1]).serve_forever()
+        """,
+        address,
+    )
+    with server.connect() as client:
+        same, told, _, family, kind, blocking, inheritable, module = eval(read_all(client))
+        assert same == "True", told
+        assert family == str(client.family)
+        assert kind == str(socket.SOCK_STREAM)
+        assert (blocking, inheritable, module) == ("True", "False", "socket")
+
+
+def test_the_peer_is_known_after_it_has_left(serve):
+    server = serve("""
+    def handler(conn):
+        conn.socket.recv(1)
+        while True:
+            try:
+                conn.socket.getpeername()
+            except OSError:
+                break
+        say(conn.peer, conn.peer_name, conn.local_name)
+    serve(handler).serve_forever()
+    """)
+    client = server.connect()
+    name = client.getsockname()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close resets
+    client.sendall(b"x")
+    client.close()
+    assert server.line() == f"{name} {name[0]}:{name[1]} {server.address}"
+
+
+def test_nothing_is_left_of_a_connection(serve):
+    server = serve(ECHO)
+    server.ask()
+    server.wait_no_children()
+    before = descriptors(server.pid)
+    for _ in range(50):
+        server.ask()
+    clients = [server.connect() for _ in range(20)]
+    for client in clients:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+    assert len(children(server.pid)) == 20
+    for client in clients:
+        client.close()
+    server.wait_no_children()
+    wait_until(lambda: descriptors(server.pid) == before, "the descriptors of the start")
+
+
+def test_a_child_has_its_connection_and_standard_streams_only(serve):
+    server = serve(ECHO)
+    with server.connect() as client, server.connect() as other:
+        for one in (client, other):
+            one.sendall(b"x")
+            assert one.recv(1) == b"x"
+        for child in children(server.pid):
+            table = descriptors(child)
+            assert sorted(table)[:3] == [0, 1, 2]
+            assert len(table) == 4, table
+            assert max(table.items())[1].startswith("socket:")
+
+
+def test_the_connection_ends_although_files_of_it_are_open(serve):
+    """A lingering file object must not keep the client waiting for the child's end."""
+    server = serve("""
+    kept = []
+    def handler(conn):
+        kept.append(conn.socket.makefile("rwb"))
+        kept.append(Slow())
+        conn.socket.sendall(b"x")
+    class Slow:
+        pass
+    serve(handler).serve_forever()
+    """)
+    with server.connect() as client:
+        assert read_all(client) == b"x"
+
+
+def test_several_servers_one_after_the_other(start):
+    program = start("""
+    import socket
+    def hello(conn):
+        conn.socket.sendall(b"x")
+    for round in range(5):
+        server = forkserve.Server("127.0.0.1:0", hello, observer=print)
+        host, port = server.addresses[0].split(":")
+        clients = [socket.create_connection((host, int(port))) for _ in range(3)]
+        server.stop()
+        server.serve_forever()
+        assert all(client.recv(9) == b"x" for client in clients)
+        for client in clients:
+            client.close()
+        server.close()
+        say("left", os.listdir("/proc/self/fd"))
+    """)
+    out, _ = program.end()
+    left = [line for line in out.splitlines() if line.startswith("left")]
+    # The three standard ones, and the directory itself.
+    assert left == ["left ['0', '1', '2', '3']"] * 5
+
+
+def test_two_servers_at_once_in_two_threads(serve):
+    server = serve("""
+    import threading
+    first, second = serve(), serve()
+    threading.Thread(target=second.serve_forever).start()
+    signal.signal(signal.SIGTERM, lambda *_: (first.stop(), second.stop()))
+    first.serve_forever()
+    """)
+    other = server.line().split()[1]
+    for _ in range(20):
+        server.ask()
+        with connect(other) as client:
+            client.sendall(b"y")
+            assert client.recv(1) == b"y"
+    server.end(by=signal.SIGTERM)
