@@ -17,7 +17,6 @@ REASONS = {
     "capacity": "as many children as allowed",
     "source": "too many from this address",
     "fork": "no child can be made",
-    "held": "no child can be made",
     "gone": "the client has left",
     "draining": "no time left",
     "resources": "no descriptor or memory",

@@ -42,7 +42,7 @@ pub(crate) struct Event {
     /// Largest resident set, in KiB.
     max_rss_kib: Option<u64>,
     /// Why, of "refused": "capacity", "source", "fork", "gone" or "draining"; of "paused":
-    /// "capacity", "held" or "resources".
+    /// "capacity", "fork" or "resources".
     reason: Option<&'static str>,
     /// The errno.
     error: Option<i32>,
@@ -137,7 +137,7 @@ impl Event {
             Core::Paused { reason } => {
                 let (reason, error) = match reason {
                     Pause::Capacity => ("capacity", None),
-                    Pause::Held => ("held", None),
+                    Pause::Held => ("fork", None),
                     Pause::Resources(errno) => ("resources", Some(errno)),
                     _ => ("other", None),
                 };

@@ -87,6 +87,16 @@ static _Noreturn void run_here(const struct test *test) {
     exit(0);
 }
 
+/* The test that runs, for who ends the runner. */
+static volatile pid_t current;
+
+static void end_all(int sig) {
+    (void)sig;
+    if (current > 0)
+        kill(-current, SIGKILL);
+    _exit(FAILED);
+}
+
 static int passes(const struct test *test, const sigset_t *child_signal) {
     struct timespec limit = {TIME_LIMIT_S, 0};
     int status;
@@ -94,17 +104,21 @@ static int passes(const struct test *test, const sigset_t *child_signal) {
 
     CHECK(pid >= 0);
     if (pid == 0) {
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
         sigprocmask(SIG_UNBLOCK, child_signal, NULL);
         setpgid(0, 0);
         run_here(test);
     }
     setpgid(pid, pid);
+    current = pid;
     while (waitpid(pid, &status, WNOHANG) == 0) {
         if (sigtimedwait(child_signal, NULL, &limit) < 0 && errno == EAGAIN) {
             fprintf(stderr, "# %s: took longer than %d s\n", test->name, TIME_LIMIT_S);
             kill(pid, SIGKILL);
         }
     }
+    current = 0;
     kill(-pid, SIGKILL); /* what a failed test may have left */
     if (WIFSIGNALED(status))
         fprintf(stderr, "# %s: signal %d\n", test->name, WTERMSIG(status));
@@ -129,6 +143,8 @@ int main(int argc, char **argv) {
     sigemptyset(&child_signal);
     sigaddset(&child_signal, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child_signal, NULL);
+    signal(SIGINT, end_all);
+    signal(SIGTERM, end_all);
     for (test = first; test; test = test->next) {
         if (!wanted(test, argc - 1, argv + 1))
             continue;

@@ -207,6 +207,28 @@ TEST(a_drain_ends_after_grace_ms) {
     forkserve_server_free(server);
 }
 
+TEST(the_nearest_deadline_is_asked_for) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+    forkserve_server *server;
+    int client;
+
+    NEEDS_PIDFD;
+    options.lifetime_ms = 3600000;
+    options.grace_ms = 7200000;
+    server = server_at("127.0.0.1:0", &options);
+    client = connect_to(server, 0);
+    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_FORKED) == 1);
+    CHECK_EQUAL(forkserve_server_stop(server), 0);
+    dispatch_once(server, wait_for_end);
+    CHECK(forkserve_server_next_timeout_ms(server) > 3540000);
+    CHECK(forkserve_server_next_timeout_ms(server) <= 3600000);
+    advance_clock(3600000);
+    until_ended(server);
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_signal, SIGTERM);
+    close(client);
+    forkserve_server_free(server);
+}
+
 static int look_at_options(const forkserve_conn *conn, void *userdata) {
     int fd = forkserve_conn_fd(conn), value = -1;
     socklen_t len = sizeof value;

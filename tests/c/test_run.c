@@ -194,7 +194,7 @@ TEST(signals_of_the_host_end_nothing) {
 
 TEST(children_and_dispositions_of_the_host_are_left_alone) {
     forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    struct sigaction before[32], after;
+    struct sigaction before[32], after, own_action = {0};
     int client = queue_client(server, "hello"), sig, status;
     sigset_t mask, mask_after;
     pid_t own = fork();
@@ -203,8 +203,12 @@ TEST(children_and_dispositions_of_the_host_are_left_alone) {
         _exit(42);
     /* It has ended, and is the host's to wait for, before the server runs. */
     CHECK_EQUAL(waitid(P_PID, (id_t)own, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
-    for (sig = 1; sig < 32; sig++)
+    own_action.sa_handler = count_alarm;
+    own_action.sa_flags = SA_RESTART | SA_NODEFER;
+    for (sig = 1; sig < 32; sig++) {
+        sigaction(sig, &own_action, NULL);
         sigaction(sig, NULL, &before[sig]);
+    }
     sigprocmask(SIG_BLOCK, NULL, &mask);
     serve(server, echo, NULL, 1);
     for (sig = 1; sig < 32; sig++) {

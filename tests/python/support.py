@@ -6,6 +6,7 @@ PREAMBLE. Whatever process is still there when a test ends is killed by number.
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,7 +23,8 @@ import os, signal, sys
 import forkserve
 
 def say(*words):
-    print(*words, flush=True)
+    # Whole lines, also from a signal handler that interrupts another line.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 def echo(conn):
     while data := conn.socket.recv(4096):
@@ -97,6 +99,14 @@ class Program:
             raise AssertionError((line, self.process.stdout.read(), self.errors()))
         self.address = line.split()[1]
         return self
+
+    def wait_asleep(self):
+        """Waits until the main thread sleeps, in the loop or waiting for a thread.
+
+        A signal that comes right before Python sleeps on a lock is noticed only when it wakes.
+        """
+        where = Path(f"/proc/{self.pid}/wchan")
+        wait_until(lambda: re.search("poll|futex", where.read_text()), "the program asleep")
 
     def line(self):
         return self.process.stdout.readline().rstrip("\n")

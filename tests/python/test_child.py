@@ -466,6 +466,7 @@ def test_forks_from_a_thread(serve):
     for _ in range(10):
         with server.connect() as client:
             assert read_all(client) == b"True"
+    server.wait_asleep()
     server.end(by=signal.SIGTERM)
 
 

@@ -13,7 +13,8 @@ LOOPS = {
         selector.register(server.fileno(), selectors.EVENT_READ)
         try:
             while True:
-                selector.select(server.next_timeout())
+                # Not without limit: a signal right before it is noticed after it.
+                selector.select(min(server.next_timeout() or 0.2, 0.2))
                 server.dispatch()
         except forkserve.Error as error:
             say("drained", errno.errorcode[error.errno])
@@ -132,10 +133,10 @@ def test_an_exception_of_the_observer_comes_out_of_dispatch(serve):
     def observer(event):
         if event.kind == "accepted":
             raise SystemExit("from the observer")
-    server = serve(observer=observer)
-    while True:
-        select.select([server.fileno()], [], [], 20)
-        server.dispatch()
+    with serve(observer=observer) as server:
+        while True:
+            select.select([server.fileno()], [], [], 20)
+            server.dispatch()
     """)
     server.ask()
     assert server.end(1)[1] == "from the observer\n"

@@ -17,17 +17,11 @@ except KeyboardInterrupt:
 """
 
 
-def wait_asleep(program):
-    """Waits until the loop waits for something to happen."""
-    wchan = Path(f"/proc/{program.pid}/wchan")
-    wait_until(lambda: "poll" in wchan.read_text(), "the loop asleep")
-
-
 def test_ctrl_c_comes_out_as_keyboard_interrupt(serve):
     server = serve(INTERRUPTED)
     server.ask()
     server.wait_no_children()
-    wait_asleep(server)
+    server.wait_asleep()
     out, err = server.end(by=signal.SIGINT)
     assert (out, err) == ("interrupted 0\n", "")
 
@@ -211,8 +205,8 @@ def test_ctrl_c_while_a_thread_serves(serve):
     import threading
     server = serve()
     thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     try:
+        thread.start()
         thread.join()
     except KeyboardInterrupt:
         say("interrupted")
@@ -220,6 +214,7 @@ def test_ctrl_c_while_a_thread_serves(serve):
         thread.join()
     """)
     server.ask()
+    server.wait_asleep()
     assert server.end(by=signal.SIGINT)[0] == "interrupted\n"
 
 
@@ -231,6 +226,7 @@ def test_the_wakeup_descriptor_is_put_back(serve):
     server.serve_forever()
     say(signal.set_wakeup_fd(-1), len(os.listdir("/proc/self/fd")) - before)
     """)
+    server.ask()
     # The listener is closed by then.
     assert server.end(by=signal.SIGTERM)[0] == "-1 -1\n"
 
@@ -288,7 +284,7 @@ def test_an_idle_server_does_not_wake_up(serve):
     server = serve(INTERRUPTED)
     server.ask()
     server.wait_no_children()
-    wait_asleep(server)
+    server.wait_asleep()
 
     def switches():
         status = Path(f"/proc/{server.pid}/status").read_text()
@@ -333,7 +329,7 @@ def test_leaving_the_block_drains(serve, when):
                         server.dispatch()
                 raise Left
         except Left:
-            say("left", server, server.stats().ended, server.fileno())
+            say("left", server, server.stats().crashed, server.fileno())
         """,
         when,
     )
@@ -346,7 +342,7 @@ def test_leaving_the_block_drains(serve, when):
         wait_until(lambda: refused(server.address), "the listener closed")
         client.sendall(b"y")
         assert client.recv(1) == b"y"
-    assert server.end()[0] == f"left <forkserve.Server at {server.address}, closed> 1 -1\n"
+    assert server.end()[0] == f"left <forkserve.Server at {server.address}, closed> 0 -1\n"
 
 
 def test_leaving_the_block_waits_for_a_thread_that_serves(serve):
@@ -358,14 +354,14 @@ def test_leaving_the_block_waits_for_a_thread_that_serves(serve):
         sys.stdin.readline()
         while not server.stats().accepted:
             pass
-    say("left", server.stats().ended)
+    say("left", server.stats().live, server.stats().crashed)
     thread.join()
     """)
     with server.connect() as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         wait_until(lambda: refused(server.address), "the listener closed")
-    assert server.end()[0] == "left 1\n"
+    assert server.end()[0] == "left 0 0\n"
 
 
 def test_closing_from_inside_the_loop_is_an_error_and_no_hang(serve):
@@ -382,6 +378,7 @@ def test_closing_from_inside_the_loop_is_an_error_and_no_hang(serve):
     server = serve()
     server.serve_forever()
     """)
+    server.ask()
     out, _ = server.end(by=signal.SIGTERM)
     names = ["close", "serve_forever", "dispatch", "next_timeout"]
     assert out.split() == [word for name in names for word in (name, "EBUSY")]

@@ -131,7 +131,7 @@ class Server:
         """Waits for its addresses, and takes note of its descriptors."""
         found = self.wait_lines(r"listening (\S+)", self._listeners)
         self.addresses = [match[1] for match in found]
-        self._note_start()
+        self.note_start()
         return self
 
     def wait_port(self):
@@ -142,10 +142,11 @@ class Server:
         )
         assert ports is not True, f"{self.argv} has ended: {self.stderr()}"
         self.addresses = [f"127.0.0.1:{ports[0]}"]
-        self._note_start()
+        self.note_start()
         return self
 
-    def _note_start(self):
+    def note_start(self):
+        """Takes its descriptors of now for those that it shall have at rest."""
         # It waits for connections: everything that it opens at first is open.
         wait_until(
             lambda: procfs.waits_for_events(self.pid) or self.process.poll() is not None,
@@ -207,7 +208,13 @@ class Server:
             assert not reader.is_alive(), "something still holds its output open"
         return code
 
-    def finish(self, expect=0):
+    def fails(self, expect=1):
+        """It is to end by itself, with this code."""
+        self.judged = True
+        code = self.wait_exit()
+        assert code == expect, f"{self.argv} exited with {code}: {self.stderr()}"
+
+    def finish(self):
         """The end of every scenario: whatever is wrong with it is found here."""
         self.judged = True
         self._clean_up()
@@ -217,7 +224,7 @@ class Server:
                 assert procfs.zombies(self.pid) in ([], sorted(self.own_children))
             self.signal()
         code = self.wait_exit()
-        assert code == expect, f"{self.argv} exited with {code}: {self.stderr()}"
+        assert code == 0, f"{self.argv} exited with {code}: {self.stderr()}"
 
     def _clean_up(self):
         while self.cleanups:

@@ -1,0 +1,180 @@
+"""Every kind of address: what is printed can be connected to, what is in use
+or wrong is refused with its name, and what was made on disk is removed.
+"""
+
+import os
+import socket
+import stat
+
+import pytest
+
+from harness.client import Client, echo_once
+from harness.fronts import PROGRAMS
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on the loopback")
+
+
+@needs_ipv6
+def test_ipv6(front, serve):
+    server = serve(front, "--address", "[::1]:0")
+    assert server.address.startswith("[::1]:")
+    with Client(server.address) as client:
+        assert client.ask() == b"hello\n"
+        port = client.sock.getsockname()[1]
+    assert server.wait_event("forked")["peer"] == f"[::1]:{port}"
+
+
+@needs_ipv6
+def test_all_interfaces_take_both_families(front, serve):
+    server = serve(front, "--address", ":0")
+    assert server.address == f"[::]:{server.port}"
+    with Client(f"127.0.0.1:{server.port}") as client:
+        assert client.ask() == b"hello\n"
+        assert server.wait_event("forked", id=1)["peer"] == client.name
+    with Client(f"[::1]:{server.port}") as client:
+        assert client.ask() == b"hello\n"
+        assert server.wait_event("forked", id=2)["peer"].startswith("[::1]:")
+
+
+def test_a_name_stands_for_all_its_addresses_at_one_port(front, launch):
+    addresses = {info[4][0] for info in socket.getaddrinfo("localhost", 0)}
+    here = [ip for ip in addresses if ip == "127.0.0.1" or has_ipv6()]
+    server = launch(front.argv("--address", "localhost:0"), listeners=len(here)).wait_ready()
+    assert len(set(server.ports)) == 1
+    for address in server.addresses:
+        echo_once(address)
+
+
+def test_a_unix_socket_leaves_no_file(front, serve, tmp_path):
+    path = tmp_path / "socket"
+    server = serve(front, "--address", f"unix:{path}")
+    assert server.address == f"unix:{path}"
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    for _ in range(3):
+        # A child must not remove the file at its end.
+        echo_once(server.address)
+    server.finish()
+    assert not path.exists()
+    assert {event["peer"] for event in server.events("forked")} == {"unix:"}
+
+
+def test_the_file_of_a_dead_server_is_replaced(front, serve, tmp_path):
+    path = tmp_path / "socket"
+    first = serve(front, "--address", f"unix:{path}")
+    first.process.kill()
+    assert first.wait_exit() == -9
+    first.judged = True
+    assert path.exists()
+    echo_once(serve(front, "--address", f"unix:{path}").address)
+
+
+def test_the_file_of_a_living_server_is_not(front, serve, launch, tmp_path):
+    path = tmp_path / "socket"
+    first = serve(front, "--address", f"unix:{path}")
+    second = launch(front.argv("--address", f"unix:{path}"))
+    second.fails()
+    assert f"unix:{path}: Address already in use" in second.stderr()
+    echo_once(first.address)
+    plain = tmp_path / "file"
+    plain.write_text("precious")
+    launch(front.argv("--address", f"unix:{plain}")).fails()
+    assert plain.read_text() == "precious"
+
+
+def test_an_abstract_name(front, serve):
+    name = f"unix:@forkserve-test-{os.getpid()}-{front.name}"
+    server = serve(front, "--address", name)
+    assert server.address == name
+    echo_once(server.address)
+
+
+def test_an_adopted_listener_keeps_its_queue(front, launch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with Client(address) as early:
+            server = launch(
+                front.argv("--address", f"fd:{listener.fileno()}"),
+                pass_fds=[listener.fileno()],
+            )
+            server.wait_ready()
+            assert server.address == address
+            assert early.ask() == b"hello\n"
+        server.wait_event("ended")
+        server.note_start()
+        echo_once(address)
+        # While the listener is still open here, and only its end closes it there.
+        server.finish()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [("0", "fd:0"), ("77", "fd:77"), ("x", "fd:x"), ("-1", "fd:-1")],
+)
+def test_what_does_not_listen_is_not_adopted(core_front, launch, number, reason):
+    server = launch(core_front.argv("--address", f"fd:{number}"))
+    server.fails()
+    assert reason in server.stderr()
+
+
+def test_a_port_in_use_is_named(front, serve, launch):
+    first = serve(front)
+    second = launch(front.argv("--address", first.address))
+    second.fails()
+    assert f"bind {first.address}: Address already in use" in second.stderr()
+    assert second.output() == []
+    echo_once(first.address)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_a_program_says_that_its_port_is_in_use(program, launch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = [word.replace(":0", f":{port}") for word in program.command]
+        command = [str(port) if word == "0" else word for word in words]
+        server = launch(command)
+        server.fails()
+        assert "Address already in use" in server.stderr()
+        assert str(port) in server.stderr()
+        assert len(server.stderr().splitlines()) == 1
+        assert server.output() == []
+
+
+@pytest.mark.parametrize(
+    "program", [p for p in PROGRAMS if p.name != "python"], ids=lambda program: program.name
+)
+def test_an_example_tells_its_usage(program, launch):
+    for command in ([program.command[0]], [*program.command, "surplus", "surplus"]):
+        server = launch(command)
+        code = server.wait_exit()
+        server.judged = True
+        assert code in (1, 2)
+        assert server.stderr().startswith("Usage")
+        assert server.output() == []
+
+
+BAD = ["", "nonsense", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "::1:80"]
+
+
+@pytest.mark.parametrize("address", [*BAD, "unix:", "unix:@", "unix:/" + "x" * 200])
+def test_an_address_that_makes_no_sense_is_named(core_front, launch, address):
+    server = launch(core_front.argv("--address", address))
+    server.fails()
+    assert address in server.stderr()
+    assert len(server.stderr().splitlines()) == 1
+    assert server.output() == []
+
+
+def test_an_address_of_another_machine_is_named(core_front, launch):
+    server = launch(core_front.argv("--address", "192.0.2.1:80"))
+    server.fails()
+    assert "192.0.2.1:80" in server.stderr()

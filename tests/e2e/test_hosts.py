@@ -1,0 +1,122 @@
+"""Hosts that do as they like with SIGCHLD, with children of their own, with
+threads, or that die: the count stays right and every client is served.
+"""
+
+import os
+import signal
+
+import pytest
+
+from harness import procfs
+from harness.client import Client, clients
+from harness.procfs import wait_until
+
+
+def talk_to_many(server, count=60, width=20):
+    for _ in range(count // width):
+        with clients(server.address, width) as many:
+            for client in many:
+                assert client.ask() == b"hello\n"
+
+
+@pytest.mark.parametrize("setup", ["sigchld-ignored", "nocldwait"])
+def test_a_host_that_keeps_no_status_costs_the_status_only(front, serve, setup):
+    server = serve(front, "--host", setup)
+    talk_to_many(server)
+    server.wait_idle()
+    server.finish()
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["live"]) == (60, 60, 0)
+    assert (stats["unknown"], stats["crashed"]) == (60, 0)
+    ended = server.events("ended")
+    assert {(event["exit_code"], event["exit_signal"]) for event in ended} == {(-1, 0)}
+
+
+def test_a_host_that_reaps_everything_costs_the_status_only(front, serve):
+    server = serve(front, "--host", "reaper")
+    talk_to_many(server)
+    server.wait_idle()
+    server.finish()
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["live"]) == (60, 60, 0)
+    ended = server.events("ended")
+    assert {event["exit_signal"] for event in ended} == {0}
+    assert stats["unknown"] == sum(event["exit_code"] == -1 for event in ended)
+
+
+@pytest.mark.parametrize("setup", ["sigchld-ignored", "reaper"])
+def test_limits_hold_without_the_status_too(core_front, serve, setup):
+    server = serve(core_front, "--host", setup, "--max-children", 1)
+    with clients(server.address, 10) as many:
+        for client in many:
+            client.send(b"hello\n")
+            client.half_close()
+        assert [client.rest() for client in many] == [b"hello\n"] * 10
+    server.finish()
+    assert server.stats()["ended"] == 10
+
+
+def test_the_host_gets_its_own_child(front, serve):
+    server = serve(front, "--host", "own-child")
+    (own,) = server.own_children
+    wait_until(lambda: procfs.state(own) == "Z", "the host's child has ended")
+    talk_to_many(server)
+    server.wait_idle()
+    assert procfs.zombies(server.pid) == [own], "the server waits for its own only"
+    server.finish()
+    ended = server.wait_event("own_child_ended")
+    assert (ended["pid"], ended["status"]) == (own, 7)
+
+
+def test_a_host_with_busy_threads_serves(front, serve):
+    """Locks of malloc and stdio that another thread holds at the fork."""
+    server = serve(front, "--host", "threads")
+    talk_to_many(server, 300, 30)
+    server.wait_idle()
+    server.finish()
+    assert server.stats()["ended"] == 300
+
+
+def kill(server):
+    server.process.kill()
+    server.process.wait()
+    server.judged = True
+
+
+def test_orphans_finish_their_connections(front, serve):
+    server = serve(front, "--orphans", "finish")
+    with Client(server.address) as client:
+        assert client.ask() == b"hello\n"
+        (pid,) = server.children()
+        kill(server)
+        assert client.ask(b"still there?") == b"still there?"
+        with pytest.raises(ConnectionRefusedError):
+            Client(server.address)
+    wait_until(lambda: procfs.state(pid) in (None, "Z"), "the end of the orphan")
+
+
+def test_orphans_end_with_their_parent(front, serve):
+    server = serve(front, "--orphans", "terminate", "--handler", "hold")
+    with clients(server.address, 3) as many:
+        pids = [client.child() for client in many]
+        kill(server)
+        assert [client.rest() for client in many] == [b""] * 3
+    for pid in pids:
+        wait_until(lambda pid=pid: procfs.state(pid) in (None, "Z"), "the end of an orphan")
+
+
+def test_a_parent_that_lives_is_not_taken_for_dead(front, serve):
+    server = serve(front, "--orphans", "terminate")
+    talk_to_many(server)
+    server.wait_idle()
+    assert {event["exit_code"] for event in server.events("ended")} == {0}
+
+
+def test_sigterm_reaches_a_child_though_the_host_handles_it(front, serve):
+    """The host's handler, which stops the server, is not the child's."""
+    server = serve(front, "--handler", "hold")
+    with Client(server.address) as client:
+        os.kill(client.child(), signal.SIGTERM)
+        assert client.rest() == b""
+    assert server.wait_event("ended")["exit_signal"] == signal.SIGTERM
+    assert not server.events("draining")
