@@ -47,9 +47,9 @@ build: ## Build the Rust crate and the C library
 .PHONY: install
 install: build ## Install the C library: make install PREFIX=/usr/local DESTDIR=
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig
-	install -m 644 include/forkserve.h $(DESTDIR)$(INCLUDEDIR)/forkserve.h
-	install -m 644 target/release/libforkserve.a $(DESTDIR)$(LIBDIR)/libforkserve.a
-	install -m 755 target/release/libforkserve.so $(DESTDIR)$(LIBDIR)/libforkserve.so.$(VERSION)
+	install -C -m 644 include/forkserve.h $(DESTDIR)$(INCLUDEDIR)/forkserve.h
+	install -C -m 644 target/release/libforkserve.a $(DESTDIR)$(LIBDIR)/libforkserve.a
+	install -C -m 755 target/release/libforkserve.so $(DESTDIR)$(LIBDIR)/libforkserve.so.$(VERSION)
 	ln -sf libforkserve.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libforkserve.so.$(MAJOR)
 	ln -sf libforkserve.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libforkserve.so
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \

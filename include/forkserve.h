@@ -210,7 +210,8 @@ typedef struct forkserve_options {
     /*
      How many children wait for a connection ahead of time: 0, the default
      (fork on accept), to 10000, and not more than max_children, among which
-     they count. Under load up to eight times as many are kept.
+     they count. While they run out, twice as many are kept, under a
+     supervisor up to eight times as many.
      */
     uint32_t spares;
     /*
@@ -533,7 +534,6 @@ const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, ui
 
  Ownership: a constant of the library's, never freed.
  Context: any thread, parent or child. Allocates once, at the first call.
- Source: strerror(3).
  */
 const char *forkserve_strerror(int code);
 

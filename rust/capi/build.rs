@@ -1,5 +1,5 @@
 //! Gives the shared library its SONAME: the major version is the promise of
-//! binary compatibility (docs/abi.md).
+//! binary compatibility.
 
 #![allow(clippy::print_stdout)] // this is how a build script speaks to cargo
 

@@ -53,7 +53,6 @@ pub(crate) unsafe fn report(out: *mut forkserve_error, failure: &Failure) {
 ///
 /// Ownership: a constant of the library's, never freed.
 /// Context: any thread, parent or child. Allocates once, at the first call.
-/// Source: strerror(3).
 #[no_mangle]
 pub extern "C" fn forkserve_strerror(code: c_int) -> *const c_char {
     static TEXTS: OnceLock<Vec<CString>> = OnceLock::new();

@@ -128,6 +128,7 @@ impl Engine {
             match classify(errno) {
                 Failure::Interrupted => {}
                 Failure::Nothing => {
+                    self.starved = None;
                     self.ports[index].quota = 0;
                     return Ok(None);
                 }
@@ -207,14 +208,16 @@ impl Engine {
 
     /// Shuts the listeners until a child ends or the time has come to try.
     fn starve(&mut self, errno: Errno) {
-        self.board.add(Counter::Starvations);
         self.handled += 1;
         let retry = match self.starved.take() {
             Some(Starved { mut retry, .. }) => {
                 retry.again(self.now);
                 retry
             }
-            None => Backoff::start(self.now),
+            None => {
+                self.board.add(Counter::Starvations);
+                Backoff::start(self.now)
+            }
         };
         self.starved = Some(Starved { errno, retry, shut: true });
     }

@@ -399,9 +399,12 @@ impl Engine {
                 }
             }
         }
-        if self.paused != obstacle {
-            self.paused = obstacle;
-            match obstacle {
+        // A shortage is over when an accept has worked, not when it is tried again.
+        let shortage = self.starved.as_ref().map(|s| Pause::Resources(s.errno as i32));
+        let reason = obstacle.or(shortage);
+        if self.paused != reason {
+            self.paused = reason;
+            match reason {
                 Some(reason) => self.emit(&Event::Paused { reason }),
                 None => self.emit(&Event::Resumed),
             }
