@@ -371,6 +371,11 @@ typedef struct forkserve_stats {
      */
     uint64_t starvations;
     /*
+     In the host, after forkserve_server_start: the supervisor's number while
+     it lives, and 0 once it has ended. 0 without one.
+     */
+    uint64_t supervisor;
+    /*
      How long the connections of ended lasted: entry i counts those of less
      than 2^i microseconds that entry i - 1 does not count, and the last one
      all that were longer.
@@ -776,5 +781,5 @@ void forkserve_server_free(struct forkserve_server *s);
         sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
             FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL                 \
     }
-#define FORKSERVE_STATS_INIT {sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
+#define FORKSERVE_STATS_INIT {sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
 #define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}

@@ -4,9 +4,9 @@
 //! return into them: whatever the handler does, the end is `_exit` here.
 
 use crate::conn::Connection;
-use crate::hooks::{exit_now, PythonHooks};
+use crate::hooks::PythonHooks;
 use crate::tools::tools;
-use forkserve::{Hooks, EXIT_PANIC};
+use forkserve::EXIT_PANIC;
 use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -20,32 +20,62 @@ pub(crate) struct Work<'py> {
     pub(crate) class: Bound<'py, PyAny>,
 }
 
-/// Serves one connection and ends the process.
+/// Serves the child's connections and ends the process.
 pub(crate) fn serve(
     py: Python<'_>,
-    connection: forkserve::Connection,
+    mut child: forkserve::Child,
     work: &Work<'_>,
     hooks: &mut PythonHooks<'_, '_>,
 ) -> ! {
     let life = AssertUnwindSafe(|| {
-        let connection = Connection::new(&work.class, connection).and_then(|c| Bound::new(py, c));
-        let status = connection
-            .as_ref()
-            .map_err(|error| error.clone_ref(py))
-            // The result goes at once, and what its end prints is still written.
-            .and_then(|connection| work.handler.call1((connection,)).map(drop))
-            .map_or_else(|error| report(py, error), |()| 0);
-        if let Err(error) = join_threads(py) {
-            error.write_unraisable(py, None);
+        while let Some(connection) = next(py, &mut child) {
+            serve_one(py, &mut child, connection, work, hooks);
         }
-        // Output first, so that whoever waits for the end of the connection
-        // finds it; then the connection, before the kernel takes the address
-        // space down, which takes long in a large process.
-        hooks.exit();
-        let _ = connection.map(|connection| connection.get().close(py));
-        status
     });
-    exit_now(catch_unwind(life).unwrap_or(EXIT_PANIC))
+    let status = catch_unwind(life).map_or(EXIT_PANIC, |()| 0);
+    child.leave(status)
+}
+
+/// The next connection. A child that has none yet waits with the interpreter
+/// released: threads of an earlier handler may go on.
+fn next(py: Python<'_>, child: &mut forkserve::Child) -> Option<forkserve::Connection> {
+    if child.waits() {
+        py.detach(|| child.next())
+    } else {
+        child.next()
+    }
+}
+
+/// Ends the process after the last connection.
+fn serve_one(
+    py: Python<'_>,
+    child: &mut forkserve::Child,
+    connection: forkserve::Connection,
+    work: &Work<'_>,
+    hooks: &mut PythonHooks<'_, '_>,
+) {
+    let connection = Connection::new(&work.class, connection).and_then(|c| Bound::new(py, c));
+    let status = connection
+        .as_ref()
+        .map_err(|error| error.clone_ref(py))
+        // The result goes at once, and what its end prints is still written.
+        .and_then(|connection| work.handler.call1((connection,)).map(drop))
+        .map_or_else(
+            |error| {
+                if error.is_instance_of::<PySystemExit>(py) {
+                    // It has asked for the end of the process.
+                    child.set_last();
+                }
+                report(py, error)
+            },
+            |()| 0,
+        );
+    if let Err(error) = join_threads(py) {
+        error.write_unraisable(py, None);
+    }
+    child.end(status, hooks, || {
+        let _ = connection.map(|connection| connection.get().close(py));
+    });
 }
 
 /// Exit status after an exception, which is shown as the interpreter shows it.

@@ -13,7 +13,7 @@ use crate::hooks::PythonHooks;
 use crate::stats::Stats;
 use crate::wakeup::Wakeup;
 use crate::{address, error, options};
-use forkserve::{Server as Core, StatsReader, Stopper, Turn};
+use forkserve::{Server as Core, Start, StatsReader, Stopper, Turn};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -160,7 +160,7 @@ impl Server {
         core.begin_dispatch().map_err(|error| error::from_core(py, &error))?;
         loop {
             let answer = match core.turn(&mut hooks) {
-                Ok(Turn::Child(connection)) => child::serve(py, connection, &work, &mut hooks),
+                Ok(Turn::Child(child)) => child::serve(py, child, &work, &mut hooks),
                 Ok(Turn::Forked(_)) => continue,
                 Ok(Turn::Idle) => Ok(core.handled()),
                 Ok(Turn::Drained) => {
@@ -260,17 +260,23 @@ impl Server {
         Ok(core.get(py)?.next_timeout().map(|time| time.as_secs_f64()))
     }
 
-    /// Not supported yet: raises Error with EOPNOTSUPP.
-    fn start(&self, py: Python<'_>) -> PyResult<()> {
+    /// Serve in a process of its own, the supervisor, which is forked now; return its
+    /// number.
+    fn start(&self, py: Python<'_>) -> PyResult<i32> {
         let mut core = self.enter(py)?;
-        Err(error::from_core(py, &core.get(py)?.start_unsupported()))
-    }
-
-    /// Not supported yet, as start(): raises Error with EOPNOTSUPP.
-    #[pyo3(signature = (timeout=None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let _ = timeout;
-        self.start(py)
+        let core = core.get(py)?;
+        let work = self.work(py)?;
+        let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
+        match core.start_with(&mut hooks) {
+            Ok(Start::Host(pid)) => Ok(pid),
+            Ok(Start::Supervisor) => {
+                core.supervise(&mut hooks, |child, hooks| child::serve(py, child, &work, hooks))
+            }
+            Err(error) => {
+                let forbidden = hooks.forbidden.take();
+                Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)))
+            }
+        }
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -383,7 +389,7 @@ impl Server {
         let mut stops = self.stops.load(Relaxed);
         loop {
             let idle = match core.turn(hooks) {
-                Ok(Turn::Child(connection)) => child::serve(py, connection, &work, hooks),
+                Ok(Turn::Child(child)) => child::serve(py, child, &work, hooks),
                 Ok(Turn::Forked(_)) => false,
                 Ok(Turn::Idle) => true,
                 Ok(Turn::Drained) => {

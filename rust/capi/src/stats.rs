@@ -39,6 +39,9 @@ pub struct forkserve_stats {
     pub accept_errors: u64,
     /// Times that accepting paused for want of descriptors or memory.
     pub starvations: u64,
+    /// In the host, after forkserve_server_start: the supervisor's number while
+    /// it lives, and 0 once it has ended. 0 without one.
+    pub supervisor: u64,
     /// How long the connections of ended lasted: entry i counts those of less
     /// than 2^i microseconds that entry i - 1 does not count, and the last one
     /// all that were longer.
@@ -63,6 +66,7 @@ impl From<core::Stats> for forkserve_stats {
             fork_failures: stats.fork_failures,
             accept_errors: stats.accept_errors,
             starvations: stats.starvations,
+            supervisor: stats.supervisor,
             duration_us_log2: stats.durations,
         }
     }

@@ -89,10 +89,9 @@ pub(crate) fn classify(errno: Errno) -> Failure {
     }
 }
 
-/// Closes a connection that is not to be served, and lets `tell` tell of it.
-/// Sends the message if it can go at once; a client that does not read must not
-/// hold anybody up.
-pub(crate) fn turn_away(connection: Connection, message: &[u8], tell: impl FnOnce(&Connection)) {
+/// Closes a connection that is not to be served. Sends the message if it can go
+/// at once; a client that does not read must not hold anybody up.
+pub(crate) fn turn_away(connection: Connection, message: &[u8]) {
     let fd = connection.as_fd();
     if !message.is_empty() && socket::send_now(fd, message).is_ok() {
         // Bytes left unread would turn the close into a reset, and the reset
@@ -100,7 +99,6 @@ pub(crate) fn turn_away(connection: Connection, message: &[u8], tell: impl FnOnc
         socket::shutdown_write(fd);
         socket::discard_now(fd, 64 * 1024);
     }
-    tell(&connection);
 }
 
 impl Engine {
@@ -195,7 +193,7 @@ impl Engine {
         let (id, name) = (connection.id(), connection.peer_label());
         let gone = reason == Refusal::Gone;
         let message = if gone { &[][..] } else { &self.options.refuse_message };
-        turn_away(connection, message, |_| {});
+        turn_away(connection, message);
         self.board.add(Counter::Refused);
         match reason {
             Refusal::Capacity => drop(self.board.add(Counter::RefusedCapacity)),

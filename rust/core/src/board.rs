@@ -120,6 +120,8 @@ pub(crate) enum Counter {
     SparesLow,
     /// Not zero once a drain has begun.
     Draining,
+    /// In the host of a supervisor: its number, until its end is known.
+    Supervisor,
     /// Slots from here on have never had a child.
     Used,
     Last,

@@ -76,6 +76,8 @@ struct Spare {
     token: u64,
     room: Arc<Ends>,
     left: u32,
+    /// Number of the connection that it has, or had last.
+    id: u64,
     /// Processor time and memory when the current connection began.
     before: Usage,
 }
@@ -93,7 +95,7 @@ impl Child {
     pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, token: u64, room: Arc<Ends>) -> Child {
         let left = kit.options.connections_per_child;
         let before = Usage::default();
-        let spare = Spare { kit, token, room, left, before };
+        let spare = Spare { kit, token, room, left, id: 0, before };
         Child { seat, connection: None, spare: Some(spare), last: false }
     }
 
@@ -118,23 +120,26 @@ impl Child {
         self.last = true;
     }
 
-    /// The connection has been served. Does not return if it was the last one:
-    /// flushes, closes, and ends the process with `status`.
-    pub fn end(&mut self, connection: Connection, status: i32, hooks: &mut dyn Hooks) {
+    /// The connection has been served; `close` closes it. Does not return if it
+    /// was the last one: the process ends with `status`.
+    pub fn end(&mut self, status: i32, hooks: &mut dyn Hooks, close: impl FnOnce()) {
         // Output first, so that whoever waits for the end of the connection finds it.
         hooks.exit();
-        if self.last {
-            // Then the connection: the client has its end of file before the
-            // kernel takes the address space down, which takes long in a large host.
-            connection.close_in_child();
-            self.leave(status);
-        }
-        let again =
-            self.spare.as_mut().is_some_and(|spare| spare.finish(&self.seat, &connection, status));
-        connection.close_in_child();
+        let again = match &mut self.spare {
+            Some(spare) if !self.last => spare.finish(&self.seat, status),
+            _ => false,
+        };
+        // Then the connection: the client has its end of file before the kernel
+        // takes the address space down, which takes long in a large host.
+        close();
         if !again {
             self.leave(status);
         }
+    }
+
+    /// Whether [`Child::next`] would wait: nobody has connected yet.
+    pub fn waits(&self) -> bool {
+        self.connection.is_none()
     }
 
     /// Ends the process.
@@ -247,6 +252,7 @@ impl Spare {
         }
         let id = kit.board.add(Counter::Accepted);
         connection.set_id(id);
+        self.id = id;
         let source = source_of(connection.peer());
         let peer = connection.peer_label_ref();
         seat.board.serve(seat.slot, &Serving { id, since_us: monotonic_us(), source, peer });
@@ -255,11 +261,10 @@ impl Spare {
         let most = kit.options.max_per_source;
         if most > 0 && source != 0 && kit.board.count_source(source, id) >= most {
             seat.board.wait(seat.slot);
-            turn_away(connection, &kit.options.refuse_message, |connection| {
-                kit.board.add(Counter::RefusedSource);
-                kit.board.add(Counter::Refused);
-                self.send(&Note::Refused(Refusal::Source), connection);
-            });
+            turn_away(connection, &kit.options.refuse_message);
+            kit.board.add(Counter::RefusedSource);
+            kit.board.add(Counter::Refused);
+            self.send(&Note::Refused(Refusal::Source));
             return None;
         }
         let low = kit.board.get(Counter::SparesLow) as i64;
@@ -268,19 +273,19 @@ impl Spare {
         }
         if kit.notes.is_some() {
             self.before = process::usage_of_self();
-            self.send(&Note::Accepted, &connection);
+            self.send(&Note::Accepted);
         }
         Some(connection)
     }
 
     /// The connection is served; false if this child must not take another.
-    fn finish(&mut self, seat: &Seat, connection: &Connection, status: i32) -> bool {
+    fn finish(&mut self, seat: &Seat, status: i32) -> bool {
         let kit = &self.kit;
         let began = seat.board.since_us(seat.slot);
         let duration = Duration::from_micros(monotonic_us().saturating_sub(began));
         if kit.notes.is_some() {
             let usage = process::usage_of_self().since(&self.before);
-            self.send(&Note::Served { status: status & 0xff, duration, usage }, connection);
+            self.send(&Note::Served { status: status & 0xff, duration, usage });
         }
         if !seat.board.served(seat.slot) {
             return false;
@@ -290,9 +295,10 @@ impl Spare {
         true
     }
 
-    fn send(&self, note: &Note, connection: &Connection) {
+    /// About the connection that it has, or had last.
+    fn send(&self, note: &Note) {
         if let Some(notes) = self.kit.notes {
-            channel::send(notes, &note.encode(self.token, connection));
+            channel::send(notes, &note.encode(self.token, self.id, self.room.peer_name()));
         }
     }
 

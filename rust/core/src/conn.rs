@@ -39,6 +39,10 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
+    pub(crate) fn peer_name(&self) -> &Name {
+        &self.peer_name
+    }
+
     /// Everything but the peer's address, which `accept` has filled in.
     fn complete(&mut self, fd: BorrowedFd<'_>, listener: RawFd, site: &Site) {
         self.peer_name.set(&self.peer);

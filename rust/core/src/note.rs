@@ -1,7 +1,6 @@
 //! What a child that accepts by itself tells the supervisor, for the observer
 //! and for deadlines.
 
-use crate::conn::Connection;
 use crate::event::Refusal;
 use crate::name::{Name, NAME_WORDS};
 use crate::sys::channel::{Message, MESSAGE_WORDS};
@@ -24,7 +23,7 @@ const HEAD: usize = 8;
 const _: () = assert!(HEAD + NAME_WORDS <= MESSAGE_WORDS);
 
 impl Note {
-    pub(crate) fn encode(&self, child: u64, connection: &Connection) -> Message {
+    pub(crate) fn encode(&self, child: u64, connection: u64, peer: &Name) -> Message {
         let mut words = [0; MESSAGE_WORDS];
         let micros = |time: Duration| time.as_micros() as u64;
         words[0] = match self {
@@ -40,9 +39,8 @@ impl Note {
             }
         };
         words[1] = child;
-        words[2] = connection.id();
-        let peer = connection.peer_label_ref().words();
-        words[HEAD..].iter_mut().zip(peer).for_each(|(to, from)| *to = from);
+        words[2] = connection;
+        words[HEAD..].iter_mut().zip(peer.words()).for_each(|(to, from)| *to = from);
         words
     }
 

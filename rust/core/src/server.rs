@@ -275,10 +275,10 @@ impl Server {
 
     /// The supervisor's loop; ends the process after the drain. `serve` is
     /// called in each child and ends it.
-    pub fn supervise(
+    pub fn supervise<H: Hooks>(
         &mut self,
-        hooks: &mut dyn Hooks,
-        mut serve: impl FnMut(Child, &mut dyn Hooks),
+        hooks: &mut H,
+        mut serve: impl FnMut(Child, &mut H),
     ) -> ! {
         loop {
             match self.engine.turn(hooks) {

@@ -5,6 +5,7 @@
 
 use crate::board::{Board, Counter, Doing, Live, DURATIONS};
 use crate::sys::clock::monotonic_us;
+use crate::sys::process;
 
 /// The counters of a server. At rest,
 /// `accepted == live + held + ended + refused`.
@@ -39,6 +40,9 @@ pub struct Stats {
     pub accept_errors: u64,
     /// Times that accepting paused for want of descriptors or memory.
     pub starvations: u64,
+    /// In the host, after `start`: the supervisor's number while it lives, and 0
+    /// once it has ended. 0 without one.
+    pub supervisor: u64,
     /// How long the connections of `ended` lasted: entry `i` counts those of
     /// less than 2^i microseconds that entry `i - 1` does not count; the last
     /// one counts all that are longer.
@@ -76,7 +80,19 @@ impl StatsReader {
             fork_failures: board.get(Counter::ForkFailures),
             accept_errors: board.get(Counter::AcceptErrors),
             starvations: board.get(Counter::Starvations),
+            supervisor: self.supervisor(),
             durations: board.durations(),
+        }
+    }
+
+    /// The supervisor's number, if it has not ended.
+    fn supervisor(&self) -> u64 {
+        let pid = self.0.get(Counter::Supervisor);
+        let lives = pid != 0 && process::lives(pid as libc::pid_t);
+        if lives {
+            pid
+        } else {
+            0
         }
     }
 

@@ -8,6 +8,7 @@
 //! and without a descriptor for each child a fork costs the same however many
 //! live), and drains when its host is gone.
 
+use crate::board::Counter;
 use crate::engine::{Engine, Phase, HOST, SIGNALS, WAKE};
 use crate::error::Error;
 use crate::event::Event;
@@ -147,6 +148,7 @@ impl Engine {
             }
             self.owned.add(&pidfd);
             self.owned.add(&leash);
+            self.board.set(Counter::Supervisor, pid as u64);
             self.phase = Phase::Supervised(Remote { pid, pidfd, _leash: leash, ended: false });
             return Ok(());
         }
@@ -236,6 +238,7 @@ impl Engine {
         };
         if let Phase::Supervised(remote) = &mut self.phase {
             remote.ended = true;
+            self.board.set(Counter::Supervisor, 0);
         }
         // One that was killed has left its socket files.
         self.ports.iter_mut().filter_map(|port| port.file.take()).for_each(|file| file.remove());

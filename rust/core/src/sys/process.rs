@@ -181,6 +181,13 @@ pub(crate) fn try_wait(target: Target<'_>) -> Result<Option<(Exit, Usage)>, Errn
     wait(target, libc::WNOHANG).map(|ended| ended.map(|(_, exit, usage)| (exit, usage)))
 }
 
+/// Whether a child of this process has not ended yet. Takes no status.
+pub(crate) fn lives(pid: libc::pid_t) -> bool {
+    let flags = libc::WNOHANG | libc::WNOWAIT;
+    // An error: somebody has taken its status, so it has ended.
+    wait(Target::Pid(pid), flags).is_ok_and(|ended| ended.is_none())
+}
+
 /// Takes the status of any child that has ended, with its number. For the
 /// supervisor only.
 pub(crate) fn try_wait_any() -> Option<(libc::pid_t, Exit, Usage)> {
