@@ -40,9 +40,9 @@ pub(crate) fn serve(
 /// released: threads of an earlier handler may go on.
 fn next(py: Python<'_>, child: &mut forkserve::Child) -> Option<forkserve::Connection> {
     if child.waits() {
-        py.detach(|| child.next())
+        py.detach(|| child.next_connection())
     } else {
-        child.next()
+        child.next_connection()
     }
 }
 

@@ -138,12 +138,6 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<i32> {
     Ok(pid)
 }
 
-/// Ends a child without the atexit handlers of its parent.
-pub(crate) fn exit_now(status: i32) -> ! {
-    // SAFETY: does not return.
-    unsafe { libc::_exit(status & 0xff) }
-}
-
 /// A descriptor that `os.dup` has just made.
 pub(crate) fn take_fd(fd: RawFd) -> OwnedFd {
     // SAFETY: open, and nobody else's.

@@ -16,6 +16,7 @@
 
 int fork_failures;
 int pidfd_errno;
+int getsockname_errno;
 static atomic_long ahead_ms;
 
 void advance_clock(long ms) {
@@ -61,6 +62,19 @@ long syscall(long number, ...) {
         }
     }
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* The union is glibc's, transparent to callers (sys/socket.h). */
+int getsockname(int fd, __SOCKADDR_ARG address, socklen_t *len) {
+    static int (*real)(int, struct sockaddr *, socklen_t *);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "getsockname");
+    if (getsockname_errno) {
+        errno = getsockname_errno;
+        return -1;
+    }
+    return real(fd, address.__sockaddr__, len);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

@@ -71,8 +71,9 @@ const char *scratch(void);
 
 /* Faults and time, of this process and its children: the C library's functions
  * are wrapped (faults.c). */
-extern int fork_failures;    /* so many calls of fork fail with EAGAIN */
-extern int pidfd_errno;      /* pidfd_open fails with this */
+extern int fork_failures; /* so many calls of fork fail with EAGAIN */
+extern int pidfd_errno;   /* pidfd_open fails with this */
+extern int getsockname_errno;
 void advance_clock(long ms); /* for clock_gettime */
 
 /* With OLD_CALLS_ONLY in the environment no pidfd can be had for a child, as when

@@ -225,6 +225,16 @@ TEST(a_descriptor_that_cannot_be_adopted_stays_the_callers) {
     unlink(path);
 }
 
+TEST(a_listener_that_cannot_be_named_stays_the_callers) {
+    int fd = tcp_listener();
+
+    getsockname_errno = ENOBUFS;
+    check_refused(fd_address(fd), ENOBUFS);
+    getsockname_errno = 0;
+    CHECK(fcntl(fd, F_GETFD) >= 0);
+    forkserve_server_free(server_at(fd_address(fd), NULL));
+}
+
 TEST(a_listener_is_adopted_once) {
     int fd = tcp_listener(), client;
     forkserve_server *server = server_at(fd_address(fd), NULL);

@@ -49,11 +49,12 @@ def wait_until(condition, what="the condition", deadline=DEADLINE):
 
 
 def descriptors(pid):
-    """The open descriptors of a process: number -> what it is."""
+    """The open descriptors of a process: number -> what it is. Empty once it has gone."""
     found = {}
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found[int(entry.name)] = os.readlink(entry)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found[int(entry.name)] = os.readlink(entry)
     return found
 
 

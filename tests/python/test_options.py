@@ -220,14 +220,14 @@ def test_a_listening_socket_is_taken_over(serve, kind):
 def test_an_adopted_socket_is_still_the_callers_after_an_error():
     with make() as other, socket.create_server(("127.0.0.1", 0)) as sock:
         before = open_descriptors()
-        for blocking in (True, False):
+        for blocking in (False, True):
             sock.setblocking(blocking)
             with pytest.raises(forkserve.Error):
                 forkserve.Server([sock, other.addresses[0]], handler)
             with pytest.raises(forkserve.Error):
                 forkserve.Server([sock.fileno(), other.addresses[0]], handler)
         assert open_descriptors() == before
-        sock.setblocking(True)
+        # Blocking, as it was.
         answers = []
         thread = threading.Thread(target=lambda: answers.append(sock.accept()[0]))
         thread.start()

@@ -256,7 +256,7 @@ impl Board {
         let state = self.state_word(slot);
         let before = state.load(Relaxed);
         let serving = before & !(SERVED_ONE - 1) | Doing::Serving as u64;
-        let waiting = (before & !(SERVED_ONE - 1)) + SERVED_ONE | Doing::Waiting as u64;
+        let waiting = ((before & !(SERVED_ONE - 1)) + SERVED_ONE) | Doing::Waiting as u64;
         state.compare_exchange(serving, waiting, AcqRel, Relaxed).is_ok()
     }
 

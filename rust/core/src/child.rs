@@ -101,7 +101,7 @@ impl Child {
 
     /// The next connection to serve. A spare waits for it; `None`: it is to
     /// leave. To be followed by [`Child::end`] each time.
-    pub fn next(&mut self) -> Option<Connection> {
+    pub fn next_connection(&mut self) -> Option<Connection> {
         if let Some(connection) = self.connection.take() {
             return Some(connection);
         }
@@ -137,7 +137,7 @@ impl Child {
         }
     }
 
-    /// Whether [`Child::next`] would wait: nobody has connected yet.
+    /// Whether [`Child::next_connection`] would wait: nobody has connected yet.
     pub fn waits(&self) -> bool {
         self.connection.is_none()
     }
@@ -161,7 +161,7 @@ impl Child {
         if let Some(spare) = &mut self.spare {
             spare.left = 1;
         }
-        let connection = self.next();
+        let connection = self.next_connection();
         // The scoreboard, its memory and descriptors are this process's copies;
         // the caller's code runs on beside them.
         std::mem::forget(self);

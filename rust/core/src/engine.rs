@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 // A box would be an allocation between fork and handler.
 #[allow(clippy::large_enum_variant)]
 pub enum Turn {
-    /// This process is a new child: see [`Child::next`].
+    /// This process is a new child: see [`Child::next_connection`].
     Child(Child),
     /// A child with this number was made; there may be more to do.
     Forked(i32),

@@ -42,7 +42,7 @@ pub fn serve<R: ExitStatus>(
     mut handler: impl FnMut(&Connection) -> R,
     hooks: &mut dyn Hooks,
 ) -> ! {
-    while let Some(connection) = child.next() {
+    while let Some(connection) = child.next_connection() {
         // An unwinding child must not get back into its parent's loop.
         let status = catch_unwind(AssertUnwindSafe(|| handler(&connection).status()));
         if status.is_err() {

@@ -54,14 +54,30 @@ impl Listener {
                     }
                     other => fail(other),
                 })?;
-                Listener::new(fd, None, true).map(|l| vec![l]).map_err(fail)
+                Listener::new(fd, true).map(|l| vec![l]).map_err(fail)
             }
         }
     }
 
+<<<<<<< HEAD
     fn new(fd: OwnedFd, file: Option<SocketFile>, adopted: bool) -> Result<Listener, Errno> {
         let address = socket::local_address(fd.as_fd())?;
         Ok(Listener { fd, site: Site { address, name: Name::of(&address), adopted }, file })
+=======
+    fn new(fd: OwnedFd, adopted: bool) -> Result<Listener, Errno> {
+        match socket::local_address(fd.as_fd()) {
+            Ok(address) => {
+                Ok(Listener { fd, name: Name::of(&address), address, file: None, adopted })
+            }
+            Err(errno) => {
+                if adopted {
+                    // Still its owner's.
+                    let _ = fd.into_raw_fd();
+                }
+                Err(errno)
+            }
+        }
+>>>>>>> main
     }
 
     pub(crate) fn site(&self) -> &Site {
@@ -208,7 +224,7 @@ fn open_ip(
     socket::bind(fd.as_fd(), &raw).map_err(fail("bind"))?;
     socket::listen(fd.as_fd(), options.backlog).map_err(fail("listen"))?;
     let bound = socket::local_address(fd.as_fd()).map_err(fail("getsockname"))?;
-    let listener = Listener::new(fd, None, false).map_err(fail("getsockname"))?;
+    let listener = Listener::new(fd, false).map_err(fail("getsockname"))?;
     Ok((listener, bound.port()))
 }
 
@@ -235,7 +251,7 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
         if options.keepalive {
             socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
         }
-        Listener::new(fd, None, false)
+        Listener::new(fd, false)
     });
     match listener {
         Ok(listener) => Ok(Listener { file, ..listener }),
