@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from harness import procfs
+from harness import sockets
 from harness.client import Client, clients, echo_once
 from harness.inject import strace
 
@@ -26,7 +26,7 @@ def test_an_error_that_passes_loses_nobody(core_front, serve, error, when):
         for number, client in enumerate(many):
             assert client.ask(b"%d" % number) == b"%d" % number
     server.wait_idle()
-    assert procfs.queued(server.port) == 0
+    assert sockets.queued(server.port) == 0
     server.finish()
     stats = server.stats()
     assert (stats["accepted"], stats["ended"], stats["refused"]) == (12, 12, 0)

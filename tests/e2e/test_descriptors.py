@@ -5,7 +5,7 @@ needs and nothing more, and nothing is left however clients come and go.
 import os
 from collections import Counter
 
-from harness import procfs
+from harness import procfs, sockets
 from harness.client import Client, clients, echo_once
 from harness.procfs import wait_until
 
@@ -84,8 +84,8 @@ def no_trace_is_left(server, before):
     server.wait_idle()
     assert procfs.fds(server.pid) == before
     assert wait_until(
-        lambda: not procfs.close_wait(server.port),
-        lambda: f"sockets in CLOSE_WAIT: {len(procfs.close_wait(server.port))}",
+        lambda: not sockets.close_wait(server.port),
+        lambda: f"sockets in CLOSE_WAIT: {len(sockets.close_wait(server.port))}",
     )
 
 

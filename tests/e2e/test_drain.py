@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from harness import procfs
+from harness import procfs, sockets
 from harness.client import Client, clients
 from harness.procfs import wait_until
 
@@ -103,7 +103,7 @@ def test_what_is_queued_is_served_before_the_listener_closes(front, serve):
         first.child()
         server.wait_event("paused")
         with clients(server.address, 5) as waiting:
-            wait_until(lambda: procfs.queued(server.port) == 5, "five in the queue")
+            wait_until(lambda: sockets.queued(server.port) == 5, "five in the queue")
             stop(server)
             first.half_close()
             for client in waiting:
@@ -144,7 +144,7 @@ def test_a_queue_that_cannot_be_served_does_not_outlast_the_grace(front, serve):
     with Client(server.address) as first:
         first.child()
         with clients(server.address, 3) as waiting:
-            wait_until(lambda: procfs.queued(server.port) == 3, "three in the queue")
+            wait_until(lambda: sockets.queued(server.port) == 3, "three in the queue")
             stop(server)
             assert server.wait_exit() == 0
             for client in waiting:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from harness import procfs
+from harness import procfs, sockets
 from harness.client import Client, clients
 from harness.procfs import wait_until
 
@@ -27,7 +27,7 @@ def test_at_the_limit_clients_wait_in_the_queue(front, serve):
         first, second, *waiting = many
         pids = [first.child(), second.child()]
         server.wait_event("paused", reason="capacity")
-        assert procfs.queued(server.port) == 3
+        assert sockets.queued(server.port) == 3
         assert not any(client.answered() for client in waiting)
         assert server.children() == sorted(pids)
         first.half_close()

@@ -1,4 +1,4 @@
-"""What the kernel says about a process: /proc, read and nothing else.
+"""What the kernel says about a process, in /proc and by sock_diag.
 
 Every function answers for one moment. A scenario that waits for something
 polls with `wait_until`, which has a deadline; nothing here sleeps blindly.
@@ -10,7 +10,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-TCP_CLOSE_WAIT, TCP_LISTEN = 0x08, 0x0A
+from .sockets import LISTEN, tcp_sockets
+
 DEADLINE = 20.0
 
 
@@ -89,43 +90,6 @@ def fds(pid):
     return found
 
 
-class Sock:
-    """One line of /proc/net/tcp or tcp6."""
-
-    def __init__(self, line):
-        fields = line.split()
-        self.local_port = int(fields[1].rpartition(":")[2], 16)
-        self.remote_port = int(fields[2].rpartition(":")[2], 16)
-        self.state = int(fields[3], 16)
-        self.queue = int(fields[4].rpartition(":")[2], 16)  # For a listener: connections.
-        self.inode = int(fields[9])
-
-
-# Local, remote, state: the last one TIME_WAIT, of which there may be thousands
-# that nobody owns.
-_OWNED = re.compile(r"^ *\d+: [0-9A-F:]+ [0-9A-F:]+ (?!06)[0-9A-F]{2} .*$", re.M)
-
-
-def tcp_sockets():
-    found = []
-    for name in ("tcp", "tcp6"):
-        path = Path("/proc/net") / name
-        if path.exists():
-            found += [Sock(line) for line in _OWNED.findall(path.read_text())]
-    return found
-
-
-def close_wait(port):
-    """Sockets at this local port whose peer has left and whose owner has not."""
-    return [s for s in tcp_sockets() if s.local_port == port and s.state == TCP_CLOSE_WAIT]
-
-
-def queued(*ports):
-    """How many connections wait to be accepted at these ports."""
-    listeners = [s for s in tcp_sockets() if s.state == TCP_LISTEN]
-    return sum(s.queue for s in listeners if s.local_port in ports)
-
-
 def _unix_sockets():
     """Inode to (listens, path)."""
     found = {}
@@ -138,7 +102,7 @@ def _unix_sockets():
 
 def listening_ports(pid):
     """The TCP ports at which a process holds a listening socket."""
-    listeners = {s.inode: s.local_port for s in tcp_sockets() if s.state == TCP_LISTEN}
+    listeners = {s.inode: s.local_port for s in tcp_sockets(LISTEN)}
     try:
         targets = fds(pid).values()
     except FileNotFoundError:
@@ -162,7 +126,7 @@ def _kind(target, tcp, unix):
     if match := re.fullmatch(r"socket:\[(\d+)\]", target):
         inode = int(match[1])
         if inode in tcp:
-            return "listener" if tcp[inode].state == TCP_LISTEN else "connection"
+            return "listener" if tcp[inode].state == LISTEN else "connection"
         if inode in unix:
             listens, path = unix[inode]
             return "listener" if listens else "connection" if path else "unnamed unix socket"

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 
-from . import procfs
+from . import procfs, sockets
 from .procfs import DEADLINE, wait_until
 
 
@@ -179,7 +179,7 @@ class Server:
     def _is_idle(self):
         """In this order: what is accepted after one of these is seen by the next."""
         return (
-            procfs.queued(*self.ports) == 0
+            sockets.queued(*self.ports) == 0
             and procfs.waits_for_events(self.pid)
             and not self.children()
             and procfs.fds(self.pid).keys() == self._at_start.keys()
@@ -190,7 +190,7 @@ class Server:
         wait_until(
             self._is_idle,
             lambda: (
-                f"nothing left: {procfs.queued(*self.ports)} queued, children "
+                f"nothing left: {sockets.queued(*self.ports)} queued, children "
                 f"{self.children()}, descriptors at the start {self._at_start}, "
                 f"now {procfs.fds(self.pid)}"
             ),
@@ -214,8 +214,9 @@ class Server:
         code = self.wait_exit()
         assert code == expect, f"{self.argv} exited with {code}: {self.stderr()}"
 
-    def finish(self):
-        """The end of every scenario: whatever is wrong with it is found here."""
+    def finish(self, expect=0):
+        """The end of every scenario: whatever is wrong with it is found here.
+        `expect` is what SIGTERM makes of it, its exit code as a rule."""
         self.judged = True
         self._clean_up()
         if self.process.poll() is None:
@@ -224,7 +225,7 @@ class Server:
                 assert procfs.zombies(self.pid) in ([], sorted(self.own_children))
             self.signal()
         code = self.wait_exit()
-        assert code == 0, f"{self.argv} exited with {code}: {self.stderr()}"
+        assert code == expect, f"{self.argv} exited with {code}: {self.stderr()}"
 
     def _clean_up(self):
         while self.cleanups:
