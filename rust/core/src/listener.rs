@@ -59,15 +59,11 @@ impl Listener {
         }
     }
 
-<<<<<<< HEAD
-    fn new(fd: OwnedFd, file: Option<SocketFile>, adopted: bool) -> Result<Listener, Errno> {
-        let address = socket::local_address(fd.as_fd())?;
-        Ok(Listener { fd, site: Site { address, name: Name::of(&address), adopted }, file })
-=======
     fn new(fd: OwnedFd, adopted: bool) -> Result<Listener, Errno> {
         match socket::local_address(fd.as_fd()) {
             Ok(address) => {
-                Ok(Listener { fd, name: Name::of(&address), address, file: None, adopted })
+                let site = Site { address, name: Name::of(&address), adopted };
+                Ok(Listener { fd, site, file: None })
             }
             Err(errno) => {
                 if adopted {
@@ -77,7 +73,6 @@ impl Listener {
                 Err(errno)
             }
         }
->>>>>>> main
     }
 
     pub(crate) fn site(&self) -> &Site {
