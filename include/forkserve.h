@@ -43,8 +43,9 @@
  * answer -ECHILD, and forkserve_server_free gives back memory only.
  *
  * Signals: the library changes no disposition of the host and waits for no child
- * but its own. A child inherits the host's dispositions, except that a handler
- * for SIGTERM gives way to the default: SIGTERM tells a child that its time is up.
+ * but its own. A child inherits the host's dispositions and mask, except that
+ * SIGTERM is let through and a handler for it gives way to the default: SIGTERM
+ * tells a child that its time is up.
  *
  * Structs begin with their size, so that they can grow: begin with the _INIT
  * macros below.
@@ -178,7 +179,7 @@
 /*
  A connection, in the child that serves it. Owned by the library, and valid
  until the handler returns; after forkserve_server_accept_fork, until the
- child ends.
+ child ends or frees the server.
  */
 typedef struct forkserve_conn forkserve_conn;
 
@@ -598,7 +599,7 @@ int forkserve_server_new(const struct forkserve_options *options,
  end.
  Context: parent. May ask a name server, and wait for it.
  Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
- -EBUSY: the server runs or has been stopped; what socket, bind or listen
+ -EBUSY: the server runs, or has run; what socket, bind or listen
  answered, such as -EADDRINUSE. Nothing is left open on an error.
  */
 int forkserve_server_listen(struct forkserve_server *s,
@@ -768,6 +769,20 @@ int forkserve_server_observe(struct forkserve_server *s,
  Context: parent or child; not while another call uses the server.
  */
 void forkserve_server_free(struct forkserve_server *s);
+
+/*
+ Collapses this process's private anonymous memory into huge pages, so that a
+ large host is cheap to fork. For a host that cannot call
+ forkserve_server_start while it is small; to be called once everything is
+ loaded, before the first connection.
+
+ Answers how many bytes are in huge pages after it; 0 where the kernel is
+ older than 6.1 or has no memory to spare. What host or child write to later
+ loses the gain, 2 MiB at a time.
+ Context: parent. Blocks, up to some seconds per GiB.
+ Source: madvise(2), MADV_COLLAPSE.
+ */
+size_t forkserve_prepare_heap(void);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -34,8 +34,9 @@
  * answer -ECHILD, and forkserve_server_free gives back memory only.
  *
  * Signals: the library changes no disposition of the host and waits for no child
- * but its own. A child inherits the host's dispositions, except that a handler
- * for SIGTERM gives way to the default: SIGTERM tells a child that its time is up.
+ * but its own. A child inherits the host's dispositions and mask, except that
+ * SIGTERM is let through and a handler for it gives way to the default: SIGTERM
+ * tells a child that its time is up.
  *
  * Structs begin with their size, so that they can grow: begin with the _INIT
  * macros below.

@@ -31,8 +31,12 @@ pub unsafe extern "C" fn forkserve_write_all(fd: c_int, buf: *const c_void, len:
     if buf.is_null() && len > 0 {
         return -(libc::EINVAL as ssize_t);
     }
-    // SAFETY: by contract `buf` has `len` readable bytes.
-    let bytes = unsafe { bytes_mut(buf.cast_mut(), len) };
+    let bytes = if buf.is_null() {
+        &[][..]
+    } else {
+        // SAFETY: by contract `buf` has `len` readable bytes.
+        unsafe { std::slice::from_raw_parts(buf.cast(), len) }
+    };
     core::write_all(fd, bytes).map_or_else(|errno| -(errno as ssize_t), |()| len as ssize_t)
 }
 

@@ -115,7 +115,7 @@ pub unsafe extern "C" fn forkserve_server_new(
 /// end.
 /// Context: parent. May ask a name server, and wait for it.
 /// Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
-/// -EBUSY: the server runs or has been stopped; what socket, bind or listen
+/// -EBUSY: the server runs, or has run; what socket, bind or listen
 /// answered, such as -EADDRINUSE. Nothing is left open on an error.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_listen(
@@ -519,6 +519,21 @@ pub unsafe extern "C" fn forkserve_server_free(s: *mut forkserve_server) {
     };
     // SAFETY: nobody asked for the text.
     unsafe { guard(std::ptr::null_mut(), body) };
+}
+
+/// Collapses this process's private anonymous memory into huge pages, so that a
+/// large host is cheap to fork. For a host that cannot call
+/// forkserve_server_start while it is small; to be called once everything is
+/// loaded, before the first connection.
+///
+/// Answers how many bytes are in huge pages after it; 0 where the kernel is
+/// older than 6.1 or has no memory to spare. What host or child write to later
+/// loses the gain, 2 MiB at a time.
+/// Context: parent. Blocks, up to some seconds per GiB.
+/// Source: madvise(2), MADV_COLLAPSE.
+#[no_mangle]
+pub extern "C" fn forkserve_prepare_heap() -> usize {
+    core::prepare_heap()
 }
 
 /// A pointer of the host's, to be given back to it.

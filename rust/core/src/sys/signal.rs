@@ -33,11 +33,16 @@ impl Blocked {
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
 
-    /// The same in the child: see `raw`.
+    /// The same in the child, but for SIGTERM, which is let through: a host that
+    /// reads its signals from a signalfd blocks it, and its children could not be
+    /// told that their time is up. See also `raw`.
     #[inline(always)]
     pub(crate) fn restore_in_child(&self) {
-        let set = (&raw const self.0) as usize;
-        // SAFETY: the kernel reads the first 8 bytes of the set, all that it has.
+        // SAFETY: the kernel's set of 64 signals is the beginning of libc's.
+        let mut set = unsafe { (&raw const self.0).cast::<u64>().read() };
+        set &= !(1 << (libc::SIGTERM - 1));
+        let set = (&raw const set) as usize;
+        // SAFETY: `set` has the 8 bytes that the kernel reads.
         unsafe { raw::call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, set, 0, 8]) };
     }
 }
