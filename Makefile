@@ -18,6 +18,8 @@ INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR ?=
 PYTHON ?= python3
 CC ?= cc
+# make bench: beginnings of the rows to measure; all of them if empty.
+ROWS ?=
 
 BUILD := $(CURDIR)/build
 STAGE := $(BUILD)/stage
@@ -117,8 +119,14 @@ header-check: ## Fail if include/forkserve.h has drifted
 	cargo run --quiet --locked -p forkserve-xtask -- header --check
 
 .PHONY: bench
-bench: examples python ## Measure against the rivals, and write docs/benchmarks.md
-	@false
+bench: stage python tools-bench ## Measure against the rivals, and write docs/benchmarks.md
+	mkdir -p $(BUILD)/bench
+	$(CC) -O2 -Wall -Wextra -o $(BUILD)/bench/forkserve_echo \
+	  rust/bench/bare/forkserve_echo.c $$($(STAGE_ENV) pkg-config --cflags --libs forkserve) \
+	  -Wl,-rpath,$(STAGE)/lib
+	cargo build --release --locked -p forkserve-bench
+	target/release/forkserve-bench run $(ROWS)
+	target/release/forkserve-bench report --img docs/img
 
 ##@ Keep house
 
@@ -146,7 +154,7 @@ define tools
 	done
 endef
 
-.PHONY: tools-build tools-test tools-lint
+.PHONY: tools-build tools-test tools-lint tools-bench
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
@@ -155,6 +163,9 @@ tools-test:
 
 tools-lint:
 	$(call tools,clang-format,clang-format)
+
+tools-bench:
+	$(call tools,tcpserver tcpsvd xinetd socat,ucspi-tcp ipsvd xinetd socat libnet-server-perl)
 
 $(VENV)/.tools: python/requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)

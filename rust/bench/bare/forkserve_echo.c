@@ -18,14 +18,12 @@
 
 static forkserve_server *server;
 
-static void on_term(int sig)
-{
+static void on_term(int sig) {
     (void)sig;
     forkserve_server_stop(server);
 }
 
-static int echo(const forkserve_conn *conn, void *userdata)
-{
+static int echo(const forkserve_conn *conn, void *userdata) {
     char buf[4096];
     ssize_t n;
     int fd = forkserve_conn_fd(conn);
@@ -37,8 +35,7 @@ static int echo(const forkserve_conn *conn, void *userdata)
 }
 
 /* As in bare_loop.c. */
-static void add_ballast(size_t mib)
-{
+static void add_ballast(size_t mib) {
     size_t len = mib << 20;
     long page = sysconf(_SC_PAGESIZE);
     char *mem;
@@ -55,16 +52,14 @@ static void add_ballast(size_t mib)
         mem[at] = 1;
 }
 
-static void check(int result, const forkserve_error *err)
-{
+static void check(int result, const forkserve_error *err) {
     if (result < 0) {
         fprintf(stderr, "forkserve_echo: %s\n", err->message);
         exit(1);
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     forkserve_error err = FORKSERVE_ERROR_INIT;
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
     struct sigaction action = {.sa_handler = on_term};
@@ -73,7 +68,8 @@ int main(int argc, char **argv)
     int start = 0;
 
     if (argc < 3) {
-        fprintf(stderr, "Usage: %s HOST PORT [--spares N] [--per-child K] [--start] [--ballast MIB]\n",
+        fprintf(stderr,
+                "Usage: %s HOST PORT [--spares N] [--per-child K] [--start] [--ballast MIB]\n",
                 argv[0]);
         return 2;
     }

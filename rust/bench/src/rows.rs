@@ -65,6 +65,9 @@ pub fn rows() -> Vec<Row> {
         16,
         &[(Rate, 1.1)],
     ));
+    let mut calm = row("ahead-500", "fork ahead at 500 conn/s", ahead(), bare(), 1, &[(P50, 0.55)]);
+    calm.arrivals = Arrivals::Open { rate: 500.0 };
+    list.push(calm);
     let reuse = ours("forkserve, 1000 a child", "--spares 16 --per-child 1000");
     list.push(row("reuse-16", "1000 connections a child", reuse, bare(), 16, &[(Rate, 2.3)]));
 
@@ -153,7 +156,13 @@ pub fn rows() -> Vec<Row> {
             rival.name.to_lowercase().replace([':', ' '], "-").replace("--", "-")
         );
         let title = format!("against {}", rival.name);
-        list.push(row(&id, &title, ours("forkserve", ""), rival, 16, &[]));
+        // Its like: children that are reused, or one for each connection.
+        let like = if rival.name.contains("PreFork") {
+            ours("forkserve, 1000 a child", "--spares 16 --per-child 1000")
+        } else {
+            ours("forkserve", "")
+        };
+        list.push(row(&id, &title, like, rival, 16, &[]));
     }
     list.push(row("same-16", "the bare loop against itself: the noise", bare(), bare(), 16, &[]));
     list

@@ -18,7 +18,8 @@ use crate::server::{Ready, Server};
 pub const SCRATCH: &str = "build/bench";
 
 const SOURCES: &str = "rust/bench";
-const OURS: &str = "build/examples/echo 127.0.0.1 0 --quiet";
+/// Built by `make bench`, through pkg-config as any program on the library.
+const OURS: &str = "build/bench/forkserve_echo 127.0.0.1 0";
 const BARE: &str = "build/bench/bare_loop 127.0.0.1 0";
 const ECHO: &str = "build/bench/echo_stdio";
 
