@@ -43,6 +43,7 @@ pub(crate) struct Kit {
     pub(crate) leave: RawFd,
     /// Readable once the process that makes the spares is gone.
     pub(crate) parent: RawFd,
+    pub(crate) parent_pid: libc::pid_t,
     /// An epoll with the listeners and the two above, in which all spares wait:
     /// the kernel wakes one of them for each thing that happens.
     pub(crate) gate: RawFd,
@@ -120,9 +121,15 @@ impl Child {
         self.last = true;
     }
 
-    /// The connection has been served; `close` closes it. Does not return if it
-    /// was the last one: the process ends with `status`.
-    pub fn end(&mut self, status: i32, hooks: &mut dyn Hooks, close: impl FnOnce()) {
+    /// Whether this child is known to exit after the connection that it has.
+    pub fn is_last(&self) -> bool {
+        self.last
+    }
+
+    /// The connection has been served; `close` closes it, and is told whether
+    /// the child goes on. Does not return if it does not: the process ends with
+    /// `status`.
+    pub fn end(&mut self, status: i32, hooks: &mut dyn Hooks, close: impl FnOnce(bool)) {
         // Output first, so that whoever waits for the end of the connection finds it.
         hooks.exit();
         let again = match &mut self.spare {
@@ -131,7 +138,7 @@ impl Child {
         };
         // Then the connection: the client has its end of file before the kernel
         // takes the address space down, which takes long in a large host.
-        close();
+        close(again);
         if !again {
             self.leave(status);
         }
@@ -176,6 +183,10 @@ impl Spare {
         let mut shortage: Option<Backoff> = None;
         let mut leaving = false;
         seat.board.touch(seat.slot);
+        // Without its parent it must not go on taking connections.
+        if process::getppid() != self.kit.parent_pid {
+            return None;
+        }
         loop {
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.

@@ -143,7 +143,7 @@ impl Engine {
             self.trust_births();
         } else if state.served == 0 && exit != Exit::Code(0) {
             // It could not even wait. The next one may fare no better.
-            self.throttle_births();
+            self.throttle_births(true);
         }
         self.board.close(slot);
     }
@@ -169,11 +169,15 @@ impl Engine {
             return;
         }
         let peer = board.peer(slot).unwrap_or_default();
+        // The observer reads the counters: one that has ended lives no more.
+        board.close(slot);
         if child.connection != id {
             // It was killed between taking the connection and telling of it.
             self.emit(&Event::Accepted { id, peer: peer.as_str() });
             self.emit(&Event::Forked { id, peer: peer.as_str(), pid });
         }
+        // Whoever hears of it finds it gone.
+        self.board.close(slot);
         self.emit(&Event::Ended { id, peer: peer.as_str(), pid, exit, duration, usage });
     }
 

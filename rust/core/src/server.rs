@@ -267,6 +267,12 @@ impl Server {
         self.engine.unwatch_extra(fd);
     }
 
+    /// In the host: readable once the supervisor has ended; to be polled beside
+    /// other things, before [`Server::wait_supervisor`]. `None` without one.
+    pub fn supervisor_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.engine.supervisor_fd()
+    }
+
     /// [`Server::start`] in parts: [`Start::Supervisor`] is to be followed by
     /// [`Server::supervise`].
     pub fn start_with(&mut self, hooks: &mut dyn Hooks) -> Result<Start, Error> {

@@ -20,7 +20,7 @@ use crate::sys::process::{self, Exit, Side, Target};
 use crate::sys::signal::{Blocked, Came, Signals};
 use crate::sys::socket;
 use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -252,6 +252,14 @@ impl Engine {
             // As three calls of stop.
             let _ = self.wake.notify_many(3);
             let _ = self.wait_supervisor(None);
+        }
+    }
+
+    /// In the host: the supervisor's pidfd.
+    pub(crate) fn supervisor_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.phase {
+            Phase::Supervised(remote) => Some(remote.pidfd.as_fd()),
+            _ => None,
         }
     }
 
