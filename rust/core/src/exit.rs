@@ -49,7 +49,11 @@ pub fn serve<R: ExitStatus>(
             // Who knows what it left half done.
             child.set_last();
         }
-        child.end(status.unwrap_or(EXIT_PANIC), hooks, |_| connection.close_in_child());
+        child.end(status.unwrap_or(EXIT_PANIC), hooks, |again| match again {
+            // Its memory is for the next one.
+            true => drop(connection),
+            false => connection.close_in_child(),
+        });
     }
     child.leave(0)
 }

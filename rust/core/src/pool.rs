@@ -53,17 +53,26 @@ pub(crate) struct Pool {
     /// When to bring `high` down.
     calm_at: Option<Instant>,
     /// Set while making spares keeps failing.
-    births: Option<Backoff>,
+    births: Option<Births>,
+    /// Whether more spares are wanted than there are, and may be made.
+    wanting: bool,
+}
+
+/// When the next spare may be made, after failures.
+struct Births {
+    retry: Backoff,
+    /// The last one was born, and ended before it had served anyone.
+    still: bool,
 }
 
 impl Pool {
     /// The next time at which something is to be done without being called for.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let fill = match (&self.births, self.fill_at) {
-            (Some(births), _) => Some(births.due()),
-            (None, fill_at) => fill_at,
+        let fill = match &self.births {
+            Some(births) => Some(births.retry.due()),
+            None => self.fill_at,
         };
-        fill.into_iter().chain(self.calm_at).min()
+        fill.filter(|_| self.wanting).into_iter().chain(self.calm_at).min()
     }
 
     fn low(&self) -> u32 {
@@ -101,7 +110,6 @@ impl Engine {
         if let Some(channel) = &channel {
             let added = self.epoll.add(channel.receiver(), epoll::IN, NOTES);
             added.map_err(fail("epoll_ctl"))?;
-            self.owned.add(channel.receiver());
         }
         let mut lasting = Owned::default();
         let open = self.ports.iter().filter_map(|port| port.listener.as_ref());
@@ -120,7 +128,10 @@ impl Engine {
         self.owned.add(&leave);
         self.owned.add(&parent);
         self.owned.add(&gate);
-        channel.iter().for_each(|channel| self.owned.add(channel.sender()));
+        for channel in &channel {
+            self.owned.add(channel.sender());
+            self.owned.add(channel.receiver());
+        }
         let kit = Arc::new(Kit {
             board: self.board.clone(),
             options: self.options.clone(),
@@ -128,6 +139,7 @@ impl Engine {
             bell: bell.as_fd().as_raw_fd(),
             leave: leave.as_fd().as_raw_fd(),
             parent: parent.as_raw_fd(),
+            parent_pid: self.owner,
             gate: gate.as_fd().as_raw_fd(),
             notes: channel.as_ref().map(|channel| channel.sender().as_raw_fd()),
             lasting,
@@ -144,6 +156,7 @@ impl Engine {
             fill_at: Some(self.now),
             calm_at: None,
             births: None,
+            wanting: true,
         });
         Ok(())
     }
@@ -184,13 +197,13 @@ impl Engine {
             }
         }
         self.board.set(Counter::SparesLow, u64::from(pool.low()));
-        if idle >= pool.high {
-            pool.filled = true;
+        pool.filled |= idle >= pool.high;
+        pool.wanting = idle < pool.high && !full;
+        if !pool.wanting {
             pool.fill_at = None;
             return Ok(None);
         }
-        if full || pool.births.is_some_and(|births| births.due() > now) {
-            pool.fill_at = None;
+        if pool.births.as_ref().is_some_and(|births| births.retry.due() > now) {
             return Ok(None);
         }
         if idle >= pool.low() && pool.filled {
@@ -210,12 +223,25 @@ impl Engine {
         }
     }
 
-    /// A spare could not be made, or ended before it had served anyone.
-    pub(crate) fn throttle_births(&mut self) {
+    /// A spare could not be made, or (`still`) ended before it had served anyone.
+    pub(crate) fn throttle_births(&mut self, still: bool) {
+        if let Some(pool) = &mut self.pool {
+            let births = pool.births.take();
+            let retry = births.map_or(Backoff::start(self.now), |Births { mut retry, .. }| {
+                retry.again(self.now);
+                retry
+            });
+            pool.births = Some(Births { retry, still });
+        }
+    }
+
+    /// A spare has been made. While they end before they have served anyone,
+    /// that proves nothing, and the next one is made later still.
+    pub(crate) fn note_birth(&mut self) {
         if let Some(pool) = &mut self.pool {
             match &mut pool.births {
-                Some(births) => births.again(self.now),
-                None => pool.births = Some(Backoff::start(self.now)),
+                Some(Births { retry, still: true }) => retry.again(self.now),
+                births => *births = None,
             }
         }
     }
@@ -227,10 +253,11 @@ impl Engine {
         }
     }
 
-    /// A process or memory has become free: a failed birth may be tried again.
+    /// A process or memory has become free: a failed fork may be tried again.
     pub(crate) fn hasten_births(&mut self) {
-        if let Some(births) = self.pool.as_mut().and_then(|pool| pool.births.as_mut()) {
-            births.hasten(self.now);
+        let births = self.pool.as_mut().and_then(|pool| pool.births.as_mut());
+        if let Some(Births { retry, still: false }) = births {
+            retry.hasten(self.now);
         }
     }
 

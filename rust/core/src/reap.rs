@@ -169,8 +169,6 @@ impl Engine {
             return;
         }
         let peer = board.peer(slot).unwrap_or_default();
-        // The observer reads the counters: one that has ended lives no more.
-        board.close(slot);
         if child.connection != id {
             // It was killed between taking the connection and telling of it.
             self.emit(&Event::Accepted { id, peer: peer.as_str() });

@@ -108,6 +108,7 @@ impl Engine {
         let unborn = match forked {
             Ok(pid) => {
                 self.board.add(Counter::SparesLeft);
+                self.note_birth();
                 let pid = pid.unwrap_or_default();
                 self.adopt(pid, 0);
                 return Ok(Some(Turn::Forked(pid)));
@@ -119,7 +120,7 @@ impl Engine {
             Unborn::Hooks(error) => Err(error),
             Unborn::Fork(errno) => {
                 self.fork_failed(0, &Name::default(), errno);
-                self.throttle_births();
+                self.throttle_births(false);
                 Ok(None)
             }
         }
