@@ -110,7 +110,8 @@ impl Engine {
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
         // A broken listener is asked all the same: accept says how it broke.
-        if self.obstacle().is_some() && !self.ports[index].broken {
+        let may = self.obstacle().is_none() && self.accepts();
+        if !may && !self.ports[index].broken {
             return Ok(None);
         }
         let Some(listener) = &self.ports[index].listener else {
@@ -176,7 +177,7 @@ impl Engine {
 
     /// Why this connection may not have a child.
     fn objection(&self, connection: &Connection) -> Option<Refusal> {
-        if self.options.at_capacity == AtCapacity::Refuse && self.full() {
+        if self.options.at_capacity == AtCapacity::Refuse && self.crowded() {
             return Some(Refusal::Capacity);
         }
         let most = self.options.max_per_source;

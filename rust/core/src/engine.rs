@@ -358,10 +358,16 @@ impl Engine {
         self.ring_alarms();
     }
 
-    /// Whether `max_children` children live, and none of them waits.
-    pub(crate) fn full(&self) -> bool {
+    /// Whether `max_children` children live: no other may be made.
+    pub(crate) fn crowded(&self) -> bool {
         self.children.len() >= self.options.max_children as usize
-            && (self.pool.is_none() || self.idle() == 0)
+    }
+
+    /// Whether `max_children` children live, and none of them waits for a
+    /// connection. In a drain none does: those that had no connection leave.
+    pub(crate) fn full(&self) -> bool {
+        let waiting = self.pool.is_some() && matches!(self.phase, Phase::Running);
+        self.crowded() && (!waiting || self.idle() == 0)
     }
 
     /// How many connections are being served.

@@ -128,7 +128,7 @@ impl Engine {
         self.owned.add(&leave);
         self.owned.add(&parent);
         self.owned.add(&gate);
-        for channel in &channel {
+        if let Some(channel) = &channel {
             self.owned.add(channel.sender());
             self.owned.add(channel.receiver());
         }
@@ -175,7 +175,7 @@ impl Engine {
         let idle = self.idle();
         self.board.set(Counter::SparesLeft, u64::from(idle));
         let most = self.options.max_children;
-        let (now, full) = (self.now, self.full());
+        let (now, full) = (self.now, self.crowded());
         let times = if self.supervised() { MOST } else { MOST_WITH_PIDFDS };
         let Some(pool) = &mut self.pool else {
             return Ok(None);
