@@ -17,10 +17,12 @@ from ._forkserve import (
     Connection,
     Error,
     Event,
+    Live,
     Server,
     Stats,
     __version__,
     fork,
+    prepare_heap,
 )
 
 __all__ = [
@@ -28,8 +30,10 @@ __all__ = [
     "Connection",
     "Error",
     "Event",
+    "Live",
     "Server",
     "Stats",
     "__version__",
     "fork",
+    "prepare_heap",
 ]

@@ -115,6 +115,8 @@ def parser() -> argparse.ArgumentParser:
     time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
     limits.add_argument("--max-children", **number, help="children at once (256)")
     limits.add_argument("--max-per-source", **number, help="of one address (0: no limit)")
+    limits.add_argument("--spares", **number, help="children that wait ahead of time (0)")
+    limits.add_argument("--connections-per-child", **number, help="one after the other (1)")
     limits.add_argument("--backlog", **number, help="length of the kernel's queue (1024)")
     limits.add_argument("--lifetime", **time, help='of a connection ("none")')
     limits.add_argument("--grace", **time, help="for the clients to finish (10)")

@@ -4,7 +4,7 @@
 //! return into them: whatever the handler does, the end is `_exit` here.
 
 use crate::conn::Connection;
-use crate::hooks::PythonHooks;
+use crate::hooks::{flush, PythonHooks};
 use crate::tools::tools;
 use forkserve::EXIT_PANIC;
 use pyo3::exceptions::PySystemExit;
@@ -37,7 +37,7 @@ pub(crate) fn serve(
 }
 
 /// The next connection. A child that has none yet waits with the interpreter
-/// released: threads of an earlier handler may go on.
+/// given up: threads of an earlier handler go on.
 fn next(py: Python<'_>, child: &mut forkserve::Child) -> Option<forkserve::Connection> {
     if child.waits() {
         py.detach(|| child.next_connection())
@@ -46,7 +46,7 @@ fn next(py: Python<'_>, child: &mut forkserve::Child) -> Option<forkserve::Conne
     }
 }
 
-/// Ends the process after the last connection.
+/// One connection; ends the process after the last one.
 fn serve_one(
     py: Python<'_>,
     child: &mut forkserve::Child,
@@ -70,10 +70,17 @@ fn serve_one(
             },
             |()| 0,
         );
-    if let Err(error) = join_threads(py) {
-        error.write_unraisable(py, None);
+    // Threads may print, and have the connection.
+    let last = child.is_last();
+    if last {
+        join_threads(py);
     }
-    child.end(status, hooks, || {
+    child.end(status, hooks, |again| {
+        if !again && !last {
+            // It has been told to leave meanwhile.
+            join_threads(py);
+            flush(py, |_| {});
+        }
         let _ = connection.map(|connection| connection.get().close(py));
     });
 }
@@ -126,15 +133,21 @@ fn print<'py>(py: Python<'py>, text: impl IntoPyObject<'py>) -> PyResult<()> {
     Ok(())
 }
 
-/// Waits for the threads that the handler has left, as the interpreter does at
-/// its end; daemon threads are not waited for. Costs nothing where there are
-/// none: the module is not even imported for it.
-fn join_threads(py: Python<'_>) -> PyResult<()> {
-    let Some(threading) = tools(py)?.modules.bind(py).get_item(intern!(py, "threading"))? else {
-        return Ok(());
+/// Waits for the threads that the handlers have left, as the interpreter does at
+/// its end, once; daemon threads are not waited for. Costs nothing where there
+/// are none: the module is not even imported for it.
+fn join_threads(py: Python<'_>) {
+    let join = || {
+        let Some(threading) = tools(py)?.modules.bind(py).get_item(intern!(py, "threading"))?
+        else {
+            return Ok(());
+        };
+        if threading.call_method0(intern!(py, "active_count"))?.extract::<usize>()? > 1 {
+            threading.call_method0(intern!(py, "_shutdown"))?;
+        }
+        PyResult::Ok(())
     };
-    if threading.call_method0(intern!(py, "active_count"))?.extract::<usize>()? > 1 {
-        threading.call_method0(intern!(py, "_shutdown"))?;
+    if let Err(error) = join() {
+        error.write_unraisable(py, None);
     }
-    Ok(())
 }

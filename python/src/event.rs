@@ -19,8 +19,8 @@ pub(crate) struct Event {
     /// What happened: "listening" (address), "accepted" (conn_id, peer), "forked"
     /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "held" (conn_id, peer),
     /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
-    /// used), "paused" (reason), "resumed", "draining" or "stopped". More kinds may
-    /// come.
+    /// used), "paused" (reason), "resumed", "draining" or "stopped"; in the host of a
+    /// supervisor "supervisor_ended" (pid, how). More kinds may come.
     kind: &'static str,
     /// Number of the connection.
     conn_id: Option<u64>,
@@ -117,11 +117,7 @@ impl Event {
                 Event { reason: Some(reason), error, ..about("refused", id, peer) }
             }
             Core::Ended { id, peer, pid, exit, duration, usage } => {
-                let (exit_code, exit_signal) = match exit {
-                    Exit::Code(code) => (Some(code), None),
-                    Exit::Signal(signal) => (None, Some(signal)),
-                    Exit::Unknown => (None, None),
-                };
+                let (exit_code, exit_signal) = code_and_signal(exit);
                 let known = exit != Exit::Unknown;
                 Event {
                     pid: Some(pid),
@@ -146,8 +142,22 @@ impl Event {
             Core::Resumed => Event { kind: "resumed", ..Event::default() },
             Core::Draining { .. } => Event { kind: "draining", ..Event::default() },
             Core::Stopped => Event { kind: "stopped", ..Event::default() },
+            Core::SupervisorEnded { pid, exit } => {
+                let (exit_code, exit_signal) = code_and_signal(exit);
+                let pid = Some(pid);
+                let kind = "supervisor_ended";
+                Event { kind, pid, exit_code, exit_signal, ..Event::default() }
+            }
             _ => Event { kind: "other", ..Event::default() },
         }
+    }
+}
+
+fn code_and_signal(exit: Exit) -> (Option<i32>, Option<i32>) {
+    match exit {
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(signal) => (None, Some(signal)),
+        Exit::Unknown => (None, None),
     }
 }
 

@@ -21,6 +21,7 @@ mod hooks;
 mod options;
 mod server;
 mod stats;
+mod supervisor;
 mod tools;
 mod wakeup;
 
@@ -34,11 +35,11 @@ mod _forkserve {
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]
-    use crate::hooks::fork;
+    use crate::hooks::{fork, prepare_heap};
     #[pymodule_export]
     use crate::server::Server;
     #[pymodule_export]
-    use crate::stats::Stats;
+    use crate::stats::{Live, Stats};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

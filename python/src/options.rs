@@ -12,6 +12,7 @@ use std::time::Duration;
 /// The ranges are the core's, which checks them too; here they are checked so
 /// that an error names the option as Python spells it, in Python's units.
 const MAX_CHILDREN: u32 = 1_000_000;
+const MAX_SPARES: u32 = 10_000;
 const MAX_SECONDS: f64 = 1e9;
 const MAX_REFUSE_MESSAGE: usize = 4096;
 
@@ -51,7 +52,7 @@ impl Argument<'_, '_> {
     }
 
     /// Seconds, or None for no limit.
-    fn seconds_or_none(&self) -> PyResult<Option<Duration>> {
+    pub(crate) fn seconds_or_none(&self) -> PyResult<Option<Duration>> {
         if self.1.is_none() {
             return Ok(None);
         }
@@ -127,7 +128,7 @@ pub(crate) fn parse(
         match &*name {
             "max_children" => options.max_children = given.number(1, MAX_CHILDREN)?,
             "max_per_source" => options.max_per_source = given.number(0, MAX_CHILDREN)?,
-            "spares" => options.spares = given.number(0, MAX_CHILDREN)?,
+            "spares" => options.spares = given.number(0, MAX_SPARES)?,
             "connections_per_child" => options.connections_per_child = given.number(1, u32::MAX)?,
             "backlog" => options.backlog = given.number(1, i32::MAX as u32)?,
             "lifetime" => options.lifetime = given.lifetime()?,
@@ -153,6 +154,11 @@ pub(crate) fn parse(
                 return Err(PyTypeError::new_err(text));
             }
         }
+    }
+    if options.spares > options.max_children {
+        let (spares, most) = (options.spares, options.max_children);
+        let text = format!("spares: {spares} is more than max_children, {most}");
+        return Err(PyValueError::new_err(text));
     }
     Ok((options, observer))
 }

@@ -10,14 +10,16 @@ use crate::child::{self, Work};
 use crate::event::Callbacks;
 use crate::gate::{Gate, Pass};
 use crate::hooks::PythonHooks;
-use crate::stats::Stats;
+use crate::stats::{Live, Stats};
 use crate::wakeup::Wakeup;
 use crate::{address, error, options};
 use forkserve::{Server as Core, Start, StatsReader, Stopper, Turn};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use std::convert::Infallible;
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,8 +42,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// max_children: how many children may live at once, 1 to 1,000,000.
 /// max_per_source: how many may serve one source at once, an IPv4 address or an IPv6 /64
 /// network; 0: no limit.
-/// spares: how many children wait for a connection ahead of time. Only 0 is supported yet.
-/// connections_per_child: how many connections a child serves. Only 1 is supported yet.
+/// spares: how many children wait for a connection ahead of time, 0 (fork when a connection
+/// comes) to 10,000; they count among max_children. While they run out, more are kept.
+/// connections_per_child: how many connections a child serves, one after the other. With
+/// more than 1, what a handler leaves behind is there in the next; sys.exit() ends the child.
 /// backlog: length of the kernel's queue of connections that are not yet accepted.
 /// lifetime: how long a connection may last before its child gets SIGTERM, and kill_after
 /// later SIGKILL; None: no limit.
@@ -73,12 +77,12 @@ pub(crate) struct Server {
     stats: StatsReader,
     addresses: Vec<String>,
     fd: RawFd,
-    callbacks: Arc<Callbacks>,
+    pub(crate) callbacks: Arc<Callbacks>,
     /// `socket.socket`.
     class: Py<PyAny>,
     begun: AtomicBool,
     /// How many times `stop` was called.
-    stops: AtomicU32,
+    pub(crate) stops: AtomicU32,
 }
 
 #[pymethods]
@@ -223,6 +227,7 @@ impl Server {
             }
         };
         let result = match core.get(py) {
+            Ok(core) if core.supervisor_runs() == Some(true) => self.end_supervisor(py, core),
             Ok(core) if self.begun.load(Relaxed) => self.drain(py, core),
             _ => Ok(()),
         };
@@ -262,6 +267,15 @@ impl Server {
 
     /// Serve in a process of its own, the supervisor, which is forked now; return its
     /// number.
+    ///
+    /// To be called early, while the program is small and has no threads: the supervisor
+    /// and the children that it makes are copies of the program as it is now, and nothing
+    /// that it does later makes them dearer. The program keeps stop(), wait(), stats(),
+    /// connections() and close(). When it ends, the supervisor drains and ends too. The
+    /// observer is called in the supervisor.
+    ///
+    /// Raises Error: what kept the supervisor from starting; EBUSY if the server runs,
+    /// ESHUTDOWN if it has been stopped, ECHILD in a child.
     fn start(&self, py: Python<'_>) -> PyResult<i32> {
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
@@ -270,13 +284,43 @@ impl Server {
         match core.start_with(&mut hooks) {
             Ok(Start::Host(pid)) => Ok(pid),
             Ok(Start::Supervisor) => {
-                core.supervise(&mut hooks, |child, hooks| child::serve(py, child, &work, hooks))
+                // It runs inside this call of its host, and must not return into it.
+                let life = AssertUnwindSafe(|| -> Infallible {
+                    core.supervise(&mut hooks, |child, hooks| child::serve(py, child, &work, hooks))
+                });
+                let _ = catch_unwind(life);
+                std::process::abort()
             }
             Err(error) => {
                 let forbidden = hooks.forbidden.take();
                 Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)))
             }
         }
+    }
+
+    /// Wait until the supervisor of start() has ended, at most timeout seconds (None: without
+    /// limit); return whether it has.
+    ///
+    /// Other threads run meanwhile. In the main thread, signals interrupt it at once, and
+    /// what their Python handlers raise comes out; the supervisor is not stopped by that,
+    /// but close() and the end of a with block stop it.
+    ///
+    /// Raises Error with ECHILD if there is no supervisor; ValueError for a bad timeout.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let limit = match timeout {
+            Some(timeout) => options::Argument("timeout", timeout).seconds_or_none()?,
+            None => None,
+        };
+        let mut core = self.enter(py)?;
+        self.await_supervisor(py, core.get(py)?, limit)
+    }
+
+    /// The connections that are being served now, as a list of Live. From any thread, at
+    /// any time.
+    fn connections(&self, py: Python<'_>) -> PyResult<Vec<Live>> {
+        self.own(py)?;
+        Ok(self.stats.connections().into_iter().map(Live::from).collect())
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -326,7 +370,13 @@ impl Server {
 impl Server {
     /// Fails in a process that did not make the server.
     fn own(&self, py: Python<'_>) -> PyResult<()> {
-        if std::process::id() == self.owner {
+        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
+        // In a supervisor it is that process which owns the server.
+        let owned = match &*stopper {
+            Some(stopper) => stopper.check_owner().is_ok(),
+            None => std::process::id() == self.owner,
+        };
+        if owned {
             return Ok(());
         }
         let text = "the server belongs to the process that made it, not to this child";
@@ -350,7 +400,7 @@ impl Server {
         Ok(Work { handler, class: self.class.bind(py).clone() })
     }
 
-    fn request_stop(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn request_stop(&self, py: Python<'_>) -> PyResult<()> {
         self.stops.fetch_add(1, Relaxed);
         let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
         let stopped = stopper.as_ref().map_or(Ok(()), Stopper::stop);

@@ -1,7 +1,8 @@
-//! The counters of a server, as an object with named numbers.
+//! What the scoreboard says: counters, and the connections of the moment.
 
+use forkserve::DURATIONS;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 /// The class, its text form and its dict, from one list of names.
 macro_rules! stats {
@@ -10,22 +11,34 @@ macro_rules! stats {
         ///
         /// While nothing is going on, accepted is the sum of live, held, ended and
         /// refused.
-        #[pyclass(frozen, eq, get_all, module = "forkserve")]
+        #[pyclass(frozen, eq, module = "forkserve")]
         #[derive(Clone, PartialEq)]
-        pub(crate) struct Stats { $($(#[$doc])* $name: u64,)* }
+        pub(crate) struct Stats {
+            $($(#[$doc])* #[pyo3(get)] $name: u64,)*
+            durations: [u64; DURATIONS],
+        }
 
         impl From<forkserve::Stats> for Stats {
             fn from(stats: forkserve::Stats) -> Stats {
-                Stats { $($name: stats.$name,)* }
+                Stats { $($name: stats.$name,)* durations: stats.durations }
             }
         }
 
         #[pymethods]
         impl Stats {
+            /// How long the connections of ended lasted: entry i counts those of less than
+            /// 2**i microseconds that entry i - 1 does not count; the last one counts all
+            /// that are longer.
+            #[getter]
+            fn durations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+                PyTuple::new(py, self.durations)
+            }
+
             /// The counters as a new dict.
             fn asdict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
                 let dict = PyDict::new(py);
                 $(dict.set_item(stringify!($name), self.$name)?;)*
+                dict.set_item("durations", self.durations(py)?)?;
                 Ok(dict)
             }
 
@@ -40,17 +53,19 @@ macro_rules! stats {
 stats! {
     /// Connections taken from the kernel.
     accepted,
-    /// Children that live now.
+    /// Connections that are being served now.
     live,
+    /// Children that wait for a connection now.
+    idle,
     /// Connections held now, for want of a child: 0 or 1.
     held,
-    /// Children that have ended, each with its connection.
+    /// Connections that have been served to their end.
     ended,
-    /// Of ended: by a signal.
+    /// Of ended: because a signal ended the child.
     crashed,
     /// Of ended: with a status that someone else took.
     unknown,
-    /// Connections closed without a child, for whatever reason.
+    /// Connections closed without being served, for whatever reason.
     refused,
     /// Of refused: because of max_children.
     refused_capacity,
@@ -64,4 +79,37 @@ stats! {
     accept_errors,
     /// Times that accepting paused for want of descriptors or memory.
     starvations,
+    /// After start(): the supervisor's number while it lives; else 0.
+    supervisor,
+}
+
+/// A connection that is being served now.
+#[pyclass(frozen, eq, get_all, module = "forkserve")]
+#[derive(PartialEq)]
+pub(crate) struct Live {
+    /// Number of the connection.
+    conn_id: u64,
+    /// The client, as text.
+    peer: String,
+    /// The child that serves it.
+    pid: i32,
+    /// Seconds that it has lasted.
+    age: f64,
+    /// Connections that the child has served before.
+    served: u64,
+}
+
+#[pymethods]
+impl Live {
+    fn __repr__(&self) -> String {
+        let Live { conn_id, peer, pid, age, served } = self;
+        format!("Live(conn_id={conn_id}, peer='{peer}', pid={pid}, age={age:.3}, served={served})")
+    }
+}
+
+impl From<forkserve::Live> for Live {
+    fn from(live: forkserve::Live) -> Live {
+        let forkserve::Live { pid, id, peer, age, served, .. } = live;
+        Live { conn_id: id, peer, pid, age: age.as_secs_f64(), served }
+    }
 }

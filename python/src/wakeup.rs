@@ -16,7 +16,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ pub(crate) enum Wakeup {
 }
 
 impl Wakeup {
-    pub(crate) fn install(py: Python<'_>, server: &Server) -> PyResult<Wakeup> {
+    /// For a wait that the caller does by itself; see `fd`.
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Wakeup> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
@@ -44,12 +45,26 @@ impl Wakeup {
             set(py, before)?;
             return Ok(Wakeup::Polled);
         }
-        match server.watch(read.as_fd()) {
-            Ok(()) => Ok(Wakeup::Watched(read, write)),
+        Ok(Wakeup::Watched(read, write))
+    }
+
+    /// For the wait of the server's loop.
+    pub(crate) fn install(py: Python<'_>, server: &Server) -> PyResult<Wakeup> {
+        let wakeup = Wakeup::new(py)?;
+        match wakeup.fd().map_or(Ok(()), |fd| server.watch(fd)) {
+            Ok(()) => Ok(wakeup),
             Err(error) => {
-                set(py, -1)?;
+                wakeup.remove(py, server)?;
                 Err(error::from_core(py, &error))
             }
+        }
+    }
+
+    /// Readable when a signal has come.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Wakeup::Watched(read, _) => Some(read.as_fd()),
+            _ => None,
         }
     }
 

@@ -381,6 +381,7 @@ def handler(conn):
         "server.next_timeout()",
         "server.start()",
         "server.wait(1)",
+        "server.connections()",
     ],
 )
 def test_the_server_is_not_the_childs(outcome, call):

@@ -157,7 +157,44 @@ def test_stats_are_a_frozen_snapshot():
     with forkserve.Server("127.0.0.1:0", print) as server:
         stats = server.stats()
         assert stats == server.stats()
-        assert stats.asdict() == dict.fromkeys(stats.asdict(), 0)
-        assert repr(stats).startswith("Stats(accepted=0, live=0, held=0, ended=0, ")
+        numbers = stats.asdict()
+        assert set(numbers.pop("durations")) == {0}
+        assert numbers == dict.fromkeys(numbers, 0)
+        assert repr(stats).startswith("Stats(accepted=0, live=0, idle=0, held=0, ended=0, ")
         with pytest.raises(AttributeError):
             stats.accepted = 1
+
+
+def test_connections_are_listed(serve):
+    server = serve("""
+    server = serve()
+    def show(*_):
+        say(len(server.connections()), server.connections())
+    signal.signal(signal.SIGUSR1, show)
+    server.serve_forever()
+    """)
+    with server.connect() as client, server.connect() as other:
+        for one in (client, other):
+            one.sendall(b"x")
+            assert one.recv(1) == b"x"
+        host, port = client.getsockname()
+        server.signal(signal.SIGUSR1)
+        line = server.line()
+        assert line.startswith("2 [Live(conn_id=1, ")
+        assert f"peer='{host}:{port}', pid=" in line
+        assert "served=0), Live(conn_id=2, " in line
+
+
+def test_durations_are_counted(serve):
+    server = serve("""
+    server = serve()
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    server.serve_forever()
+    durations = server.stats().durations
+    # Of less than 1 s and of more than 1 microsecond, all of them.
+    say(len(durations) > 20, sum(durations), sum(durations[1:21]))
+    """)
+    for _ in range(5):
+        server.ask()
+    server.wait_no_children()
+    assert server.end(by=signal.SIGTERM)[0] == "True 5 5\n"

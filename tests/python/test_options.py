@@ -29,8 +29,8 @@ MILLION = 1_000_000
     [
         ("max_children", [0, -1, MILLION + 1, 2**32, 2**70], [1, MILLION]),
         ("max_per_source", [-1, MILLION + 1], [0, MILLION]),
-        ("spares", [-1, 2**40], [0]),
-        ("connections_per_child", [0, -1, 2**40], [1]),
+        ("spares", [-1, 10_001, 2**40], [0, 256]),
+        ("connections_per_child", [0, -1, 2**40], [1, 2**32 - 1]),
         ("backlog", [0, -1, 2**31], [1, 2**31 - 1]),
         ("lifetime", [0, 0.0, -0.1, 1e9 + 1, float("nan"), float("inf")], [None, 0.5, 10**9]),
         ("grace", [-1, -0.1, 1e9 + 1, float("nan"), 10**400], [None, 0, 1.5, 1e9]),
@@ -93,19 +93,10 @@ def test_unknown_options_are_refused():
         forkserve.Server("127.0.0.1:0", handler, 5)
 
 
-@pytest.mark.parametrize(("name", "value"), [("spares", 2), ("connections_per_child", 5)])
-def test_what_is_not_supported_yet_says_so(name, value):
-    with pytest.raises(forkserve.Error, match=f"{name}: {value} is not supported yet") as info:
-        make(**{name: value})
-    assert info.value.errno == errno.EOPNOTSUPP
-
-
-def test_start_and_wait_say_that_they_are_not_supported_yet():
-    with make() as server:
-        for call in (server.start, server.wait, lambda: server.wait(0.5)):
-            with pytest.raises(forkserve.Error, match="not supported yet") as info:
-                call()
-            assert info.value.errno == errno.EOPNOTSUPP
+def test_more_spares_than_children_are_refused():
+    make(max_children=3, spares=3).close()
+    with pytest.raises(ValueError, match="^spares: 4 is more than max_children, 3$"):
+        make(max_children=3, spares=4)
 
 
 def test_the_signature_tells_options_and_defaults():

@@ -1,0 +1,80 @@
+//! Waiting for the supervisor of `start`, in its host.
+//!
+//! The core waits for the supervisor alone; here signals are waited for too, so
+//! that Ctrl-C comes out at once.
+
+use crate::error;
+use crate::server::Server;
+use crate::wakeup::Wakeup;
+use forkserve::Server as Core;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use pyo3::prelude::*;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+impl Server {
+    /// `wait`, with signals heard of.
+    pub(crate) fn await_supervisor(
+        &self,
+        py: Python<'_>,
+        core: &mut Core,
+        limit: Option<Duration>,
+    ) -> PyResult<bool> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let mut wakeup = Wakeup::new(py)?;
+        let result = loop {
+            match core.wait_supervisor(Some(Duration::ZERO)) {
+                Ok(false) => {}
+                Ok(true) => break Ok(true),
+                Err(error) => break Err(error::from_core(py, &error)),
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break Ok(false);
+            }
+            let supervisor = core.supervisor_fd();
+            py.detach(|| sleep(supervisor, &wakeup, left));
+            wakeup.drain();
+            if let Err(error) = py.check_signals() {
+                break Err(error);
+            }
+        };
+        wakeup.remove(py, core)?;
+        match self.callbacks.take_interrupt() {
+            Some(interrupt) => Err(interrupt),
+            None => result,
+        }
+    }
+
+    /// `close`, where a supervisor runs the server.
+    pub(crate) fn end_supervisor(&self, py: Python<'_>, core: &mut Core) -> PyResult<()> {
+        if self.stops.load(Relaxed) == 0 {
+            self.request_stop(py)?;
+        }
+        let mut raised = None;
+        while core.supervisor_runs() == Some(true) {
+            if let Err(error) = self.await_supervisor(py, core, None) {
+                self.request_stop(py)?;
+                raised.get_or_insert(error);
+            }
+        }
+        raised.map_or(Ok(()), Err)
+    }
+}
+
+/// Until the supervisor has ended, a signal has come, or `limit` is over.
+fn sleep(supervisor: Option<BorrowedFd<'_>>, wakeup: &Wakeup, limit: Option<Duration>) {
+    let fds = [supervisor, wakeup.fd()];
+    let mut fds: Vec<PollFd<'_>> =
+        fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let limit = [limit, wakeup.limit()].into_iter().flatten().min();
+    // Rounded up, or the last millisecond would be spent spinning.
+    let limit = limit.map_or(PollTimeout::NONE, |limit| {
+        let ms = limit.as_micros().div_ceil(1000);
+        PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
+    });
+    // EINTR: a signal has come. Other errors have no cause here, and the caller
+    // looks by itself.
+    let _ = poll(&mut fds, limit);
+}
