@@ -14,7 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+int forks_before;
 int fork_failures;
+int madvise_errno;
 int pidfd_errno;
 int getsockname_errno;
 static atomic_long ahead_ms;
@@ -29,7 +31,9 @@ pid_t fork(void) {
 
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "fork");
-    if (fork_failures > 0) {
+    if (forks_before > 0)
+        forks_before--;
+    else if (fork_failures > 0) {
         fork_failures--;
         errno = EAGAIN;
         return -1;
@@ -62,6 +66,18 @@ long syscall(long number, ...) {
         }
     }
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int madvise(void *start, size_t len, int advice) {
+    static int (*real)(void *, size_t, int);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "madvise");
+    if (madvise_errno) {
+        errno = madvise_errno;
+        return -1;
+    }
+    return real(start, len, advice);
 }
 
 /* The union is glibc's, transparent to callers (sys/socket.h). */

@@ -8,13 +8,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-struct journal journal;
+struct record *shared_journal(void) {
+    static struct record *memory;
 
-static void record(const forkserve_event *event, void *userdata) {
-    struct journal *to = userdata;
+    if (!memory) {
+        memory = mmap(NULL, sizeof *memory, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                      -1, 0);
+        CHECK(memory != MAP_FAILED);
+    }
+    return memory;
+}
+
+static void note(const forkserve_event *event, void *userdata) {
+    struct record *to = userdata;
     struct entry *entry = &to->entries[to->count];
 
     CHECK(to->count < (int)(sizeof to->entries / sizeof *to->entries));
@@ -38,7 +48,7 @@ forkserve_server *server_at(const char *address, const forkserve_options *option
         CHECK_TEXT(error.message, "");
     memset(&journal, 0, sizeof journal);
     journal.server = server;
-    CHECK_EQUAL(forkserve_server_observe(server, record, &journal), 0);
+    CHECK_EQUAL(forkserve_server_observe(server, note, &journal), 0);
     return server;
 }
 

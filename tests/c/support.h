@@ -12,6 +12,7 @@
 
 #include <forkserve.h>
 #include <stdlib.h>
+#include <sys/types.h>
 
 /* One event, with copies of its texts. */
 struct entry {
@@ -19,17 +20,19 @@ struct entry {
     char peer[128], address[128];
 };
 
-struct journal {
+struct record {
     forkserve_server *server;
-    int stop_after; /* this many ended children; 0: never */
-    int count, ended;
+    int stop_after; /* this many ended connections; 0: never */
+    _Atomic int count, ended;
     struct entry entries[2048];
 };
 
 /* A server that listens at address, with these options (NULL: the defaults)
  * and an empty journal as its observer. */
 forkserve_server *server_at(const char *address, const forkserve_options *options);
-extern struct journal journal;
+/* In memory that is shared with a supervisor, in which the observer is called. */
+struct record *shared_journal(void);
+#define journal (*shared_journal())
 
 /* Runs the server until so many children have ended. */
 void serve(forkserve_server *server, forkserve_handler handler, void *userdata, int children);
@@ -51,6 +54,23 @@ int count_of(int type);
 /* The types of all entries, as in "1 2 3 7 10 11". */
 const char *types(void);
 
+/* The ways to run a server. */
+enum way { RUN, DISPATCH, STEP, START, WAYS };
+/* As serve, in this way. */
+void serve_by(enum way way, forkserve_server *server, forkserve_handler handler, void *userdata,
+              int connections);
+
+/* For tests that do something while a server runs: begin in one of these ways,
+ * and then let it go on until the condition holds. */
+void begin(enum way way, forkserve_server *server, forkserve_handler handler, void *userdata);
+void go_on(void);
+#define UNTIL(condition)                                                                       \
+    while (!(condition))                                                                       \
+    go_on()
+/* Stops it and sees it through to its end. */
+void finish(void);
+forkserve_stats stats_of(const forkserve_server *server);
+
 /* Handlers. */
 int echo(const forkserve_conn *conn, void *userdata);
 int wait_for_end(const forkserve_conn *conn, void *userdata); /* until EOF */
@@ -66,12 +86,24 @@ void hang_up(int client);
 void check_reply(int client, const char *text);
 int port_of(const forkserve_server *server);
 
+/* The children of a process, by /proc: how many there are, and the first of them
+ * in pids, in no order. Zombies are not counted. */
+int children_of(pid_t pid, pid_t *pids, int room);
+/* Whether the process is there, and no zombie. */
+int alive(pid_t pid);
+/* Processor time in milliseconds that it has used. */
+long cpu_ms(pid_t pid);
+/* Ends children of this test's that were made by fork: their status. */
+int status_of(pid_t pid);
+
 /* A directory that is removed at exit, for socket files. */
 const char *scratch(void);
 
 /* Faults and time, of this process and its children: the C library's functions
  * are wrapped (faults.c). */
+extern int forks_before;  /* so many calls of fork work first; then */
 extern int fork_failures; /* so many calls of fork fail with EAGAIN */
+extern int madvise_errno; /* madvise fails with this */
 extern int pidfd_errno;   /* pidfd_open fails with this */
 extern int getsockname_errno;
 void advance_clock(long ms); /* for clock_gettime */

@@ -16,6 +16,7 @@
 static void check_echild(forkserve_server *server) {
     forkserve_error error = FORKSERVE_ERROR_INIT;
     forkserve_stats stats = FORKSERVE_STATS_INIT;
+    forkserve_live live = {.size = sizeof live};
     const forkserve_conn *out = NULL;
     char text[128];
 
@@ -33,6 +34,7 @@ static void check_echild(forkserve_server *server) {
     CHECK_EQUAL(forkserve_server_dispatch(server, echo, NULL, &error), -ECHILD);
     CHECK_EQUAL(forkserve_server_next_timeout_ms(server), -ECHILD);
     CHECK_EQUAL(forkserve_server_stats(server, &stats), -ECHILD);
+    CHECK_EQUAL(forkserve_server_connections(server, &live, 1), -ECHILD);
     CHECK_EQUAL(forkserve_server_observe(server, NULL, NULL), -ECHILD);
 }
 

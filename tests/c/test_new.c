@@ -9,7 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static forkserve_server *const UNTOUCHED = (forkserve_server *)&journal;
+static char mark;
+static forkserve_server *const UNTOUCHED = (forkserve_server *)(void *)&mark;
 
 /* new must fail, name the culprit, leave out alone and leak nothing. */
 static void check_refused(const forkserve_options *options, int code, const char *part) {
@@ -68,9 +69,8 @@ TEST(options_out_of_range_are_refused_by_name) {
     REFUSED(max_children, 0, EINVAL);
     REFUSED(max_children, 1000001, EINVAL);
     REFUSED(max_per_source, 1000001, EINVAL);
-    REFUSED(spares, 1, EOPNOTSUPP);
-    REFUSED(connections_per_child, 0, EOPNOTSUPP);
-    REFUSED(connections_per_child, 2, EOPNOTSUPP);
+    REFUSED(spares, 257, EINVAL); /* more than max_children, by default */
+    REFUSED(connections_per_child, 0, EINVAL);
     REFUSED(backlog, 0, EINVAL);
     REFUSED(backlog, 2147483648u, EINVAL);
     REFUSED(at_capacity, 2, EINVAL);
@@ -105,6 +105,9 @@ TEST(options_at_the_edge_of_their_range_are_taken) {
     TAKEN(max_children, 1);
     TAKEN(max_children, 1000000);
     TAKEN(max_per_source, 1000000);
+    TAKEN(spares, 256);
+    TAKEN(connections_per_child, 2);
+    TAKEN(connections_per_child, UINT32_MAX);
     TAKEN(backlog, 1);
     TAKEN(backlog, 2147483647);
     TAKEN(at_capacity, FORKSERVE_AT_CAPACITY_REFUSE);
@@ -118,6 +121,19 @@ TEST(options_at_the_edge_of_their_range_are_taken) {
     TAKEN(grace_ms, 1000000000000);
     TAKEN(kill_after_ms, 0);
     TAKEN(fork_retry_ms, 0);
+}
+
+TEST(spares_are_limited_by_themselves_and_by_max_children) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+
+    options.max_children = 20000;
+    options.spares = 10000;
+    check_taken(&options);
+    options.spares = 10001;
+    check_refused(&options, EINVAL, "spares: 10001 is not in 0..=10000");
+    options.max_children = 3;
+    options.spares = 4;
+    check_refused(&options, EINVAL, "spares: 4 is not in 0..=3");
 }
 
 TEST(refuse_message_has_at_most_4096_bytes) {

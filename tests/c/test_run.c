@@ -1,4 +1,4 @@
-/* forkserve_server_run, _stop, _start, _wait and _free; what the host keeps. */
+/* forkserve_server_run, _stop and _free; what the host keeps. */
 #include "support.h"
 #include "test.h"
 
@@ -76,21 +76,6 @@ TEST(stop_before_run_serves_who_is_queued_already) {
 
 TEST(stop_wants_a_server) {
     CHECK_EQUAL(forkserve_server_stop(NULL), -EINVAL);
-}
-
-TEST(start_and_wait_are_not_supported_yet) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    forkserve_error error = FORKSERVE_ERROR_INIT;
-
-    CHECK_EQUAL(forkserve_server_start(server, echo, NULL, &error), -EOPNOTSUPP);
-    CHECK_CONTAINS(error.message, "not supported yet");
-    error.message[0] = '\0';
-    CHECK_EQUAL(forkserve_server_wait(server, 0, &error), -EOPNOTSUPP);
-    CHECK_CONTAINS(error.message, "not supported yet");
-    CHECK_EQUAL(forkserve_server_start(NULL, echo, NULL, NULL), -EINVAL);
-    CHECK_EQUAL(forkserve_server_start(server, NULL, NULL, NULL), -EINVAL);
-    CHECK_EQUAL(forkserve_server_wait(NULL, 0, NULL), -EINVAL);
-    forkserve_server_free(server);
 }
 
 /* Calls stop so many times when a child has been made. */
