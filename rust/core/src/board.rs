@@ -195,6 +195,13 @@ impl Board {
         &page[start..start + SLOT_WORDS]
     }
 
+    /// How many children wait.
+    pub(crate) fn waiting(&self) -> u32 {
+        let used = (self.get(Counter::Used) as usize).min(self.slots);
+        let words = (0..used).map(|slot| self.state_word(slot).load(Relaxed) & 0x7f);
+        words.filter(|word| *word == Doing::Waiting as u64).count() as u32
+    }
+
     pub(crate) fn state(&self, slot: usize) -> State {
         State::of(self.state_word(slot).load(Acquire))
     }
@@ -202,9 +209,7 @@ impl Board {
     /// All slots that have a child, with their states.
     pub(crate) fn states(&self) -> impl Iterator<Item = (usize, State)> + '_ {
         let used = (self.get(Counter::Used) as usize).min(self.slots);
-        let pages = self.words.chunks_exact(PAGE_WORDS).skip(1);
-        let words = pages.flat_map(|page| &page[..PAGE_SLOTS]).take(used);
-        let states = words.map(|word| State::of(word.load(Acquire))).enumerate();
+        let states = (0..used).map(|slot| (slot, self.state(slot)));
         states.filter(|(_, state)| state.doing != Doing::Free)
     }
 

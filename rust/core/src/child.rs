@@ -279,7 +279,9 @@ impl Spare {
             return None;
         }
         let low = kit.board.get(Counter::SparesLow) as i64;
-        if kit.board.subtract(Counter::SparesLeft) <= low {
+        // Once on the way down: the supervisor then makes spares until there are
+        // more, without being called again.
+        if kit.board.subtract(Counter::SparesLeft) == low {
             let _ = wake::add(kit.bell, 1);
         }
         if kit.notes.is_some() {

@@ -86,6 +86,11 @@ impl Children {
         child.as_ref().map(|_| Token { slot: slot as u32, birth: *birth })
     }
 
+    /// The token of the child with this number.
+    pub(crate) fn find(&self, pid: libc::pid_t) -> Option<Token> {
+        self.iter().find(|(_, child)| child.pid == pid).map(|(token, _)| token)
+    }
+
     pub(crate) fn remove(&mut self, token: Token) -> Option<Child> {
         let (birth, child) = self.slots.get_mut(token.slot())?;
         if *birth != token.birth {

@@ -7,7 +7,7 @@
 //! wait follows the demand between `spares` and eight times that.
 
 use crate::backoff::Backoff;
-use crate::board::{Counter, Doing};
+use crate::board::Counter;
 use crate::child::{Kit, LEAVE, PARENT, SITE};
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
@@ -163,8 +163,7 @@ impl Engine {
 
     /// How many spares wait.
     pub(crate) fn idle(&self) -> u32 {
-        let states = self.board.states();
-        states.filter(|(_, state)| state.doing == Doing::Waiting).count() as u32
+        self.board.waiting()
     }
 
     /// Makes one spare, if it is time to.

@@ -20,6 +20,8 @@ use std::collections::BinaryHeap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+/// From so many children on, the supervisor does not ask for any that ended.
+const CROWD: usize = 256;
 /// How long after a SIGCHLD to look for children that ended unannounced.
 const SWEEP: Duration = Duration::from_millis(50);
 
@@ -205,20 +207,36 @@ impl Engine {
 
     /// For the supervisor: `first` and perhaps others have ended.
     pub(crate) fn reap_supervised(&mut self, first: libc::pid_t) {
-        // Most children say on the scoreboard that they leave. To ask the kernel
-        // for any ended child would make it walk through all that live, each
-        // time.
+        if !self.numerous() {
+            return self.reap_any();
+        }
+        // To ask the kernel for any ended child makes it walk through all that
+        // live, each time. But where there are many, most say on the scoreboard
+        // that they leave.
         let leaving = self.board.states().filter(|(_, state)| state.leaving);
         let mut tokens: Vec<Token> =
             leaving.filter_map(|(slot, _)| self.children.at(slot)).collect();
-        let named = self.children.iter().find(|(_, child)| child.pid == first);
-        tokens.extend(named.map(|(token, _)| token));
+        tokens.extend(self.children.find(first));
         for token in tokens {
             self.try_reap(token);
         }
         // Those that a signal ended could not say so, and one SIGCHLD stands for
         // several. Nobody waits for their places as urgently.
         self.sweep_at.get_or_insert(self.now + SWEEP);
+    }
+
+    /// For the supervisor: whether its children are so many that they are to say
+    /// when they leave.
+    pub(crate) fn numerous(&self) -> bool {
+        self.children.len() >= CROWD
+    }
+
+    fn reap_any(&mut self) {
+        while let Some((pid, exit, usage)) = process::try_wait_any() {
+            if let Some(token) = self.children.find(pid) {
+                self.bury(token, exit, usage);
+            }
+        }
     }
 
     fn try_reap(&mut self, token: Token) {
@@ -237,12 +255,7 @@ impl Engine {
             return;
         }
         self.sweep_at = None;
-        while let Some((pid, exit, usage)) = process::try_wait_any() {
-            let found = self.children.iter().find(|(_, child)| child.pid == pid);
-            if let Some((token, _)) = found {
-                self.bury(token, exit, usage);
-            }
-        }
+        self.reap_any();
     }
 
     /// Drops the alarms of children that have ended, before they outnumber

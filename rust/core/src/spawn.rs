@@ -127,7 +127,7 @@ impl Engine {
     }
 
     fn seat(&self, slot: usize) -> Seat {
-        Seat { board: self.board.clone(), slot, announce: self.supervised() }
+        Seat { board: self.board.clone(), slot, announce: self.supervised() && self.numerous() }
     }
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {

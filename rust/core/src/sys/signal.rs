@@ -104,7 +104,12 @@ impl Signals {
     }
 
     /// In a child of the supervisor: SIGCHLD as the host had it.
+    #[inline(always)]
     pub(crate) fn restore_child_action(&self) {
+        if self.child_action.sa_sigaction == libc::SIG_DFL {
+            // As it is here. (The flags matter only to who waits for children.)
+            return;
+        }
         // SAFETY: the action that the kernel gave; no old one is asked for.
         unsafe { libc::sigaction(libc::SIGCHLD, &self.child_action, std::ptr::null_mut()) };
     }
