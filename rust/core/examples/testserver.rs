@@ -387,6 +387,7 @@ fn main() {
         }
     }
     (0..plan.stop_first).for_each(|_| stop(0));
+    put_line("ready\n");
     let result = run(&plan.mode, &mut server, &plan.handler);
     if let Some(pid) = child {
         put_own_child(pid);

@@ -262,6 +262,9 @@ impl Engine {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        if let Some(pool) = &mut self.pool {
+            pool.made = false;
+        }
         self.unread = match self.epoll.wait(&mut self.reports, timeout) {
             Ok(()) => true,
             Err(Errno::EINTR) => false,
@@ -273,7 +276,8 @@ impl Engine {
     /// Milliseconds until [`Engine::turn`] has something to do even if nothing
     /// is reported; `None`: never.
     pub(crate) fn timeout_ms(&self, now: Instant) -> Option<u32> {
-        if self.unread || !self.ready.is_empty() {
+        let made = self.pool.as_ref().is_some_and(|pool| pool.made);
+        if self.unread || made || !self.ready.is_empty() {
             return Some(0);
         }
         let drain = match &self.phase {

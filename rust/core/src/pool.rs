@@ -56,6 +56,10 @@ pub(crate) struct Pool {
     births: Option<Births>,
     /// Whether more spares are wanted than there are, and may be made.
     wanting: bool,
+    /// Whether a spare has been made since the loop last looked at its reports.
+    /// Where spares are used up as fast as they are made, ended children would
+    /// never be looked at otherwise.
+    pub(crate) made: bool,
 }
 
 /// When the next spare may be made, after failures.
@@ -157,6 +161,7 @@ impl Engine {
             calm_at: None,
             births: None,
             wanting: true,
+            made: false,
         });
         Ok(())
     }
@@ -169,6 +174,9 @@ impl Engine {
     /// Makes one spare, if it is time to.
     pub(crate) fn refill(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
         if self.pool.is_none() || !matches!(self.phase, Phase::Running) {
+            return Ok(None);
+        }
+        if self.pool.as_ref().is_some_and(|pool| pool.made) {
             return Ok(None);
         }
         let idle = self.idle();
@@ -212,6 +220,7 @@ impl Engine {
                 return Ok(None);
             }
         }
+        pool.made = true;
         self.spawn_spare(hooks)
     }
 
