@@ -34,7 +34,7 @@ STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: examples ## Start the echo server: make run HOST=127.0.0.1 PORT=7000
@@ -142,17 +142,16 @@ clean: ## Remove everything that was built
 stage: tools-build
 	@$(MAKE) install PREFIX=$(STAGE) DESTDIR= > /dev/null
 
+# $(call install,Debian packages,what they are needed for)
+install = { echo "installing $(1) for $(2)"; \
+  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+  $$sudo apt-get update -qq > /dev/null && \
+  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qq -y --no-install-recommends $(1) > /dev/null || \
+  { echo "please install: $(1)" >&2; exit 1; }; }
+
 # $(call tools,commands,Debian packages): installs the packages if a command is missing.
-define tools
-	@for tool in $(1); do \
-	  command -v $$tool > /dev/null && continue; \
-	  echo "installing $(2) for $$tool"; \
-	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -qq > /dev/null && \
-	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qq -y --no-install-recommends $(2) > /dev/null && break; \
-	  echo "please install: $(2)" >&2; exit 1; \
-	done
-endef
+tools = @for tool in $(1); do \
+  command -v $$tool > /dev/null || { $(call install,$(2),$$tool) && break; }; done
 
 .PHONY: tools-build tools-test tools-lint tools-bench
 tools-build:
@@ -168,6 +167,7 @@ tools-bench:
 	$(call tools,tcpserver tcpsvd xinetd socat,ucspi-tcp ipsvd xinetd socat libnet-server-perl)
 
 $(VENV)/.tools: python/requirements-dev.txt
+	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || $(call install,python3-venv,a virtual environment)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements-dev.txt
 	touch $@
