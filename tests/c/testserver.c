@@ -3,9 +3,10 @@
  * that look at a server from outside.
  *
  * It owns no behaviour of its own. Addresses are printed as "listening ADDR",
- * one a line, before the loop begins; each event is one line of JSON, written
- * with one write(2); the two last lines are the result of the loop and the
- * counters. SIGTERM and SIGINT call forkserve_server_stop, each of them once.
+ * one a line, and then "ready", before the loop begins; each event is one line
+ * of JSON, written with one write(2); the two last lines are the result of the
+ * loop and the counters. SIGTERM and SIGINT call forkserve_server_stop, each of
+ * them once.
  *
  * The same command line and the same lines are those of
  * rust/core/examples/testserver.rs and tests/e2e/testserver.py, so that one
@@ -446,6 +447,7 @@ int main(int argc, char **argv) {
             bad_usage(plan.setups[i]);
     for (int i = 0; i < plan.stop_first; i++)
         stop(0);
+    put_line("ready\n", 6);
     result = run(plan.mode, &err);
     if (own_child)
         put_own_child();

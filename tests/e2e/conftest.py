@@ -53,7 +53,7 @@ def serve(launch):
     """Starts a test server: serve(front, "--handler", "hold", ...)."""
 
     def start(front, *options, **how):
-        return launch(front.argv(*options), **how).wait_ready()
+        return launch(front.argv(*options), **how).wait_ready(announced=True)
 
     return start
 

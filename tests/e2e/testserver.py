@@ -285,6 +285,7 @@ def main():
                 child = answer
         for _ in range(stop_first):
             server.stop()
+        put_line("ready\n")
         code, message = run(mode, server)
         if child is not None:
             put_own_child(child)

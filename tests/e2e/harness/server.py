@@ -127,9 +127,13 @@ class Server:
 
     # ---- Where it listens ----
 
-    def wait_ready(self):
-        """Waits for its addresses, and takes note of its descriptors."""
+    def wait_ready(self, announced=False):
+        """Waits for its addresses, and takes note of its descriptors. With
+        `announced`, for its last line before the loop: all that it printed up to
+        there is then known here."""
         found = self.wait_lines(r"listening (\S+)", self._listeners)
+        if announced:
+            self.wait_lines("ready")
         self.addresses = [match[1] for match in found]
         self.note_start()
         return self
