@@ -17,7 +17,7 @@ use crate::event::Refusal;
 use crate::hooks::Hooks;
 use crate::listener::{set_connection_options, Site};
 use crate::note::Note;
-use crate::options::Options;
+use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
 use crate::sources::source_of;
 use crate::sys::channel;
@@ -281,7 +281,9 @@ impl Spare {
         let low = kit.board.get(Counter::SparesLow) as i64;
         // Once on the way down: the supervisor then makes spares until there are
         // more, without being called again.
-        if kit.board.subtract(Counter::SparesLeft) == low {
+        // Where it refuses what no child is left for, it must know when that is.
+        let left = kit.board.subtract(Counter::SparesLeft);
+        if left == low || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse) {
             let _ = wake::add(kit.bell, 1);
         }
         if kit.notes.is_some() {
