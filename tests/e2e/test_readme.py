@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import procfs
 from harness.client import Client
 from harness.fronts import ROOT
 
@@ -164,6 +165,37 @@ def test_the_python_program_serves_as_the_page_says(launch, tmp_path):
     server.finish()
 
 
+def test_the_python_service_serves_beside_its_host(launch, tmp_path):
+    (tmp_path / "service.py").write_text(block("Start a supervisor", "python"))
+    (tmp_path / "build").symlink_to(ROOT / "build")
+    build, _ = blocks("From Python", "sh")
+    shell(build, ROOT, environment())
+    run = block("Start a supervisor", "sh")
+    server = launch(serving(run), cwd=tmp_path, env=environment()).wait_ready()
+    (supervisor,) = server.children()
+    server.own_children = {supervisor}
+    spares = procfs.wait_until(
+        lambda: len(pids := procfs.children(supervisor)) == 4 and pids, "four spares"
+    )
+    # What the host got after the start is in none of them.
+    host = procfs.wait_until(
+        lambda: (size := private_kib(server.pid)) > 100_000 and size, "a large host"
+    )
+    for pid in [supervisor, *spares]:
+        assert private_kib(pid) < host - 90_000
+    with Client(server.address) as one, Client(server.address) as two:
+        assert two.ask(b"two\n") == b"two\n"
+        assert one.ask(b"one\n") == b"one\n"
+    server.finish()
+    procfs.wait_until(lambda: procfs.state(supervisor) in (None, "Z"), "its end")
+
+
+def private_kib(pid):
+    """The data that a process may write to."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^VmData:\s+(\d+) kB", status, re.MULTILINE)[1])
+
+
 def test_the_rust_program_builds_and_serves_as_the_page_says(launch, tmp_path):
     # The page has this repository checked out beside the project.
     (tmp_path / "forkserve").symlink_to(ROOT)
@@ -253,3 +285,7 @@ def test_the_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert len(links) > 4
     assert [link for link in links if not (ROOT / link).exists()] == []
+    anchors = re.findall(r"\]\(#([^)]+)\)", README)
+    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    assert len(anchors) > 1
+    assert set(anchors) <= {title.lower().replace(" ", "-") for title in titles}

@@ -24,6 +24,9 @@ class Server:
         self.argv = list(argv)
         self.lines, self.errors = [], []
         self._changed = threading.Condition()
+        # A buffer is a part of what is tested.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        popen.setdefault("env", env)
         self.process = subprocess.Popen(
             [*tracer, *argv],
             stdin=subprocess.DEVNULL,
