@@ -53,22 +53,28 @@ def describe(event: forkserve.Event) -> Optional[str]:
         return f"draining  {event.live} alive"
     if event.kind in ("resumed", "stopped"):
         return event.kind
+    if event.kind == "supervisor_ended":
+        return f"supervisor has ended: {describe_status(event)}"
     return None
 
 
 def describe_end(event: forkserve.Event) -> str:
     """How a child ended and what it used."""
-    if event.exit_signal is not None:
-        status = f"signal {event.exit_signal}"
-    elif event.exit_code is not None:
-        status = f"status {event.exit_code}"
-    else:
-        status = "status unknown"
     return (
-        f"ended     #{event.conn_id}, pid {event.pid}: {status} after {event.duration:.3f} s,"
+        f"ended     #{event.conn_id}, pid {event.pid}: {describe_status(event)}"
+        f" after {event.duration:.3f} s,"
         f" cpu {(event.user_time or 0) * 1e3:.1f} ms user"
         f" + {(event.system_time or 0) * 1e3:.1f} ms system, {event.max_rss_kib or 0} KiB"
     )
+
+
+def describe_status(event: forkserve.Event) -> str:
+    """How a process ended."""
+    if event.exit_signal is not None:
+        return f"signal {event.exit_signal}"
+    if event.exit_code is not None:
+        return f"status {event.exit_code}"
+    return "status unknown"
 
 
 def say(line: str) -> None:
@@ -110,13 +116,23 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--version", action="version", version=f"forkserve {forkserve.__version__}")
     p.add_argument("--quiet", action="store_true", default=False, help="no line per event")
+    p.add_argument(
+        "--start",
+        action="store_true",
+        default=False,
+        help="serve in a process of its own, the supervisor",
+    )
     limits = p.add_argument_group("limits")
     number: dict[str, Any] = {"type": int, "metavar": "N"}
     time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
     limits.add_argument("--max-children", **number, help="children at once (256)")
     limits.add_argument("--max-per-source", **number, help="of one address (0: no limit)")
-    limits.add_argument("--spares", **number, help="children that wait ahead of time (0)")
-    limits.add_argument("--connections-per-child", **number, help="one after the other (1)")
+    limits.add_argument(
+        "--spares", **number, help="children that wait for a connection ahead of time (0)"
+    )
+    limits.add_argument(
+        "--connections-per-child", **number, help="that a child serves, one after the other (1)"
+    )
     limits.add_argument("--backlog", **number, help="length of the kernel's queue (1024)")
     limits.add_argument("--lifetime", **time, help='of a connection ("none")')
     limits.add_argument("--grace", **time, help="for the clients to finish (10)")
@@ -140,6 +156,7 @@ def main() -> int:
     p = parser()
     options = vars(p.parse_args())
     addresses = options.pop("address")
+    start = options.pop("start")
     if not options.pop("quiet"):
         options["observer"] = observe
     try:
@@ -159,7 +176,11 @@ def main() -> int:
         for address in server.addresses:
             say(f"listening {address}")
         try:
-            server.serve_forever()
+            if start:
+                say(f"supervisor is pid {server.start()}")
+                server.wait()
+            else:
+                server.serve_forever()
         except forkserve.Error as error:
             print(f"{p.prog}: {error.strerror}", file=sys.stderr)
             return 1

@@ -1,12 +1,14 @@
 //! The life of a child, from the fork to its end.
 //!
 //! A child runs inside the frames of the program that serves. It must not
-//! return into them: whatever the handler does, the end is `_exit` here.
+//! return into them: whatever the handler does, the end is `_exit` here. One
+//! that serves several connections is the same interpreter for all of them: what
+//! a handler leaves, threads too, the next one finds.
 
 use crate::conn::Connection;
 use crate::hooks::{flush, PythonHooks};
 use crate::tools::tools;
-use forkserve::EXIT_PANIC;
+use forkserve::{Hooks, EXIT_PANIC};
 use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -31,6 +33,9 @@ pub(crate) fn serve(
         while let Some(connection) = next(py, &mut child) {
             serve_one(py, &mut child, connection, work, hooks);
         }
+        // Told to leave while it waited.
+        join_threads(py);
+        hooks.exit();
     });
     let status = catch_unwind(life).map_or(EXIT_PANIC, |()| 0);
     child.leave(status)

@@ -3,12 +3,13 @@
 //! The observer runs inside the loop. An exception in it goes to
 //! `sys.unraisablehook` and changes nothing; one that is not an `Exception`, such
 //! as KeyboardInterrupt, which a signal handler may raise in the middle of it, is
-//! kept for the loop.
+//! kept for the loop; a supervisor, which has no caller, shows that one as well.
 
 use forkserve::{Exit, Pause, Refusal};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One thing that happened; what the observer is called with. Attributes that do not
@@ -26,14 +27,15 @@ pub(crate) struct Event {
     conn_id: Option<u64>,
     /// The client, as text.
     peer: Option<String>,
-    /// The child.
+    /// The child, or the supervisor.
     pid: Option<i32>,
     /// What the child passed to exit, 0 to 255; None if a signal ended it, or nobody
-    /// knows because the program took its status.
+    /// knows because the program took its status. Of a child that goes on to its next
+    /// connection: what it would have been.
     exit_code: Option<i32>,
     /// The signal that ended the child.
     exit_signal: Option<i32>,
-    /// Seconds from the fork to the end of the child.
+    /// Seconds from the beginning of the connection to its end.
     duration: Option<f64>,
     /// Seconds of processor time in user mode.
     user_time: Option<f64>,
@@ -48,7 +50,7 @@ pub(crate) struct Event {
     error: Option<i32>,
     /// The listening address, with the port that the kernel chose.
     address: Option<String>,
-    /// How many children live now. Known for each event.
+    /// How many connections are being served now. Known for each event.
     live: u64,
 }
 
@@ -167,12 +169,20 @@ pub(crate) struct Callbacks {
     handler: Mutex<Option<Py<PyAny>>>,
     observer: Mutex<Option<Py<PyAny>>>,
     interrupt: Mutex<Option<PyErr>>,
+    /// Whether this process is a supervisor.
+    supervised: AtomicBool,
 }
 
 impl Callbacks {
     pub(crate) fn new(handler: Py<PyAny>, observer: Option<Py<PyAny>>) -> Callbacks {
         let (handler, observer) = (Mutex::new(Some(handler)), Mutex::new(observer));
-        Callbacks { handler, observer, interrupt: Mutex::default() }
+        let (interrupt, supervised) = (Mutex::default(), AtomicBool::new(false));
+        Callbacks { handler, observer, interrupt, supervised }
+    }
+
+    /// Around the fork of a supervisor: what it sees is true.
+    pub(crate) fn set_supervised(&self, supervised: bool) {
+        self.supervised.store(supervised, Relaxed);
     }
 
     pub(crate) fn handler<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
@@ -189,13 +199,17 @@ impl Callbacks {
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 error.write_unraisable(py, Some(observer.bind(py)));
             }
-            Err(error) => self.interrupt(error),
+            Err(error) => self.interrupt(py, error),
         }
     }
 
     /// Keeps an exception that is to end the serving; the first one counts.
-    pub(crate) fn interrupt(&self, error: PyErr) {
-        lock(&self.interrupt).get_or_insert(error);
+    pub(crate) fn interrupt(&self, py: Python<'_>, error: PyErr) {
+        if self.supervised.load(Relaxed) {
+            error.write_unraisable(py, None);
+        } else {
+            lock(&self.interrupt).get_or_insert(error);
+        }
     }
 
     pub(crate) fn take_interrupt(&self) -> Option<PyErr> {

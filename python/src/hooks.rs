@@ -44,7 +44,7 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
     }
 
     fn flush(&self) {
-        flush(self.py, |error| self.callbacks.interrupt(error));
+        flush(self.py, |error| self.callbacks.interrupt(self.py, error));
     }
 
     /// Gives signals that Python handles in the parent their default back: a
@@ -146,15 +146,19 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<i32> {
 /// Makes this process cheap to fork. To be called once everything is loaded, before the
 /// server starts.
 ///
-/// Collects garbage and freezes what is left (gc.freeze()), so that no collection in a
-/// child copies the parent's memory; then collapses private memory into huge pages, of
-/// which a fork has less to copy (MADV_COLLAPSE, Linux 6.1 or newer). Takes up to some
-/// seconds per GiB. Returns how many bytes are in huge pages after it.
+/// If collect is true, first collects garbage and freezes what is left (gc.freeze()), so
+/// that no collection in a child copies the parent's memory. Then collapses private memory
+/// into huge pages, of which a fork has less to copy (MADV_COLLAPSE, Linux 6.1 or newer;
+/// elsewhere nothing). Takes up to some seconds per GiB; other threads run meanwhile.
+/// Returns how many bytes are in huge pages after it.
 #[pyfunction]
-pub(crate) fn prepare_heap(py: Python<'_>) -> PyResult<usize> {
-    let gc = py.import("gc")?;
-    gc.call_method0("collect")?;
-    gc.call_method0("freeze")?;
+#[pyo3(signature = (*, collect=true), text_signature = "(*, collect=True)")]
+pub(crate) fn prepare_heap(py: Python<'_>, collect: bool) -> PyResult<usize> {
+    if collect {
+        let gc = py.import("gc")?;
+        gc.call_method0("collect")?;
+        gc.call_method0("freeze")?;
+    }
     Ok(py.detach(forkserve::prepare_heap))
 }
 

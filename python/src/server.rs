@@ -14,10 +14,11 @@ use crate::stats::{Live, Stats};
 use crate::wakeup::Wakeup;
 use crate::{address, error, options};
 use forkserve::{Server as Core, Start, StatsReader, Stopper, Turn};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -138,8 +139,14 @@ impl Server {
     ///
     /// Raises Error with ESHUTDOWN if the server has been stopped before, EBUSY if another
     /// call runs it, ECHILD in a child; and what made a listener unusable: that one is
-    /// closed, the children live on, and serve_forever() may be called again.
+    /// closed, the children live on, and serve_forever() may be called again. Warns
+    /// (RuntimeWarning) where the process has other threads.
     fn serve_forever(&self, py: Python<'_>) -> PyResult<()> {
+        warn_of_threads(
+            py,
+            c"serve_forever() in a process with other threads: what they \
+            hold locked at a fork stays locked in the child; call start() before making them",
+        )?;
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
         self.begun.store(true, Relaxed);
@@ -271,17 +278,29 @@ impl Server {
     /// To be called early, while the program is small and has no threads: the supervisor
     /// and the children that it makes are copies of the program as it is now, and nothing
     /// that it does later makes them dearer. The program keeps stop(), wait(), stats(),
-    /// connections() and close(). When it ends, the supervisor drains and ends too. The
-    /// observer is called in the supervisor.
+    /// connections() and close(). When it ends or runs another program, the supervisor
+    /// drains and ends too. Signal handlers of the program do not run in the supervisor,
+    /// where SIGTERM is stop(). The observer is called there, but for "supervisor_ended".
     ///
     /// Raises Error: what kept the supervisor from starting; EBUSY if the server runs,
-    /// ESHUTDOWN if it has been stopped, ECHILD in a child.
+    /// ESHUTDOWN if it has been stopped, ECHILD in a child. Warns (RuntimeWarning) where
+    /// the process has threads already.
     fn start(&self, py: Python<'_>) -> PyResult<i32> {
+        warn_of_threads(
+            py,
+            c"start() in a process with threads: what they hold locked now \
+            stays locked in the supervisor; call it before making threads",
+        )?;
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
         let work = self.work(py)?;
         let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
-        match core.start_with(&mut hooks) {
+        self.callbacks.set_supervised(true);
+        let started = core.start_with(&mut hooks);
+        if !matches!(started, Ok(Start::Supervisor)) {
+            self.callbacks.set_supervised(false);
+        }
+        match started {
             Ok(Start::Host(pid)) => Ok(pid),
             Ok(Start::Supervisor) => {
                 // It runs inside this call of its host, and must not return into it.
@@ -298,22 +317,26 @@ impl Server {
         }
     }
 
-    /// Wait until the supervisor of start() has ended, at most timeout seconds (None: without
-    /// limit); return whether it has.
+    /// Wait until the supervisor of start() has ended, at most timeout seconds; None:
+    /// without limit.
     ///
     /// Other threads run meanwhile. In the main thread, signals interrupt it at once, and
     /// what their Python handlers raise comes out; the supervisor is not stopped by that,
     /// but close() and the end of a with block stop it.
     ///
-    /// Raises Error with ECHILD if there is no supervisor; ValueError for a bad timeout.
+    /// Raises TimedOut, which is a TimeoutError, if the supervisor has not ended by then;
+    /// Error with ECHILD if there is none, EBUSY if another thread waits.
     #[pyo3(signature = (timeout=None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let limit = match timeout {
             Some(timeout) => options::Argument("timeout", timeout).seconds_or_none()?,
             None => None,
         };
         let mut core = self.enter(py)?;
-        self.await_supervisor(py, core.get(py)?, limit)
+        match self.await_supervisor(py, core.get(py)?, limit)? {
+            true => Ok(()),
+            false => Err(error::timed_out(py, "wait: the supervisor still runs")),
+        }
     }
 
     /// The connections that are being served now, as a list of Live. From any thread, at
@@ -477,4 +500,13 @@ impl Server {
             }
         }
     }
+}
+
+/// Threads of Python, and of libraries that it knows nothing of.
+fn warn_of_threads(py: Python<'_>, text: &CStr) -> PyResult<()> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), text, 1)?;
+    }
+    Ok(())
 }

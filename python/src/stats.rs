@@ -2,7 +2,7 @@
 
 use forkserve::DURATIONS;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 /// The class, its text form and its dict, from one list of names.
 macro_rules! stats {
@@ -87,12 +87,12 @@ stats! {
 #[pyclass(frozen, eq, get_all, module = "forkserve")]
 #[derive(PartialEq)]
 pub(crate) struct Live {
-    /// Number of the connection.
-    conn_id: u64,
-    /// The client, as text.
-    peer: String,
     /// The child that serves it.
     pid: i32,
+    /// Number of the connection.
+    id: u64,
+    /// The client, as text; empty if its child was killed while it wrote it down.
+    peer: String,
     /// Seconds that it has lasted.
     age: f64,
     /// Connections that the child has served before.
@@ -101,15 +101,16 @@ pub(crate) struct Live {
 
 #[pymethods]
 impl Live {
-    fn __repr__(&self) -> String {
-        let Live { conn_id, peer, pid, age, served } = self;
-        format!("Live(conn_id={conn_id}, peer='{peer}', pid={pid}, age={age:.3}, served={served})")
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let Live { pid, id, peer, age, served } = self;
+        let peer = PyString::new(py, peer).repr()?;
+        Ok(format!("Live(pid={pid}, id={id}, peer={peer}, age={age:.3}, served={served})"))
     }
 }
 
 impl From<forkserve::Live> for Live {
     fn from(live: forkserve::Live) -> Live {
         let forkserve::Live { pid, id, peer, age, served, .. } = live;
-        Live { conn_id: id, peer, pid, age: age.as_secs_f64(), served }
+        Live { pid, id, peer, age: age.as_secs_f64(), served }
     }
 }

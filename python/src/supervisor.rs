@@ -22,12 +22,17 @@ impl Server {
         limit: Option<Duration>,
     ) -> PyResult<bool> {
         let deadline = limit.map(|limit| Instant::now() + limit);
-        let mut wakeup = Wakeup::new(py)?;
+        // Without descriptors for it, it looks for signals now and then.
+        let mut wakeup = Wakeup::new(py).unwrap_or(Wakeup::Polled);
         let result = loop {
             match core.wait_supervisor(Some(Duration::ZERO)) {
                 Ok(false) => {}
                 Ok(true) => break Ok(true),
                 Err(error) => break Err(error::from_core(py, &error)),
+            }
+            // Also one that came right before the wake-up was set.
+            if let Err(error) = py.check_signals() {
+                break Err(error);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -36,9 +41,6 @@ impl Server {
             let supervisor = core.supervisor_fd();
             py.detach(|| sleep(supervisor, &wakeup, left));
             wakeup.drain();
-            if let Err(error) = py.check_signals() {
-                break Err(error);
-            }
         };
         wakeup.remove(py, core)?;
         match self.callbacks.take_interrupt() {

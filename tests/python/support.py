@@ -18,6 +18,9 @@ from pathlib import Path
 
 DEADLINE = 20
 
+# Programs with threads are among what is tested; the warning has a test of its own.
+WITH_THREADS = "ignore:serve_forever() in a process with other threads:RuntimeWarning"
+
 PREAMBLE = """
 import os, signal, sys
 import forkserve
@@ -70,11 +73,11 @@ class Program:
     """A script that runs in a process of its own."""
 
     def __init__(self, script, *arguments, python=sys.executable, preamble=PREAMBLE, **how):
+        command = [python, "-W", "error", "-W", WITH_THREADS]
         if script is None:
-            command = [python, "-W", "error", *arguments]
-        else:
-            command = [python, "-W", "error", "-c", preamble + textwrap.dedent(script)]
             command += arguments
+        else:
+            command += ["-c", preamble + textwrap.dedent(script), *arguments]
         # Whatever the machine sets for Python would be tested along.
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         # A file, so that nobody has to read it meanwhile.

@@ -180,9 +180,9 @@ def test_connections_are_listed(serve):
         host, port = client.getsockname()
         server.signal(signal.SIGUSR1)
         line = server.line()
-        assert line.startswith("2 [Live(conn_id=1, ")
-        assert f"peer='{host}:{port}', pid=" in line
-        assert "served=0), Live(conn_id=2, " in line
+        assert line.startswith("2 [Live(pid=")
+        assert f", id=1, peer='{host}:{port}', age=" in line
+        assert "served=0), Live(pid=" in line
 
 
 def test_durations_are_counted(serve):

@@ -1,0 +1,575 @@
+"""A supervisor and its host: what either may do, and what becomes of the other."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from support import children, connect, descriptors, read_all, wait_until
+
+# The supervisor's number is the first line after the address.
+STARTED = """
+server = serve(**options)
+signal.signal(signal.SIGTERM, lambda *_: server.stop())
+say(server.start())
+"""
+
+
+@pytest.fixture
+def started(serve):
+    """A program that has called start(); answers it and its supervisor's number."""
+
+    def run(body, arguments=(), *, before="", options="", **how):
+        script = f"options = dict({options})\n{before}{STARTED}{body}"
+        server = serve(script, *arguments, **how)
+        return server, int(server.line())
+
+    return run
+
+
+def gone(pid):
+    """Whether a process has ended, though perhaps nobody has waited for it."""
+    try:
+        return re.search(r"^State:\s+[ZX]", Path(f"/proc/{pid}/status").read_text(), re.M)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def refused(address):
+    try:
+        connect(address).close()
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_the_host_keeps_no_socket(started):
+    server, supervisor = started("server.wait()\n")
+    server.ask()
+    assert not any(is_listener(server, what) for what in descriptors(server.pid).values())
+    assert any(is_listener(server, what) for what in descriptors(supervisor).values())
+    server.end(by=signal.SIGTERM)
+    assert gone(supervisor)
+
+
+def is_listener(server, what):
+    """Whether a descriptor is the socket that listens at the server's port."""
+    port = f"{int(server.address.rsplit(':', 1)[1]):04X}"
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(":" + port) and fields[3] == "0A":
+            return what == f"socket:[{fields[9]}]"
+    return False
+
+
+def test_threads_of_the_host_are_no_danger(started):
+    """They hold the interpreter and the locks of logging half of the time."""
+    before = """
+import logging, threading
+stopped = False
+def spin():
+    while not stopped:
+        logging.getLogger("spin").debug("x")
+threads = [threading.Thread(target=spin) for _ in range(3)]
+def handler(conn):
+    logging.getLogger("spin").debug("served")
+    conn.socket.sendall(b"%d" % len(os.listdir("/proc/self/task")))
+options["handler"] = handler
+"""
+    body = """
+for thread in threads:
+    thread.start()
+say("threads")
+server.wait()
+stopped = True
+"""
+    server, _ = started(body, before=before)
+    assert server.line() == "threads"
+    for _ in range(40):
+        with server.connect() as client:
+            assert read_all(client) == b"1"
+    server.end(by=signal.SIGTERM)
+
+
+def test_start_among_threads(started):
+    before = """
+import logging, threading, warnings
+warnings.filterwarnings("ignore", "start.. in a process with threads", RuntimeWarning)
+stopped = False
+def spin():
+    while not stopped:
+        logging.getLogger("spin").debug("x")
+threads = [threading.Thread(target=spin) for _ in range(3)]
+for thread in threads:
+    thread.start()
+def handler(conn):
+    logging.getLogger("spin").debug("served")
+    conn.socket.sendall(b"%d" % threading.active_count())
+options["handler"] = handler
+"""
+    server, _ = started("server.wait()\nstopped = True\n", before=before)
+    for _ in range(20):
+        with server.connect() as client:
+            assert read_all(client) == b"1"
+    server.end(by=signal.SIGTERM)
+
+
+def test_growth_of_the_host_is_not_copied(started):
+    before = """
+def size(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return int(status.read().split("VmSize:")[1].split()[0])
+def handler(conn):
+    conn.socket.sendall(b"%d" % size("self"))
+options["handler"] = handler
+"""
+    body = """
+ballast = bytearray(200 << 20)
+say(size("self"))
+server.wait()
+"""
+    server, _ = started(body, before=before)
+    host = int(server.line())
+    with server.connect() as client:
+        assert int(read_all(client)) < host - (200 << 10)
+    server.end(by=signal.SIGTERM)
+
+
+@pytest.mark.parametrize("orphans", ["finish", "terminate"])
+def test_a_host_that_is_killed_takes_the_supervisor_along(started, orphans):
+    server, supervisor = started("server.wait()\n", options=f"orphans={orphans!r}, grace=None")
+    client = server.connect()
+    client.sendall(b"x")
+    assert client.recv(1) == b"x"
+    server.signal(signal.SIGKILL)
+    wait_until(lambda: refused(server.address), "the listener closed")
+    if orphans == "finish":
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
+        assert not gone(supervisor)
+    else:
+        assert read_all(client) == b""
+    client.close()
+    wait_until(lambda: gone(supervisor), "the supervisor's end")
+
+
+def test_a_host_that_runs_another_program_lets_go(started):
+    server, supervisor = started("os.execv('/bin/cat', ['cat', '/dev/stdin'])\n")
+    wait_until(lambda: gone(supervisor), "the supervisor's end")
+    assert refused(server.address)
+    server.process.wait(20)
+
+
+@pytest.mark.parametrize("with_observer", [False, True])
+def test_a_supervisor_that_is_killed_is_noticed(started, with_observer):
+    before = """
+def observer(event):
+    if event.kind == "supervisor_ended":
+        say(event.kind, event.pid == supervisor, event.exit_code, event.exit_signal,
+            os.getpid() == host)
+host = os.getpid()
+"""
+    if with_observer:
+        before += "options['observer'] = observer\n"
+    body = """
+supervisor = server.stats().supervisor
+say("supervisor", supervisor)
+assert server.wait() is None
+say("waited", server.stats().supervisor, server.wait(0), server.wait())
+server.close()
+"""
+    server, supervisor = started(body, before=before)
+    assert server.line() == f"supervisor {supervisor}"
+    server.ask()
+    server.wait_asleep()
+    os.kill(supervisor, signal.SIGKILL)
+    event = ["supervisor_ended True None 9 True"] if with_observer else []
+    assert server.end()[0].splitlines() == [*event, "waited 0 None None"]
+
+
+def test_a_supervisor_that_is_terminated_drains(started):
+    body = """
+assert server.wait() is None
+say("waited", server.stats().crashed)
+"""
+    server, supervisor = started(body, options="grace=None")
+    with server.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        os.kill(supervisor, signal.SIGTERM)
+        wait_until(lambda: refused(server.address), "the listener closed")
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
+    assert server.end()[0] == "waited 0\n"
+
+
+def test_signal_handlers_of_the_host_do_not_run_in_the_supervisor(started):
+    before = """
+for number in map(int, sys.argv[1:]):
+    signal.signal(number, lambda *_: say("handled in", os.getpid()))
+"""
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT, signal.SIGALRM)
+    arguments = [str(int(number)) for number in numbers]
+    server, supervisor = started("server.wait()\n", arguments, before=before)
+    for number in numbers:
+        os.kill(supervisor, number)
+    for _ in range(3):
+        server.ask()
+    assert server.end(by=signal.SIGTERM) == ("", "")
+
+
+def test_signals_in_a_child_of_a_supervisor(started):
+    """As in a child of a server that runs in its host."""
+    before = """
+handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+for number in handled:
+    signal.signal(number, lambda *_: say("handled"))
+def handler(conn):
+    own = [signal.getsignal(number) == signal.SIG_DFL for number in handled]
+    say("child", os.getpid(), *own, signal.set_wakeup_fd(-1), *signal.pthread_sigmask(0, []))
+    conn.socket.recv(1)
+def observer(event):
+    if event.kind == "ended":
+        say("ended", event.exit_code, event.exit_signal)
+options.update(handler=handler, observer=observer)
+"""
+    server, _ = started("server.wait()\n", before=before)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with server.connect():
+            words = server.line().split()
+            assert words[2:] == ["True", "True", "True", "False", "-1"]
+            os.kill(int(words[1]), number)
+            assert server.line() == f"ended None {int(number)}"
+    server.end(by=signal.SIGTERM)
+
+
+@pytest.mark.parametrize("what", ["ignores SIGCHLD", "waits for any child"])
+def test_the_host_may_do_what_it_likes_with_its_children(started, what):
+    before = """
+def observer(event):
+    if event.kind in ("ended", "supervisor_ended"):
+        say(event.kind, event.exit_code, event.exit_signal)
+options.update(handler=lambda conn: sys.exit(7), observer=observer)
+"""
+    if what == "ignores SIGCHLD":
+        before += "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        body = "server.wait()\n"
+    else:
+        body = """
+while True:
+    try:
+        os.wait()
+    except ChildProcessError:
+        break
+server.wait()
+"""
+    server, _ = started(body, before=before)
+    for _ in range(5):
+        with server.connect() as client:
+            assert read_all(client) == b""
+        assert server.line() == "ended 7 None"
+    lines = server.end(by=signal.SIGTERM)[0].splitlines()
+    # Its status is lost, the end is not.
+    assert lines[-1] == "supervisor_ended None None"
+
+
+def test_ctrl_c_comes_out_of_wait_at_once(serve):
+    """50 times, at moments that wander; a KeyboardInterrupt that were lost would never come."""
+    server = serve("""
+    say("listening -")
+    for _ in range(50):
+        with forkserve.Server("127.0.0.1:0", echo) as server:
+            server.start()
+            try:
+                say("waiting")
+                server.wait()
+            except KeyboardInterrupt:
+                say("interrupted", server.stats().supervisor > 0)
+    """)
+    for number in range(50):
+        assert server.line() == "waiting"
+        wait = time.monotonic() + number * 20e-6
+        while time.monotonic() < wait:
+            pass
+        server.signal(signal.SIGINT)
+        assert server.line() == "interrupted True"
+    server.end()
+
+
+def test_a_signal_handler_that_returns_does_not_end_the_wait(started):
+    before = "signal.signal(signal.SIGUSR1, lambda *_: say('handled'))\n"
+    server, _ = started("server.wait()\nsay('waited')\n", before=before)
+    for _ in range(5):
+        server.signal(signal.SIGUSR1)
+        assert server.line() == "handled"
+    assert server.end(by=signal.SIGTERM)[0] == "waited\n"
+
+
+def test_a_host_that_waits_does_not_wake_up(started):
+    server, supervisor = started("server.wait()\n")
+    server.ask()
+    server.wait_asleep()
+    wait_until(lambda: not children(supervisor), "no children")
+
+    def switches(pid):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.split("voluntary_ctxt_switches:")[1].split()[0])
+
+    before = switches(server.pid)
+    end = time.monotonic() + 1.2
+    while time.monotonic() < end:
+        time.sleep(0.1)  # It is the passing of time that is tested.
+    assert switches(server.pid) == before
+
+
+def test_other_threads_run_while_one_waits(started):
+    body = """
+import threading
+def work():
+    where = f"/proc/self/task/{os.getpid()}/wchan"
+    while True:
+        with open(where) as text:
+            if "poll" in text.read():
+                break
+    server.stop()
+threading.Thread(target=work).start()
+server.wait()
+say("waited")
+"""
+    server, _ = started(body)
+    assert server.end()[0] == "waited\n"
+
+
+def test_a_thread_may_wait(started):
+    body = """
+import threading
+thread = threading.Thread(target=server.wait)
+thread.start()
+signal.signal(signal.SIGUSR1, lambda *_: say("alive"))
+say("ready")
+thread.join()
+say("waited")
+"""
+    server, _ = started(body)
+    assert server.line() == "ready"
+    server.ask()
+    assert server.end(by=signal.SIGTERM)[0] == "waited\n"
+
+
+def test_leaving_the_block_lets_connections_finish(serve):
+    server = serve("""
+    class Left(Exception):
+        pass
+    try:
+        with serve(grace=None) as server:
+            say(server.start())
+            while not server.stats().live:
+                pass
+            raise Left
+    except Left:
+        stats = server.stats()
+        say("left", stats.supervisor, stats.crashed, stats.live, server.fileno(), server)
+    say("open", len(os.listdir("/proc/self/fd")))
+    """)
+    supervisor = int(server.line())
+    with server.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        wait_until(lambda: refused(server.address), "the listener closed")
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
+    left = f"left 0 0 0 -1 <forkserve.Server at {server.address}, closed>"
+    # The three standard ones, and the directory itself.
+    assert server.end()[0].splitlines() == [left, "open 4"]
+    assert gone(supervisor)
+
+
+def test_one_more_ctrl_c_does_not_wait_for_the_connections(serve):
+    server = serve("""
+    def observer(event):
+        if event.kind in ("draining", "ended"):
+            say(event.kind, event.exit_signal)
+    try:
+        with serve(grace=None, kill_after=1000, observer=observer) as server:
+            say(server.start())
+            server.wait()
+    except KeyboardInterrupt:
+        say("interrupted")
+    """)
+    server.line()
+    with server.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        server.wait_asleep()
+        server.signal(signal.SIGINT)
+        assert server.line() == "draining None"
+        server.wait_asleep()
+        server.signal(signal.SIGINT)
+        assert server.line() == f"ended {int(signal.SIGTERM)}"
+    assert server.end()[0] == "interrupted\n"
+
+
+def test_an_exception_of_the_observer_does_not_end_the_supervisor(started):
+    before = """
+def hook(info):
+    say("unraisable", type(info.exc_value).__name__)
+sys.unraisablehook = hook
+def observer(event):
+    if event.kind == "accepted":
+        raise [ValueError, KeyboardInterrupt, SystemExit][event.conn_id - 1]
+options["observer"] = observer
+"""
+    server, _ = started("server.wait()\nsay('waited')\n", before=before)
+    for name in ("ValueError", "KeyboardInterrupt", "SystemExit"):
+        server.ask()
+        assert server.line() == f"unraisable {name}"
+    assert server.end(by=signal.SIGTERM)[0] == "waited\n"
+
+
+def test_the_observer_may_stop_the_server(started):
+    before = """
+def observer(event):
+    if event.kind == "ended" and event.conn_id == 3:
+        say(server.stats().ended, len(server.connections()))
+        server.stop()
+options["observer"] = observer
+"""
+    server, _ = started("server.wait()\nsay('waited')\n", before=before)
+    for _ in range(3):
+        server.ask()
+    assert server.end()[0].splitlines() == ["3 0", "waited"]
+
+
+def test_an_audit_hook_can_forbid_the_supervisor(start):
+    program = start("""
+    forbid = True
+    def hook(event, args):
+        if event == "os.fork" and forbid:
+            raise PermissionError("no forks here")
+    sys.addaudithook(hook)
+    with forkserve.Server("127.0.0.1:0", echo) as server:
+        try:
+            server.start()
+        except PermissionError as error:
+            say("raised", error)
+        forbid = False
+        say(server.start() > 0)
+    """)
+    assert program.end()[0].splitlines() == ["raised no forks here", "True"]
+
+
+def test_start_again_after_an_error_of_the_supervisor(start):
+    """Its own start-up fails for want of a descriptor, and start() says so."""
+    program = start("""
+    import errno, resource
+    with forkserve.Server("127.0.0.1:0", echo, spares=2) as server:
+        before = sorted(os.listdir("/proc/self/fd"))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Enough for the pipes between the two, and no more.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, before)) + 4, hard))
+        text = ""
+        try:
+            server.start()
+        except forkserve.Error as error:
+            text = errno.errorcode[error.errno]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        say(text, sorted(os.listdir("/proc/self/fd")) == before)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            say("no child is left")
+        say(server.start() > 0)
+    """)
+    assert program.end()[0].splitlines() == ["EMFILE True", "no child is left", "True"]
+
+
+def test_connections_of_a_supervisor_are_listed_in_its_host(started):
+    before = (
+        "signal.signal(signal.SIGUSR1, lambda *_: say(*map(list_one, server.connections())))\n"
+    )
+    before += """
+def list_one(one):
+    try:
+        one.pid = 1
+    except AttributeError:
+        return f"{one.id} {one.peer} {one.pid} {0 <= one.age < 60} {one.served}"
+"""
+    server, supervisor = started("server.wait()\n", before=before)
+    with server.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        (child,) = children(supervisor)
+        host, port = client.getsockname()
+        server.signal(signal.SIGUSR1)
+        assert server.line() == f"1 {host}:{port} {child} True 0"
+
+
+@pytest.mark.parametrize("options", ["", "spares=2", "spares=2, connections_per_child=5"])
+def test_events_of_each_connection_come_in_order(started, options):
+    before = """
+def observer(event):
+    if event.conn_id:
+        say(event.kind, event.conn_id, event.pid, event.exit_code)
+options["observer"] = observer
+"""
+    server, _ = started("server.wait()\n", before=before, options=options)
+    clients = []
+    for _ in range(40):
+        clients.append(server.connect())
+        clients[-1].sendall(b"x")
+        if len(clients) == 4:
+            for client in clients:
+                assert client.recv(1) == b"x"
+                client.close()
+            clients.clear()
+    lines = [line.split() for line in server.end(by=signal.SIGTERM)[0].splitlines()]
+    for number in map(str, range(1, 41)):
+        about = [line for line in lines if line[1] == number]
+        assert [line[0] for line in about] == ["accepted", "forked", "ended"]
+        assert about[1][2] == about[2][2]
+        assert about[2][3] == "0"
+    assert len(lines) == 120
+
+
+WARNED = """
+    import threading, warnings
+    done = threading.Event()
+    def call(what):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            what()
+        say(*[f"{one.category.__name__} {one.message}".split(":")[0] for one in caught])
+"""
+
+
+def test_threads_before_a_fork_are_warned_of(start):
+    program = start(
+        WARNED
+        + """
+    with forkserve.Server("127.0.0.1:0", echo) as first, \
+         forkserve.Server("127.0.0.1:0", echo) as second, \
+         forkserve.Server("127.0.0.1:0", echo) as third:
+        call(first.start)
+        first.stop()
+        first.wait()
+        second.stop()
+        call(second.serve_forever)
+        threading.Thread(target=done.wait).start()
+        call(third.start)
+        third.stop()
+        third.wait()
+        with forkserve.Server("127.0.0.1:0", echo) as fourth:
+            fourth.stop()
+            call(fourth.serve_forever)
+        done.set()
+    """
+    )
+    assert program.end()[0].splitlines() == [
+        "",
+        "",
+        "RuntimeWarning start() in a process with threads",
+        "RuntimeWarning serve_forever() in a process with other threads",
+    ]
