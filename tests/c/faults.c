@@ -19,10 +19,13 @@ int fork_failures;
 int madvise_errno;
 int pidfd_errno;
 int getsockname_errno;
-static atomic_long ahead_ms;
+
+static atomic_long *ahead(void) {
+    return &shared_journal()->clock_ahead_ms;
+}
 
 void advance_clock(long ms) {
-    ahead_ms += ms;
+    *ahead() += ms;
 }
 
 pid_t fork(void) {
@@ -95,11 +98,13 @@ int getsockname(int fd, __SOCKADDR_ARG address, socklen_t *len) {
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     static int (*real)(clockid_t, struct timespec *);
+    long ahead_ms;
     int result;
 
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "clock_gettime");
     result = real(clock, now);
+    ahead_ms = *ahead();
     if (result == 0 && ahead_ms) {
         long long ns = now->tv_nsec + ahead_ms % 1000 * 1000000LL;
         now->tv_sec += ahead_ms / 1000 + (time_t)(ns / 1000000000);

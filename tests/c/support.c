@@ -46,7 +46,8 @@ forkserve_server *server_at(const char *address, const forkserve_options *option
     if (forkserve_server_new(options, &server, &error) < 0 ||
         forkserve_server_listen(server, address, &error) < 0)
         CHECK_TEXT(error.message, "");
-    memset(&journal, 0, sizeof journal);
+    journal.count = journal.ended = journal.stop_after = 0;
+    memset(journal.entries, 0, sizeof journal.entries);
     journal.server = server;
     CHECK_EQUAL(forkserve_server_observe(server, note, &journal), 0);
     return server;
@@ -133,8 +134,14 @@ int answer(const forkserve_conn *conn, void *userdata) {
     return *(int *)userdata;
 }
 
-int connect_to(const forkserve_server *server, size_t index) {
+int try_connect(const forkserve_server *server, size_t index) {
     char text[128];
+
+    CHECK(forkserve_server_address(server, index, text, sizeof text) > 0);
+    return try_connect_at(text);
+}
+
+int try_connect_at(const char *text) {
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -144,7 +151,6 @@ int connect_to(const forkserve_server *server, size_t index) {
     int fd;
 
     memset(&to, 0, sizeof to);
-    CHECK(forkserve_server_address(server, index, text, sizeof text) > 0);
     if (strncmp(text, "unix:", 5) == 0) {
         len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(text + 5));
         to.un.sun_family = AF_UNIX;
@@ -158,8 +164,28 @@ int connect_to(const forkserve_server *server, size_t index) {
     }
     fd = socket(to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(fd >= 0);
-    CHECK_EQUAL(connect(fd, &to.any, len), 0);
+    if (connect(fd, &to.any, len) < 0) {
+        int error = errno;
+
+        close(fd);
+        errno = error;
+        return -1;
+    }
     return fd;
+}
+
+int connect_to(const forkserve_server *server, size_t index) {
+    int fd = try_connect(server, index);
+
+    CHECK(fd >= 0);
+    return fd;
+}
+
+void ask(int client) {
+    char buf[2];
+
+    CHECK_EQUAL(write(client, "?", 1), 1);
+    CHECK_EQUAL(read(client, buf, 2), 1);
 }
 
 int queue_client(const forkserve_server *server, const char *text) {
@@ -171,7 +197,7 @@ int queue_client(const forkserve_server *server, const char *text) {
 }
 
 void hang_up(int client) {
-    CHECK_EQUAL(shutdown(client, SHUT_RDWR), 0);
+    CHECK(shutdown(client, SHUT_RDWR) == 0 || errno == ENOTCONN); /* it may be over */
     close(client);
 }
 

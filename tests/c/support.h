@@ -24,6 +24,7 @@ struct record {
     forkserve_server *server;
     int stop_after; /* this many ended connections; 0: never */
     _Atomic int count, ended;
+    _Atomic long clock_ahead_ms;
     struct entry entries[2048];
 };
 
@@ -70,6 +71,8 @@ void go_on(void);
 /* Stops it and sees it through to its end. */
 void finish(void);
 forkserve_stats stats_of(const forkserve_server *server);
+/* The process that makes the children: the supervisor or this one. */
+pid_t maker(const forkserve_server *server);
 
 /* Handlers. */
 int echo(const forkserve_conn *conn, void *userdata);
@@ -78,6 +81,11 @@ int answer(const forkserve_conn *conn, void *userdata);       /* returns *(int *
 
 /* A client of the server's address number index. */
 int connect_to(const forkserve_server *server, size_t index);
+/* The same, but answers -1 with errno where connect fails. */
+int try_connect(const forkserve_server *server, size_t index);
+int try_connect_at(const char *address);
+/* An exchange of one letter with the child of this client, which echoes. */
+void ask(int client);
 /* A client that has sent text and its end of file. */
 int queue_client(const forkserve_server *server, const char *text);
 /* Leaves. A close alone would not do: the children have copies of client. */
@@ -106,7 +114,7 @@ extern int fork_failures; /* so many calls of fork fail with EAGAIN */
 extern int madvise_errno; /* madvise fails with this */
 extern int pidfd_errno;   /* pidfd_open fails with this */
 extern int getsockname_errno;
-void advance_clock(long ms); /* for clock_gettime */
+void advance_clock(long ms); /* for clock_gettime; of a supervisor too */
 
 /* With OLD_CALLS_ONLY in the environment no pidfd can be had for a child, as when
  * descriptors run out, and close_range does not exist: the library polls for

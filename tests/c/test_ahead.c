@@ -280,21 +280,6 @@ TEST(an_exit_in_a_reused_child_is_told_and_the_child_replaced) {
     }
 }
 
-/* The process that makes the children. */
-static pid_t maker(const forkserve_server *server) {
-    pid_t supervisor = (pid_t)stats_of(server).supervisor;
-
-    return supervisor ? supervisor : getpid();
-}
-
-/* An exchange with the child of this client. */
-static void ask(int client) {
-    char buf[2];
-
-    CHECK_EQUAL(write(client, "?", 1), 1);
-    CHECK_EQUAL(read(client, buf, 2), 1);
-}
-
 static const enum way DRIVEN[] = {DISPATCH, START};
 
 TEST(there_are_never_more_children_than_max_children) {

@@ -115,6 +115,12 @@ forkserve_stats stats_of(const forkserve_server *of) {
     return stats;
 }
 
+pid_t maker(const forkserve_server *of) {
+    pid_t supervisor = (pid_t)stats_of(of).supervisor;
+
+    return supervisor ? supervisor : getpid();
+}
+
 /* The state of a process, and its parent and processor time; 0: not there. */
 static char look_at(pid_t pid, pid_t *parent, long *ticks) {
     char path[64], text[1024], state = 0;

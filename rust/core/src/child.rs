@@ -187,6 +187,11 @@ impl Spare {
         if process::getppid() != self.kit.parent_pid {
             return None;
         }
+        // In a drain the supervisor takes what is queued; a child that went on
+        // with those who come later would never be done.
+        if self.id != 0 && self.kit.board.get(Counter::Draining) != 0 {
+            return None;
+        }
         loop {
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
@@ -204,6 +209,8 @@ impl Spare {
                     leaving = socket::wait_readable([self.kit.leave, self.kit.parent], pause);
                     continue;
                 }
+                // The supervisor has just closed the door.
+                Err(_) if self.kit.board.get(Counter::Draining) != 0 => return None,
                 Err(_) => process::exit_now(EXIT_OSERR),
             }
             if self.kit.board.get(Counter::Draining) != 0 {

@@ -133,7 +133,7 @@ impl Engine {
     pub(crate) fn close_port(&mut self, index: usize) {
         if let Some(mut listener) = self.ports[index].listener.take() {
             let _ = self.epoll.remove(listener.as_fd());
-            self.shut_gate(listener.as_fd());
+            self.shut_gate(&listener);
             self.owned.remove(&listener);
             listener.unlink();
         }

@@ -283,6 +283,13 @@ pub(crate) fn wait_until(fd: RawFd, deadline: Option<Instant>) -> bool {
     }
 }
 
+/// Ends listening for all processes that have the socket. Who is still in its
+/// queue is turned away.
+pub(crate) fn stop_listening(fd: BorrowedFd<'_>) {
+    // SAFETY: a borrowed descriptor and a constant. A failure changes nothing.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
 /// Sends what fits without waiting, and without SIGPIPE.
 pub(crate) fn send_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
