@@ -44,7 +44,6 @@ static int check(int result, const char *what) {
 /* In the child. The library has closed what is its own; the program does too. */
 static int echo(const forkserve_conn *conn, void *userdata) {
     int fd = forkserve_conn_fd(conn);
-    sigset_t term;
     char buf[4096];
     ssize_t n;
 
@@ -52,12 +51,6 @@ static int echo(const forkserve_conn *conn, void *userdata) {
     close(loop.epoll);
     close(loop.signals);
     close(loop.timer);
-
-    /* Blocked signals stay blocked: Ctrl-C is for the parent. SIGTERM is for us. */
-    sigemptyset(&term);
-    sigaddset(&term, SIGTERM);
-    sigprocmask(SIG_UNBLOCK, &term, NULL);
-
     while ((n = forkserve_read(fd, buf, sizeof buf)) > 0)
         if (forkserve_write_all(fd, buf, (size_t)n) < 0)
             return 1;
@@ -150,6 +143,7 @@ int main(int argc, char *argv[]) {
         die("", error.message);
     forkserve_server_observe(server, print_event, NULL);
 
+    /* The children inherit this, but for SIGTERM, which tells them to end. */
     sigemptyset(&stops);
     sigaddset(&stops, SIGINT);
     sigaddset(&stops, SIGTERM);
