@@ -1,0 +1,344 @@
+//! What the Rust interface promises a program that uses it, where that cannot
+//! be seen from outside of a server (for which see tests/e2e).
+#![allow(unsafe_code, clippy::unwrap_used, clippy::print_stdout)]
+
+mod support;
+
+use forkserve::{Exit, Fork, Options, EXIT_PANIC};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::process::exit;
+use std::time::Duration;
+use support::{client, descriptors, pipe, readable, server, Ends};
+
+fn main() {
+    support::main(&[
+        ("a_stopped_server_does_not_run_again", a_stopped_server_does_not_run_again),
+        ("without_an_address_nothing_runs", without_an_address_nothing_runs),
+        ("options_out_of_range_are_named", options_out_of_range_are_named),
+        ("the_answer_becomes_the_status", the_answer_becomes_the_status),
+        ("a_panic_is_status_70", a_panic_is_status_70),
+        ("accept_fork_answers_on_both_sides", accept_fork_answers_on_both_sides),
+        ("a_child_cannot_use_the_server", a_child_cannot_use_the_server),
+        ("a_child_may_drop_the_server", a_child_may_drop_the_server),
+        ("drop_ends_the_children_and_waits", drop_ends_the_children_and_waits),
+        ("a_server_that_never_ran_leaves_nothing", a_server_that_never_ran_leaves_nothing),
+        ("a_broken_listener_leaves_the_others", a_broken_listener_leaves_the_others),
+        ("dispatch_tells_what_it_did_and_when", dispatch_tells_what_it_did_and_when),
+        ("a_thread_may_stop_it", a_thread_may_stop_it),
+        ("a_connection_knows_both_ends", a_connection_knows_both_ends),
+        ("connections_have_the_options", connections_have_the_options),
+    ])
+}
+
+/// Everything that comes until the server closes.
+fn rest(mut stream: &TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn a_stopped_server_does_not_run_again() {
+    let (mut server, _) = server(Options::default());
+    server.stopper().stop().unwrap();
+    server.run(|_| ()).unwrap();
+    let answers = [
+        server.run(|_| ()).map_err(|error| error.errno()),
+        server.dispatch(|_| ()).map(drop).map_err(|error| error.errno()),
+        server.accept_fork().map(drop).map_err(|error| error.errno()),
+    ];
+    assert_eq!(answers, [Err(libc::ESHUTDOWN); 3]);
+    assert_eq!(server.listen("127.0.0.1:0").unwrap_err().errno(), libc::EBUSY);
+    server.stopper().stop().unwrap();
+}
+
+fn without_an_address_nothing_runs() {
+    let mut server = forkserve::Server::new(Options::default()).unwrap();
+    let answers = [
+        server.run(|_| ()).map_err(|error| error.errno()),
+        server.dispatch(|_| ()).map(drop).map_err(|error| error.errno()),
+        server.accept_fork().map(drop).map_err(|error| error.errno()),
+    ];
+    assert_eq!(answers, [Err(libc::EDESTADDRREQ); 3]);
+    // That was no run: an address may still come, and is served.
+    server.listen("127.0.0.1:0").unwrap();
+    let address = server.addresses().next().unwrap().to_owned();
+    let ends = Ends::of(&mut server, 1);
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    server.run(|_| ()).unwrap();
+    assert_eq!(ends.exits(), [Exit::Code(0)]);
+    assert_eq!(client.wait(), 0);
+}
+
+fn options_out_of_range_are_named() {
+    let long = Duration::from_secs(2_000_000_000);
+    let base = Options::default;
+    let bad = [
+        ("max_children", Options { max_children: 0, ..base() }),
+        ("max_children", Options { max_children: 1_000_001, ..base() }),
+        ("max_per_source", Options { max_per_source: 1_000_001, ..base() }),
+        ("backlog", Options { backlog: 0, ..base() }),
+        ("backlog", Options { backlog: 1 << 31, ..base() }),
+        ("lifetime_ms", Options { lifetime: Some(long), ..base() }),
+        ("grace_ms", Options { grace: Some(long), ..base() }),
+        ("kill_after_ms", Options { kill_after: long, ..base() }),
+        ("fork_retry_ms", Options { fork_retry: long, ..base() }),
+        ("refuse_message", Options { refuse_message: vec![0; 4097], ..base() }),
+    ];
+    for (name, options) in bad {
+        let error = forkserve::Server::new(options).unwrap_err();
+        assert_eq!(error.errno(), libc::EINVAL, "{name}");
+        assert!(error.to_string().starts_with(name), "{error}");
+    }
+}
+
+/// Serves one client with `handler`; how its child ended.
+fn end_of<R: forkserve::ExitStatus>(handler: impl FnMut(&forkserve::Connection) -> R) -> Vec<Exit> {
+    let (mut server, address) = server(Options::default());
+    let ends = Ends::of(&mut server, 1);
+    let client = client(&address, |stream| drop(rest(&stream)));
+    server.run(handler).unwrap();
+    assert_eq!(client.wait(), 0);
+    ends.exits()
+}
+
+fn the_answer_becomes_the_status() {
+    assert_eq!(end_of(|_| ()), [Exit::Code(0)]);
+    assert_eq!(end_of(|_| 7), [Exit::Code(7)]);
+    assert_eq!(end_of(|_| 256 + 5), [Exit::Code(5)]);
+    assert_eq!(end_of(|_| -1), [Exit::Code(255)]);
+    assert_eq!(end_of(|_| io::Result::Ok(())), [Exit::Code(0)]);
+    assert_eq!(end_of(|_| Ok::<i32, io::Error>(3)), [Exit::Code(3)]);
+    assert_eq!(end_of(|_| Err::<(), _>(io::Error::other("no"))), [Exit::Code(1)]);
+}
+
+fn a_panic_is_status_70() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let (mut told, mut tell) = pipe();
+    let exits = end_of(|_| -> i32 { panic!("in the handler") });
+    // A child that unwound out of `run` would come by here too.
+    tell.write_all(b"x").unwrap();
+    drop(tell);
+    let mut text = String::new();
+    told.read_to_string(&mut text).unwrap();
+    assert_eq!(exits, [Exit::Code(EXIT_PANIC)]);
+    assert_eq!(text, "x");
+}
+
+fn accept_fork_answers_on_both_sides() {
+    let (mut server, address) = server(Options::default());
+    let ends = Ends::of(&mut server, 2);
+    let clients = [(); 2].map(|()| {
+        client(&address, |stream| {
+            let pid: u32 = rest(&stream).parse().unwrap();
+            assert_ne!(pid, std::process::id());
+        })
+    });
+    let mut pids = Vec::new();
+    loop {
+        match server.accept_fork() {
+            Ok(Fork::Child(connection)) => {
+                write!(&connection, "{}", std::process::id()).unwrap();
+                exit(connection.id() as i32 + 40);
+            }
+            Ok(Fork::Parent(pid)) => pids.push(pid),
+            Err(error) => break assert_eq!(error.errno(), libc::ESHUTDOWN),
+        }
+    }
+    clients.into_iter().for_each(|client| assert_eq!(client.wait(), 0));
+    let (mut ended, mut exits) = (ends.pids(), ends.exits());
+    ended.sort_unstable();
+    pids.sort_unstable();
+    exits.sort_by_key(|exit| format!("{exit:?}"));
+    assert_eq!(ended, pids);
+    assert_eq!(exits, [Exit::Code(41), Exit::Code(42)]);
+}
+
+fn a_child_cannot_use_the_server() {
+    let (mut server, address) = server(Options::default());
+    let ends = Ends::of(&mut server, 1);
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    loop {
+        match server.accept_fork() {
+            Ok(Fork::Child(_connection)) => {
+                let answers = [
+                    server.run(|_| ()).map_err(|error| error.errno()),
+                    server.dispatch(|_| ()).map(drop).map_err(|error| error.errno()),
+                    server.accept_fork().map(drop).map_err(|error| error.errno()),
+                    server.listen("127.0.0.1:0").map_err(|error| error.errno()),
+                    server.stopper().stop(),
+                ];
+                exit(if answers == [Err(libc::ECHILD); 5] { 0 } else { 1 });
+            }
+            Ok(Fork::Parent(_)) => {}
+            Err(error) => break assert_eq!(error.errno(), libc::ESHUTDOWN),
+        }
+    }
+    assert_eq!(ends.exits(), [Exit::Code(0)]);
+    assert_eq!(client.wait(), 0);
+}
+
+/// The child's drop touches nothing that the parent still needs: neither the
+/// registrations in the epoll nor the file of the Unix socket, nor what the
+/// child has opened under the numbers of the library's descriptors.
+fn a_child_may_drop_the_server() {
+    let path = std::env::temp_dir().join(format!("forkserve-drop-{}", std::process::id()));
+    let (mut server, address) = server(Options::default());
+    server.listen(format!("unix:{}", path.display())).unwrap();
+    let ends = Ends::of(&mut server, 3);
+    let clients = client(&address, move |stream| {
+        assert_eq!(rest(&stream), "");
+        assert_eq!(rest(&TcpStream::connect(stream.peer_addr().unwrap()).unwrap()), "");
+        let mut unix = std::os::unix::net::UnixStream::connect(path).unwrap();
+        assert_eq!(unix.read(&mut [0]).unwrap(), 0);
+    });
+    loop {
+        match server.accept_fork() {
+            Ok(Fork::Child(connection)) => {
+                let opened: Vec<_> =
+                    (0..8).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+                let before = descriptors();
+                drop(server);
+                let untouched = descriptors() == before;
+                drop((opened, connection));
+                exit(if untouched { 0 } else { 1 });
+            }
+            Ok(Fork::Parent(_)) => {}
+            Err(error) => break assert_eq!(error.errno(), libc::ESHUTDOWN),
+        }
+    }
+    assert_eq!(ends.exits(), [Exit::Code(0); 3]);
+    assert_eq!(clients.wait(), 0);
+}
+
+fn drop_ends_the_children_and_waits() {
+    let (mut server, address) = server(Options::default());
+    let ends = Ends::of(&mut server, usize::MAX);
+    let clients = [(); 3].map(|()| client(&address, |stream| assert_eq!(rest(&stream), "")));
+    let mut forked = 0;
+    while forked < 3 {
+        match server.accept_fork().unwrap() {
+            Fork::Child(connection) => {
+                let _ = (&connection).read(&mut [0]);
+                exit(0);
+            }
+            Fork::Parent(_) => forked += 1,
+        }
+    }
+    assert_eq!(server.stats().live, 3);
+    drop(server);
+    assert_eq!(ends.exits(), [Exit::Signal(libc::SIGKILL); 3]);
+    clients.into_iter().for_each(|client| assert_eq!(client.wait(), 0));
+    // That no child and no descriptor is left is seen at the end of each test.
+}
+
+fn a_server_that_never_ran_leaves_nothing() {
+    let path = std::env::temp_dir().join(format!("forkserve-never-{}", std::process::id()));
+    let (mut server, _) = server(Options::default());
+    server.listen(format!("unix:{}", path.display())).unwrap();
+    assert!(path.exists());
+    drop(server);
+    assert!(!path.exists());
+}
+
+fn a_broken_listener_leaves_the_others() {
+    let broken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut server, address) = server(Options::default());
+    let fd = broken.into_raw_fd();
+    server.listen(format!("fd:{fd}")).unwrap();
+    let ends = Ends::of(&mut server, 1);
+    // SAFETY: takes no pointers. It is what makes accept answer EINVAL.
+    assert_eq!(unsafe { libc::shutdown(fd, libc::SHUT_RDWR) }, 0);
+    let error = server.run(|_| ()).unwrap_err();
+    assert_eq!(error.errno(), libc::EINVAL);
+    let name = server.addresses().nth(1).unwrap().to_owned();
+    assert!(error.to_string().starts_with(&format!("accept {name}: ")), "{error}");
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    server.run(|_| ()).unwrap();
+    assert_eq!(ends.exits(), [Exit::Code(0)]);
+    assert_eq!(client.wait(), 0);
+}
+
+fn dispatch_tells_what_it_did_and_when() {
+    let lifetime = Duration::from_secs(100);
+    let (mut server, address) = server(Options { lifetime: Some(lifetime), ..Options::default() });
+    assert!(!readable(&server, 0));
+    assert_eq!(server.dispatch(|_| ()).unwrap(), 0);
+    assert_eq!(server.next_timeout(), None);
+    let (hold, release) = pipe();
+    let client = client(&address, |stream| assert_eq!(rest(&stream), "done"));
+    assert!(readable(&server, 20_000));
+    let handler = |mut connection: &forkserve::Connection| -> io::Result<()> {
+        (&hold).read_exact(&mut [0])?;
+        connection.write_all(b"done")
+    };
+    assert!(server.dispatch(handler).unwrap() > 0);
+    assert_eq!(server.stats().live, 1);
+    let next = server.next_timeout().unwrap();
+    assert!(next > Duration::from_secs(90) && next <= lifetime, "{next:?}");
+    assert!(!readable(&server, 0), "what was told is not told again");
+    (&release).write_all(b"x").unwrap();
+    assert!(readable(&server, 20_000));
+    assert!(server.dispatch(handler).unwrap() > 0);
+    assert_eq!((server.stats().live, server.stats().ended), (0, 1));
+    server.stopper().stop().unwrap();
+    assert!(readable(&server, 0));
+    assert_eq!(server.dispatch(handler).unwrap_err().errno(), libc::ESHUTDOWN);
+    assert_eq!(client.wait(), 0);
+}
+
+fn a_thread_may_stop_it() {
+    let (mut server, address) = server(Options::default());
+    let (stopper, reader) = (server.stopper(), server.stats_reader());
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    let thread = std::thread::spawn(move || {
+        while reader.read().ended == 0 {
+            std::thread::yield_now();
+        }
+        stopper.stop().unwrap();
+    });
+    server.run(|_| ()).unwrap();
+    thread.join().unwrap();
+    assert_eq!(client.wait(), 0);
+}
+
+fn a_connection_knows_both_ends() {
+    let exits = end_of(|connection| -> io::Result<i32> {
+        let copy = connection.as_fd().try_clone_to_owned()?;
+        let stream = TcpStream::from(copy);
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        let right = connection.peer_addr() == Some(peer)
+            && connection.peer_name() == peer.to_string()
+            && connection.local_name() == local.to_string()
+            && connection.id() == 1;
+        Ok(if right { 0 } else { 2 })
+    });
+    assert_eq!(exits, [Exit::Code(0)]);
+}
+
+fn connections_have_the_options() {
+    let int_option = |fd: &forkserve::Connection, level, name| {
+        let (mut value, mut len) = (0 as libc::c_int, size_of::<libc::c_int>() as u32);
+        // SAFETY: `value` is writable for `len` bytes.
+        let result = unsafe {
+            libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &mut len)
+        };
+        assert_eq!(result, 0, "getsockopt");
+        value
+    };
+    for wanted in [false, true] {
+        let options = Options { nodelay: wanted, keepalive: wanted, ..Options::default() };
+        let (mut server, address) = server(options);
+        let ends = Ends::of(&mut server, 1);
+        let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+        let handler = |connection: &forkserve::Connection| {
+            let nodelay = int_option(connection, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+            let keepalive = int_option(connection, libc::SOL_SOCKET, libc::SO_KEEPALIVE);
+            i32::from((nodelay, keepalive) != (i32::from(wanted), i32::from(wanted)))
+        };
+        server.run(handler).unwrap();
+        assert_eq!(ends.exits(), [Exit::Code(0)]);
+        assert_eq!(client.wait(), 0);
+    }
+}
