@@ -33,7 +33,6 @@ def test_clients_wait_for_the_descriptors_that_children_give_back(front, serve):
             paused = server.wait_event("paused", reason="resources")
             assert paused["error"] == errno.EMFILE
             assert not any(client.answered() for client in waiting)
-            # No timer helps here: only the ends of children do.
             for client in served:
                 client.half_close()
             for client in waiting:
