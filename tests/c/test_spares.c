@@ -148,7 +148,7 @@ TEST(a_stop_closes_the_door_while_a_child_still_serves) {
                 close(late);
                 go_on();
             }
-            CHECK_EQUAL(errno, ECONNREFUSED);
+            CHECK(errno == ECONNREFUSED || errno == ECONNRESET);
             ask(one);
             hang_up(one);
             UNTIL(count_of(FORKSERVE_EVENT_STOPPED) == 1);
@@ -177,7 +177,8 @@ static void *be_a_client(void *unused) {
             lost++;
         hang_up(fd);
     }
-    CHECK_EQUAL(errno, ECONNREFUSED);
+    /* Reset: the door closed during the handshake. */
+    CHECK(errno == ECONNREFUSED || errno == ECONNRESET);
     return unused;
 }
 
