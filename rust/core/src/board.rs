@@ -116,7 +116,7 @@ pub(crate) enum Counter {
     /// How many spares wait, roughly: children count it down, the supervisor
     /// sets it right whenever it looks.
     SparesLeft,
-    /// Where `SparesLeft` gets to before a child calls for more.
+    /// With fewer left than this, a child calls for more.
     SparesLow,
     /// Not zero once a drain has begun.
     Draining,

@@ -286,11 +286,11 @@ impl Spare {
             return None;
         }
         let low = kit.board.get(Counter::SparesLow) as i64;
-        // Once on the way down: the supervisor then makes spares until there are
-        // more, without being called again.
+        // Once on the way down, by whoever makes them too few: the supervisor then
+        // makes spares until there are enough, without being called again.
         // Where it refuses what no child is left for, it must know when that is.
         let left = kit.board.subtract(Counter::SparesLeft);
-        if left == low || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse) {
+        if left + 1 == low || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse) {
             let _ = wake::add(kit.bell, 1);
         }
         if kit.notes.is_some() {
