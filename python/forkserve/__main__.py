@@ -25,8 +25,6 @@ REASONS = {
 
 def echo(conn: forkserve.Connection) -> None:
     """Send back what comes, until the client ends."""
-    # Ctrl-C at a terminal reaches every process there; the parent deals with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while data := conn.socket.recv(4096):
         conn.socket.sendall(data)
 
@@ -170,6 +168,8 @@ def main() -> int:
     def stop(_number: int, _frame: Optional[FrameType]) -> None:
         server.stop()
 
+    # Ctrl-C at a terminal reaches every process there; this one deals with it.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     with server:
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)

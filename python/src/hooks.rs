@@ -14,6 +14,7 @@ use crate::event::Callbacks;
 use crate::tools::{tools, Tools};
 use crate::wakeup::Wakeup;
 use forkserve::{Error, Hooks, StdioHooks};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use pyo3::exceptions::{PyAttributeError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -83,12 +84,15 @@ impl Hooks for PythonHooks<'_, '_> {
 
     fn child(&mut self) {
         self.stdio.child();
+        // A handler of the parent's must not run here before it is replaced.
+        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
         // SAFETY: attached, and after `PyOS_BeforeFork`, in the new process.
         unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
         self.wakeup.child(self.py);
         if let Err(error) = self.default_signals() {
             error.write_unraisable(self.py, None);
         }
+        let _ = mask.map(|mask| mask.thread_set_mask());
     }
 
     fn exit(&mut self) {

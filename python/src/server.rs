@@ -46,7 +46,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// spares: how many children wait for a connection ahead of time, 0 (fork when a connection
 /// comes) to 10,000; they count among max_children. While they run out, more are kept.
 /// connections_per_child: how many connections a child serves, one after the other. With
-/// more than 1, what a handler leaves behind is there in the next; sys.exit() ends the child.
+/// more than 1 (which implies a spare), what a handler leaves behind is there in the next
+/// call: globals, threads too. An exception ends the connection, sys.exit() the child.
 /// backlog: length of the kernel's queue of connections that are not yet accepted.
 /// lifetime: how long a connection may last before its child gets SIGTERM, and kill_after
 /// later SIGKILL; None: no limit.
@@ -60,8 +61,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// "terminate".
 /// nodelay, keepalive: set TCP_NODELAY, SO_KEEPALIVE on connections.
 /// reuse_port: sets SO_REUSEPORT on TCP listeners.
-/// observer: called in the parent, inside the loop, with an Event for each thing that
-/// happens; it should not block. Exceptions in it go to sys.unraisablehook.
+/// observer: called in the parent, or in the supervisor, inside the loop, with an Event for
+/// each thing that happens; it should not block. Exceptions in it go to sys.unraisablehook.
 ///
 /// Listens when it returns. Raises TypeError or ValueError, naming the option;
 /// AddressError for an address that cannot be parsed; Error for what the system answered.
@@ -205,12 +206,12 @@ impl Server {
 
     /// Stop, wait until the drain is complete, and give back all descriptors.
     ///
-    /// If serve_forever() runs in another thread, waits for it to return. A server that
-    /// never ran only closes its listeners. Closing twice does no harm. An exception of a
-    /// signal handler meanwhile hastens the drain, as in serve_forever(), and comes out
-    /// after it.
+    /// Also a server that a supervisor runs. If serve_forever() or wait() runs in another
+    /// thread, waits for it to return. A server that never ran only closes its listeners.
+    /// Closing twice does no harm. An exception of a signal handler meanwhile hastens the
+    /// drain, as in serve_forever(), and comes out after it.
     ///
-    /// Raises Error with EBUSY if this thread is inside serve_forever(): call stop() there;
+    /// Raises Error with EBUSY if this thread is inside serve_forever() or wait(): call stop();
     /// ECHILD in a child.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.own(py)?;
@@ -369,7 +370,12 @@ impl Server {
         let at = self.addresses.join(", ");
         let state = match self.gate.is_empty() {
             true => "closed".to_owned(),
-            false => format!("live={}", self.stats.read().live),
+            false => match self.stats.read() {
+                stats if stats.supervisor != 0 => {
+                    format!("live={}, supervisor={}", stats.live, stats.supervisor)
+                }
+                stats => format!("live={}", stats.live),
+            },
         };
         format!("<forkserve.Server at {at}, {state}>")
     }

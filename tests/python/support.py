@@ -18,8 +18,10 @@ from pathlib import Path
 
 DEADLINE = 20
 
-# Programs with threads are among what is tested; the warning has a test of its own.
-WITH_THREADS = "ignore:serve_forever() in a process with other threads:RuntimeWarning"
+# Programs with threads are among what is tested; the warnings have a test of their own.
+WARNINGS = ["-W", "error"]
+for call in ("serve_forever() in a process with other threads", "start() in a process with"):
+    WARNINGS += ["-W", f"ignore:{call}:RuntimeWarning"]
 
 PREAMBLE = """
 import os, signal, sys
@@ -73,7 +75,7 @@ class Program:
     """A script that runs in a process of its own."""
 
     def __init__(self, script, *arguments, python=sys.executable, preamble=PREAMBLE, **how):
-        command = [python, "-W", "error", "-W", WITH_THREADS]
+        command = [python, *WARNINGS]
         if script is None:
             command += arguments
         else:
@@ -125,7 +127,12 @@ class Program:
             assert client.recv(len(data)) == data
 
     def wait_no_children(self):
-        wait_until(lambda: not children(self.pid), "no children")
+        """Waits until all are reaped, and what was kept for them has gone."""
+
+        def none():
+            return not children(self.pid) and "pidfd" not in str(descriptors(self.pid).values())
+
+        wait_until(none, "no children")
 
     def signal(self, number):
         self.process.send_signal(number)

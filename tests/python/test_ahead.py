@@ -1,6 +1,7 @@
 """Children that are forked ahead, and that serve more than one connection."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -341,11 +342,38 @@ def test_the_supervisor_with_spares_and_without(serve, count):
     server.end(-signal.SIGINT, by=signal.SIGINT)
 
 
-def test_the_heap_can_be_prepared(start):
+HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
+
+
+@pytest.mark.skipif(
+    tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 1)
+    or not os.path.exists(HUGE_PAGES),
+    reason="this kernel has no MADV_COLLAPSE",
+)
+def test_prepare_heap_puts_small_objects_into_huge_pages(start):
     program = start("""
     import gc
-    before = gc.get_freeze_count()
-    huge = forkserve.prepare_heap()
-    say(before, gc.get_freeze_count() > 0, huge % (2 << 20))
+    def huge():
+        with open("/proc/self/smaps_rollup") as rollup:
+            return int(rollup.read().split("AnonHugePages:")[1].split()[0]) << 10
+    data = [[number] for number in range(1_000_000)]
+    answer = forkserve.prepare_heap(collect=False)
+    say(answer > 32 << 20, answer % (2 << 20), huge() >= answer, gc.get_freeze_count())
     """)
-    assert program.end()[0] == "0 True 0\n"
+    assert program.end()[0] == "True 0 True 0\n"
+
+
+def test_prepare_heap_freezes_what_is_not_garbage(start):
+    program = start("""
+    import gc
+    class Cycle:
+        def __init__(self):
+            self.cycle = self
+        def __del__(self):
+            say("collected")
+    gc.disable()
+    Cycle()
+    forkserve.prepare_heap()
+    say(gc.get_freeze_count() > 1000, gc.isenabled())
+    """)
+    assert program.end()[0].splitlines() == ["collected", "True False"]

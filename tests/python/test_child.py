@@ -24,17 +24,28 @@ server.serve_forever()
 """
 
 
-@pytest.fixture
-def outcome(serve):
+# Every way to run, and what it makes of a script.
+WAYS = {
+    "on accept": lambda main: main,
+    "ahead": lambda main: main.replace("serve(handler,", "serve(handler, spares=2,"),
+    "reuse": lambda main: main.replace(
+        "serve(handler,", "serve(handler, connections_per_child=3,"
+    ),
+    "start": lambda main: main.replace("serve_forever()", "start(); server.wait()"),
+}
+
+
+@pytest.fixture(params=WAYS)
+def outcome(serve, request):
     """Runs a handler for one client; answers its end, the output and the errors."""
 
     def run(body, *, clients=1, main=MAIN, **how):
-        server = serve(ENDS + body + main, **how)
+        server = serve(ENDS + body + WAYS[request.param](main), **how)
         received = []
         for _ in range(clients):
             with server.connect() as client:
                 received.append(read_all(client))
-        server.wait_no_children()
+        # By the drain each of them comes to its end.
         out, err = server.end(by=signal.SIGTERM)
         lines = out.splitlines()
         ends = [line[6:] for line in lines if line.startswith("ended ")]
@@ -211,6 +222,7 @@ def handler(conn):
     assert out == ["atexit in the parent: True"]
 
 
+@pytest.mark.parametrize("outcome", ["on accept"], indirect=True)
 def test_the_hooks_of_os_fork_run(outcome):
     _, out, _, _ = outcome("""
 import atexit
@@ -439,6 +451,23 @@ serve(handler, observer=observer).serve_forever()
             assert words[2:] == ["True", "True", "True", "False", "True", "-1"]
             os.kill(int(words[1]), number)
             assert server.line() == f"ended None {int(number)}"
+
+
+def test_a_handler_of_the_parent_never_runs_in_a_child(serve):
+    """Not even for a signal that comes before the child is set up."""
+    server = serve(
+        ENDS
+        + """
+signal.signal(signal.SIGINT, lambda *_: say("handled"))
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGINT))
+serve(observer=observer).serve_forever()
+"""
+    )
+    for _ in range(3):
+        with server.connect() as client:
+            assert read_all(client) == b""
+        assert server.line() == f"ended None {int(signal.SIGINT)}"
+    assert server.errors() == ""
 
 
 def test_an_ignored_signal_stays_ignored(serve):

@@ -144,6 +144,34 @@ def test_the_echo_server_tells_what_happens(command):
     assert server.end(by=signal.SIGTERM) == ("draining  0 alive\nstopped\n", "")
 
 
+def test_the_echo_server_under_a_supervisor(command):
+    options = [
+        "--start",
+        "--spares",
+        "1",
+        "--max-children",
+        "1",
+        "--connections-per-child",
+        "2",
+    ]
+    server = command("127.0.0.1:0", *options).wait_listening()
+    (supervisor,) = re.fullmatch(r"supervisor is pid (\d+)", server.line()).groups()
+    for _ in range(3):
+        server.ask()
+    out, err = server.end(by=signal.SIGINT)
+    assert err == ""
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines if "#" in line] == [
+        "accepted",
+        "child",
+        "ended",
+    ] * 3
+    first, second, third = (line.split()[4] for line in lines if line.startswith("child "))
+    assert first == second != third
+    assert lines[-2:] == ["stopped", "supervisor has ended: status 0"]
+    assert not Path(f"/proc/{supervisor}").exists()
+
+
 def test_the_echo_server_can_be_quiet(command):
     server = command("--quiet", "127.0.0.1:0", "[::1]:0").wait_listening()
     assert server.line().startswith("listening [::1]:")
@@ -151,9 +179,10 @@ def test_the_echo_server_can_be_quiet(command):
     assert server.end(by=signal.SIGINT) == ("", "")
 
 
-def test_clients_of_the_echo_server_may_finish(command):
+@pytest.mark.parametrize("options", [[], ["--spares", "2"], ["--start"]])
+def test_clients_of_the_echo_server_may_finish(command, options):
     """Also if Ctrl-C reaches the children, as it does at a terminal."""
-    server = command("127.0.0.1:0").wait_listening()
+    server = command("127.0.0.1:0", *options).wait_listening()
     with server.connect() as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
@@ -163,7 +192,8 @@ def test_clients_of_the_echo_server_may_finish(command):
         client.sendall(b"y")
         assert client.recv(1) == b"y"
     out, err = server.end()
-    assert out.splitlines()[-1] == "stopped"
+    last = ["supervisor has ended: status 0"] if "--start" in options else []
+    assert out.splitlines()[-1 - len(last) :] == ["stopped", *last]
     assert err == ""
 
 
@@ -177,6 +207,8 @@ def test_a_port_in_use_is_an_error(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--spares", "10001"], "spares: 10001 is not in 0..=10000"),
+        (["--spares", "9", "--max-children", "8"], "spares: 9 is more than max_children, 8"),
         (["127.0.0.1"], 'address "127.0.0.1" wants HOST:PORT'),
         (["--max-children", "0"], "max_children: 0 is not in 1..=1000000"),
         (["--max-children", "many"], "--max-children: invalid int value: 'many'"),
@@ -195,7 +227,8 @@ def test_a_wrong_command_line_is_status_2(command, arguments, message):
 def test_help_and_version(command):
     out, err = command("--help").end()
     assert out.startswith("usage: python -m forkserve ")
-    assert "--max-children" in out
+    for option in ("--max-children", "--spares", "--connections-per-child", "--start"):
+        assert option in out
     assert err == ""
     assert command("--version").end() == (f"forkserve {forkserve.__version__}\n", "")
 

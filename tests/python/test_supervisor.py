@@ -96,8 +96,7 @@ stopped = True
 
 def test_start_among_threads(started):
     before = """
-import logging, threading, warnings
-warnings.filterwarnings("ignore", "start.. in a process with threads", RuntimeWarning)
+import logging, threading
 stopped = False
 def spin():
     while not stopped:
@@ -176,13 +175,14 @@ host = os.getpid()
         before += "options['observer'] = observer\n"
     body = """
 supervisor = server.stats().supervisor
-say("supervisor", supervisor)
+say("supervisor", supervisor, server)
 assert server.wait() is None
 say("waited", server.stats().supervisor, server.wait(0), server.wait())
 server.close()
 """
     server, supervisor = started(body, before=before)
-    assert server.line() == f"supervisor {supervisor}"
+    shown = f"<forkserve.Server at {server.address}, live=0, supervisor={supervisor}>"
+    assert server.line() == f"supervisor {supervisor} {shown}"
     server.ask()
     server.wait_asleep()
     os.kill(supervisor, signal.SIGKILL)

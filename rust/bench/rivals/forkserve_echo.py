@@ -25,15 +25,18 @@ parser.add_argument("--start", action="store_true")
 parser.add_argument("--ballast", type=int, default=0)
 args = parser.parse_args()
 
-options = {"backlog": 1024, "max_children": 1000}
-if args.spares:
-    options.update(spares=args.spares, connections_per_child=args.per_child)
+options = {
+    "backlog": 1024,
+    "max_children": 1000,
+    "spares": args.spares,
+    "connections_per_child": args.per_child,
+}
 with forkserve.Server(f"{args.host}:{args.port}", echo, **options) as server:
     if args.start:
         server.start()
     ballast.add(args.ballast)
     print("listening", server.addresses[0], flush=True)
     if args.start:
-        server.wait(None)
+        server.wait()
     else:
         server.serve_forever()
