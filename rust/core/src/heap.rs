@@ -38,8 +38,9 @@ pub fn prepare_heap() -> usize {
         for start in (first..range.end.saturating_sub(HUGE - 1)).step_by(HUGE) {
             match memory::collapse(start, HUGE) {
                 Ok(()) => collapsed += HUGE,
-                // Not known to this kernel: it will not be for the rest either.
-                Err(nix::errno::Errno::EINVAL) if collapsed == 0 => return 0,
+                // This memory is to have small pages (MADV_NOHUGEPAGE), or the
+                // call is not known to this kernel: no more of this region.
+                Err(nix::errno::Errno::EINVAL) => break,
                 // This piece is not resident or cannot be had; the next may be.
                 Err(_) => {}
             }
