@@ -252,8 +252,9 @@ def interpreters():
     return [path for path in found if path.exists()]
 
 
+@pytest.mark.parametrize("way", ["serve_forever", "wait"])
 @pytest.mark.parametrize("minor", range(9, 15))
-def test_one_wheel_serves_every_cpython(start, minor):
+def test_one_wheel_serves_every_cpython(start, minor, way):
     for python in interpreters():
         if f"/3.{minor}." in str(python) or python.name == f"python3.{minor}":
             break
@@ -279,12 +280,18 @@ def test_one_wheel_serves_every_cpython(start, minor):
     def observer(event):
         if event.kind == "ended":
             say(event.exit_code)
-    server = serve(handler, observer=observer)
+    way = sys.argv[1]
+    options = dict(spares=1, connections_per_child=9) if way == "wait" else {}
+    server = serve(handler, observer=observer, **options)
     try:
-        server.serve_forever()
+        if way == "wait":
+            server.start()
+        getattr(server, way)()
     except KeyboardInterrupt:
+        server.close()
         say("interrupted", server.stats())
     """,
+        way,
         python=str(python),
         preamble=path + PREAMBLE,
     )
