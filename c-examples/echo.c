@@ -3,14 +3,19 @@
  *
  * forkserve_server_run has the loop; the program gives it a function that
  * serves one connection, in a child, and one that hears of events, in the
- * parent. Each event becomes a line:
+ * process that makes the children. Each event becomes a line:
  *
  *     listening 127.0.0.1:7000
  *     accepted  #1 from 127.0.0.1:40312
  *     child     #1 is pid 4711, 1 alive
  *     ended     #1, pid 4711: status 0 after 2.013 s, cpu 0.4 ms user + 0.9 ms system, 1536 KiB
  *
- * Usage:   echo HOST PORT [--quiet]      (PORT 0: any free port)
+ * Usage:   echo HOST PORT [--quiet] [--spares N] [--per-child K] [--start]
+ *          PORT 0: any free port
+ *          --quiet        only say where it listens
+ *          --spares N     have N children wait for connections ahead of time
+ *          --per-child K  let each child serve K connections, one after the other
+ *          --start        run the loop in a process of its own, the supervisor
  * Client:  nc HOST PORT
  * Ctrl-C lets the clients finish; a second one sends them SIGTERM, a third SIGKILL.
  */
@@ -20,6 +25,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static forkserve_server *server;
@@ -41,6 +47,11 @@ static int echo(const forkserve_conn *conn, void *userdata) {
             return 1;
     return n < 0;
 }
+
+struct settings {
+    forkserve_options options;
+    int quiet, start;
+};
 
 static const char *why(int reason) {
     switch (reason) {
@@ -79,9 +90,9 @@ static void print_ended(const forkserve_event *e) {
            e->max_rss_kib);
 }
 
-/* In the parent. With --quiet (userdata is not NULL) it says where it listens and no more. */
-static void print_event(const forkserve_event *e, void *quiet) {
-    if (quiet && e->type != FORKSERVE_EVENT_LISTENING)
+/* With --quiet it says where it listens and no more. */
+static void print_event(const forkserve_event *e, void *settings) {
+    if (((struct settings *)settings)->quiet && e->type != FORKSERVE_EVENT_LISTENING)
         return;
     switch (e->type) {
     case FORKSERVE_EVENT_LISTENING:
@@ -121,20 +132,61 @@ static void print_event(const forkserve_event *e, void *quiet) {
     case FORKSERVE_EVENT_STOPPED:
         puts("stopped");
         break;
+    case FORKSERVE_EVENT_SUPERVISOR_ENDED:
+        if (e->exit_signal)
+            printf("supervisor %d: signal %d\n", e->pid, e->exit_signal);
+        break;
     default:
         break;
     }
 }
 
+/* A positive number that fits, or 0. */
+static uint32_t number(const char *text) {
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    return *text >= '0' && *text <= '9' && !*end && value <= UINT32_MAX ? (uint32_t)value : 0;
+}
+
+/* What stands behind HOST PORT; 0 if it is not understood. */
+static int read_settings(struct settings *settings, char *argv[]) {
+    for (; *argv; argv++) {
+        if (strcmp(*argv, "--quiet") == 0)
+            settings->quiet = 1;
+        else if (strcmp(*argv, "--start") == 0)
+            settings->start = 1;
+        else if (strcmp(*argv, "--spares") == 0 && argv[1] && number(argv[1]))
+            settings->options.spares = number(*++argv);
+        else if (strcmp(*argv, "--per-child") == 0 && argv[1] && number(argv[1]))
+            settings->options.connections_per_child = number(*++argv);
+        else
+            return 0;
+    }
+    return 1;
+}
+
+/* Until Ctrl-C and the drain that follows it. */
+static int serve(const struct settings *settings, forkserve_error *error) {
+    int result;
+
+    if (!settings->start)
+        return forkserve_server_run(server, echo, NULL, error);
+    result = forkserve_server_start(server, echo, NULL, error);
+    return result < 0 ? result : forkserve_server_wait(server, -1, error);
+}
+
 int main(int argc, char *argv[]) {
+    struct settings settings = {FORKSERVE_OPTIONS_INIT, 0, 0};
     forkserve_error error = FORKSERVE_ERROR_INIT;
     struct sigaction action;
     char address[300];
-    int quiet = argc == 4 && strcmp(argv[3], "--quiet") == 0;
     int len;
 
-    if (argc != 3 + quiet) {
-        fprintf(stderr, "Usage: %s HOST PORT [--quiet]\n", argv[0]);
+    if (argc < 3 || !read_settings(&settings, argv + 3)) {
+        fprintf(stderr,
+                "Usage: %s HOST PORT [--quiet] [--spares N] [--per-child K] [--start]\n",
+                argv[0]);
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, also into a pipe */
@@ -147,19 +199,19 @@ int main(int argc, char *argv[]) {
         return 1;
     }
 
-    if (forkserve_server_new(NULL, &server, &error) < 0 ||
+    if (forkserve_server_new(&settings.options, &server, &error) < 0 ||
         forkserve_server_listen(server, address, &error) < 0) {
         fprintf(stderr, "%s: %s\n", argv[0], error.message);
         return 1;
     }
-    forkserve_server_observe(server, print_event, quiet ? &quiet : NULL);
+    forkserve_server_observe(server, print_event, &settings);
 
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 
-    if (forkserve_server_run(server, echo, NULL, &error) < 0) {
+    if (serve(&settings, &error) < 0) {
         fprintf(stderr, "%s: %s\n", argv[0], error.message);
         return 1;
     }
