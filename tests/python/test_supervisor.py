@@ -461,6 +461,35 @@ def test_an_audit_hook_can_forbid_the_supervisor(start):
     assert program.end()[0].splitlines() == ["raised no forks here", "True"]
 
 
+@pytest.mark.parametrize("options", ["", "spares=2"])
+def test_a_supervisor_whose_forks_are_forbidden_tries_again_now_and_then(
+    started, options, tmp_path
+):
+    flag, tries = tmp_path / "forbidden", tmp_path / "tries"
+    before = """
+host = os.getpid()
+flag, tries = sys.argv[1], os.open(sys.argv[2], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+def hook(event, args):
+    if event == "os.fork" and os.getpid() != host and os.path.exists(flag):
+        os.write(tries, b"x")
+        raise PermissionError("no forks here")
+sys.addaudithook(hook)
+"""
+    flag.touch()
+    arguments = [str(flag), str(tries)]
+    server, _ = started("server.wait()\n", arguments, before=before, options=options)
+    with server.connect() as client:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end or tries.stat().st_size < 2:
+            time.sleep(0.1)  # It is the passing of time that is tested.
+        # The pauses double from 10 ms on.
+        assert tries.stat().st_size < 50
+        flag.unlink()
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+    server.end(by=signal.SIGTERM)
+
+
 def test_start_again_after_an_error_of_the_supervisor(start):
     """Its own start-up fails for want of a descriptor, and start() says so."""
     program = start("""

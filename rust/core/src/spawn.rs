@@ -117,7 +117,11 @@ impl Engine {
         };
         self.board.close(token.slot());
         match unborn {
-            Unborn::Hooks(error) => Err(error),
+            Unborn::Hooks(error) => {
+                // A supervisor goes on in spite of it, and is not to spin.
+                self.throttle_births(false);
+                Err(error)
+            }
             Unborn::Fork(errno) => {
                 self.fork_failed(0, &Name::default(), errno);
                 self.throttle_births(false);
