@@ -64,6 +64,23 @@ def test_a_loop_of_the_program_serves(serve, loop):
     assert server.end(by=signal.SIGTERM) == ("drained ESHUTDOWN\n", "")
 
 
+@pytest.mark.parametrize("options", ["spares=2", "connections_per_child=5"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop_of_the_program_keeps_spares(serve, loop, options):
+    server = serve(
+        f"""
+    server = serve({options})
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    # The first ones are made now.
+    server.dispatch()
+    """
+        + LOOPS[loop]
+    )
+    for _ in range(30):
+        server.ask()
+    assert server.end(by=signal.SIGTERM) == ("drained ESHUTDOWN\n", "")
+
+
 def test_asyncio_in_a_child_of_a_running_loop(serve):
     """The child has a loop of its own, and leaves the parent's alone."""
     server = serve(

@@ -299,6 +299,24 @@ def test_ctrl_c_comes_out_of_wait_at_once(serve):
     server.end()
 
 
+def test_a_wakeup_descriptor_of_the_program_is_left_alone(started):
+    before = """
+import socket
+read, write = socket.socketpair()
+write.setblocking(False)
+signal.set_wakeup_fd(write.fileno())
+"""
+    body = """
+server.wait()
+say(signal.set_wakeup_fd(-1) == write.fileno(), list(read.recv(10)))
+"""
+    server, _ = started(body, before=before)
+    server.ask()
+    server.wait_asleep()
+    # The supervisor writes nothing to it, though it gets a SIGCHLD for each child.
+    assert server.end(by=signal.SIGTERM)[0] == f"True [{int(signal.SIGTERM)}]\n"
+
+
 def test_a_signal_handler_that_returns_does_not_end_the_wait(started):
     before = "signal.signal(signal.SIGUSR1, lambda *_: say('handled'))\n"
     server, _ = started("server.wait()\nsay('waited')\n", before=before)
