@@ -276,6 +276,11 @@ impl Engine {
     /// Milliseconds until [`Engine::turn`] has something to do even if nothing
     /// is reported; `None`: never.
     pub(crate) fn timeout_ms(&self, now: Instant) -> Option<u32> {
+        // A loop of the host's that waits first would wait for the first client,
+        // and that one for the first spare.
+        if matches!(self.phase, Phase::Setup) && self.pooled() && !self.ports.is_empty() {
+            return Some(0);
+        }
         let made = self.pool.as_ref().is_some_and(|pool| pool.made);
         if self.unread || made || !self.ready.is_empty() {
             return Some(0);
