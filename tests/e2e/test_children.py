@@ -104,6 +104,7 @@ def test_what_is_printed_comes_out_once(front, serve):
     server.finish()
     text = "\n".join(server.output())
     assert text.count("<host>") == 1
+    assert text.index("<host>") < text.index("<served"), "what came first is printed first"
     for number in range(1, 11):
         assert text.count(f"<served {number}>") == 1
 

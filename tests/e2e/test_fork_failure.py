@@ -105,28 +105,26 @@ def test_a_held_client_that_only_finished_sending_gets_its_answer(front, serve):
     assert server.stats()["refused"] == 0
 
 
-def test_the_hold_ends_when_a_child_ends_not_when_the_timer_does(core_front, serve):
-    """The wait has grown to seconds; the end of a child cuts it short."""
+def test_each_end_of_a_child_is_a_new_try_for_the_one_that_is_held(core_front, serve):
+    """The wait for the next try has grown; the end of a child cuts it short."""
     server = serve(
         core_front,
         *("--handler", "hold", "--fork-retry", 60000),
-        # The first fork works, the next nine do not: the last waits a second.
-        tracer=failing(core_front, "2..10"),
+        tracer=failing(core_front, "6+"),
     )
-    with Client(server.address) as first:
-        first.child()
-        with Client(server.address) as second:
-            server.wait_events("fork_failed", 9)
-            # The tenth try is a second away by the timer.
-            first.half_close()
-            second.child()
-            ended, forked = (
-                server.wait_event("ended"),
-                server.wait_event("forked", id=2),
-            )
-            events = server.events()
-            assert events.index(ended) < events.index(forked)
-            assert not server.events("resumed") or len(server.events("fork_failed")) == 9
+    with clients(server.address, 5) as served, Client(server.address) as held:
+        for client in served:
+            client.child()
+        # Half a second and more lies between two tries now.
+        server.wait_events("fork_failed", 7)
+        for number, client in enumerate(served, 1):
+            client.half_close()
+            server.wait_events("ended", number)
+        held.reset()
+        server.wait_event("refused")
+    names = [event["event"] for event in server.events() if event["event"] != "accepted"]
+    after_an_end = [names[place + 1] for place, name in enumerate(names) if name == "ended"]
+    assert after_an_end == ["fork_failed"] * 5
 
 
 def test_the_processor_is_idle_while_a_connection_is_held(core_front, serve):
