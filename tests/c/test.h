@@ -22,11 +22,17 @@ struct test {
 
 void test_register(struct test *test);
 
+/* Whether to register a file's tests: it may define this otherwise. */
+#ifndef WANTED
+#define WANTED 1
+#endif
+
 #define TEST(name)                                                                             \
     static void name(void);                                                                    \
     static struct test name##_test = {#name, name, 0};                                         \
     __attribute__((constructor)) static void name##_register(void) {                           \
-        test_register(&name##_test);                                                           \
+        if (WANTED)                                                                            \
+            test_register(&name##_test);                                                           \
     }                                                                                          \
     static void name(void)
 

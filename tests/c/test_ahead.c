@@ -2,6 +2,7 @@
  * Children that are made ahead of their connections, and children that serve
  * several: the same promises in every way to run, with few spares and more.
  */
+#define WANTED !getenv("OLD_CALLS_ONLY") /* spares and a supervisor need pidfds */
 #include "support.h"
 #include "test.h"
 

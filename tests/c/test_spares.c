@@ -2,6 +2,7 @@
  * Spares and reused children when something goes wrong or ends: deadlines, a
  * fork that fails, a stop with clients at the door, a parent that is killed.
  */
+#define WANTED !getenv("OLD_CALLS_ONLY") /* spares and a supervisor need pidfds */
 #include "support.h"
 #include "test.h"
 

@@ -1,4 +1,5 @@
 /* forkserve_server_start and _wait: the loop in a process of its own. */
+#define WANTED !getenv("OLD_CALLS_ONLY") /* spares and a supervisor need pidfds */
 #include "support.h"
 #include "test.h"
 
