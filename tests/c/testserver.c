@@ -6,7 +6,8 @@
  * one a line, and then "ready", before the loop begins; each event is one line
  * of JSON, written with one write(2); the two last lines are the result of the
  * loop and the counters. SIGTERM and SIGINT call forkserve_server_stop, each of
- * them once.
+ * them once. The mode start is forkserve_server_start followed by _wait: the
+ * supervisor prints the events, and the host the rest.
  *
  * The same command line and the same lines are those of
  * rust/core/examples/testserver.rs and tests/e2e/testserver.py, so that one
@@ -26,7 +27,8 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "Usage: testserver [--mode run|dispatch|step] [--address A]... [--handler H]\n"
+    "Usage: testserver [--mode run|dispatch|step|start] [--address A]...\n"
+    "  [--handler H] [--spares N] [--per-child K]\n"
     "  [--host SETUP]... [--stop-first N] [--max-children N] [--max-per-source N]\n"
     "  [--backlog N] [--lifetime MS] [--grace MS] [--kill-after MS]\n"
     "  [--fork-retry MS] [--refuse-message TEXT] [--at-capacity queue|refuse]\n"
@@ -79,12 +81,18 @@ static void end_line(struct line *line) {
 }
 
 static const char *const event_names[] = {
-    [FORKSERVE_EVENT_LISTENING] = "listening", [FORKSERVE_EVENT_ACCEPTED] = "accepted",
-    [FORKSERVE_EVENT_FORKED] = "forked",       [FORKSERVE_EVENT_FORK_FAILED] = "fork_failed",
-    [FORKSERVE_EVENT_HELD] = "held",           [FORKSERVE_EVENT_REFUSED] = "refused",
-    [FORKSERVE_EVENT_ENDED] = "ended",         [FORKSERVE_EVENT_PAUSED] = "paused",
-    [FORKSERVE_EVENT_RESUMED] = "resumed",     [FORKSERVE_EVENT_DRAINING] = "draining",
+    [FORKSERVE_EVENT_LISTENING] = "listening",
+    [FORKSERVE_EVENT_ACCEPTED] = "accepted",
+    [FORKSERVE_EVENT_FORKED] = "forked",
+    [FORKSERVE_EVENT_FORK_FAILED] = "fork_failed",
+    [FORKSERVE_EVENT_HELD] = "held",
+    [FORKSERVE_EVENT_REFUSED] = "refused",
+    [FORKSERVE_EVENT_ENDED] = "ended",
+    [FORKSERVE_EVENT_PAUSED] = "paused",
+    [FORKSERVE_EVENT_RESUMED] = "resumed",
+    [FORKSERVE_EVENT_DRAINING] = "draining",
     [FORKSERVE_EVENT_STOPPED] = "stopped",
+    [FORKSERVE_EVENT_SUPERVISOR_ENDED] = "supervisor_ended",
 };
 
 static const char *const reason_names[] = {
@@ -115,9 +123,12 @@ static void observe(const forkserve_event *event, void *userdata) {
         add_number(&line, "error", event->error);
     if (event->type == FORKSERVE_EVENT_DRAINING)
         add_number(&line, "live", (long long)event->live);
-    if (event->type == FORKSERVE_EVENT_ENDED) {
+    if (event->type == FORKSERVE_EVENT_ENDED ||
+        event->type == FORKSERVE_EVENT_SUPERVISOR_ENDED) {
         add_number(&line, "exit_code", event->exit_code);
         add_number(&line, "exit_signal", event->exit_signal);
+    }
+    if (event->type == FORKSERVE_EVENT_ENDED) {
         add_number(&line, "duration_us", (long long)event->duration_us);
         add_number(&line, "cpu_us", (long long)(event->user_us + event->system_us));
         add_number(&line, "max_rss_kib", (long long)event->max_rss_kib);
@@ -141,6 +152,7 @@ static void put_stats(void) {
     begin_line(&line, "stats");
     add_number(&line, "accepted", (long long)stats.accepted);
     add_number(&line, "live", (long long)stats.live);
+    add_number(&line, "idle", (long long)stats.idle);
     add_number(&line, "held", (long long)stats.held);
     add_number(&line, "ended", (long long)stats.ended);
     add_number(&line, "crashed", (long long)stats.crashed);
@@ -317,7 +329,7 @@ static void put_own_child(void) {
     end_line(&line);
 }
 
-/* ---- The three ways to run ---------------------------------------------- */
+/* ---- The ways to run ---------------------------------------------------- */
 
 static int run_dispatch(forkserve_error *err) {
     for (;;) {
@@ -344,11 +356,18 @@ static int run_step(forkserve_error *err) {
     }
 }
 
+static int run_start(forkserve_error *err) {
+    int pid = forkserve_server_start(server, serve, NULL, err);
+    return pid < 0 ? pid : forkserve_server_wait(server, -1, err);
+}
+
 static int run(const char *mode, forkserve_error *err) {
     if (strcmp(mode, "dispatch") == 0)
         return run_dispatch(err);
     if (strcmp(mode, "step") == 0)
         return run_step(err);
+    if (strcmp(mode, "start") == 0)
+        return run_start(err);
     return forkserve_server_run(server, serve, NULL, err);
 }
 
@@ -391,6 +410,10 @@ static void take_option(struct plan *plan, const char *name, const char *value) 
         plan->setups[plan->setup_count++] = value;
     else if (strcmp(name, "--stop-first") == 0)
         plan->stop_first = (int)number;
+    else if (strcmp(name, "--spares") == 0)
+        options->spares = (uint32_t)number;
+    else if (strcmp(name, "--per-child") == 0)
+        options->connections_per_child = (uint32_t)number;
     else if (strcmp(name, "--max-children") == 0)
         options->max_children = (uint32_t)number;
     else if (strcmp(name, "--max-per-source") == 0)

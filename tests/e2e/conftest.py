@@ -2,8 +2,12 @@
 
 import pytest
 
-from harness.fronts import CORE, FRONTS, PROGRAMS
+from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS
 from harness.server import Server
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "not_for(model, reason): skip fronts of this model")
 
 
 def _ids(things):
@@ -12,7 +16,18 @@ def _ids(things):
 
 @pytest.fixture(params=FRONTS, ids=_ids(FRONTS))
 def front(request):
-    """Every test server in every mode."""
+    """Every test server in every mode and model. A scenario that does not apply
+    to a model says so: @pytest.mark.not_for("ahead", "why")."""
+    for mark in request.node.iter_markers("not_for"):
+        model, reason = mark.args
+        if getattr(request.param, model):
+            pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture(params=AHEAD, ids=_ids(AHEAD))
+def ahead_front(request):
+    """Those whose children wait ahead of time and accept by themselves."""
     return request.param
 
 

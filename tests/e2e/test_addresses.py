@@ -71,9 +71,8 @@ def test_a_unix_socket_leaves_no_file(front, serve, tmp_path):
 def test_the_file_of_a_dead_server_is_replaced(front, serve, tmp_path):
     path = tmp_path / "socket"
     first = serve(front, "--address", f"unix:{path}")
-    first.process.kill()
+    first.kill_all()
     assert first.wait_exit() == -9
-    first.judged = True
     assert path.exists()
     echo_once(serve(front, "--address", f"unix:{path}").address)
 

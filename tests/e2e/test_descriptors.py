@@ -5,15 +5,41 @@ needs and nothing more, and nothing is left however clients come and go.
 import os
 from collections import Counter
 
+import pytest
+
 from harness import procfs, sockets
 from harness.client import Client, clients, echo_once
+from harness.fronts import FRONTS
 from harness.procfs import wait_until
 
 MINE = Counter(eventpoll=1, eventfd=1)
+# Where children wait ahead: what they wait at, how they call and are sent away,
+# and the sight of this process's end.
+GATE = Counter(eventpoll=1, eventfd=2, pidfd=1)
+# How they tell of their connections, where somebody listens.
+CHANNEL_END = Counter({"unnamed unix socket": 1})
+# What ties a supervisor to its host, whose own end of the pipe is the other.
+TIE = Counter(signalfd=1, pidfd=1, pipe=1)
 
 
 def expected_parent(front, listeners, children):
-    return MINE + Counter(front.extra) + Counter(listener=listeners, pidfd=children)
+    """Of the process that runs the loop."""
+    expected = MINE + Counter(front.extra) + Counter(listener=listeners)
+    if front.ahead:
+        expected += GATE + CHANNEL_END + CHANNEL_END
+    # A supervisor hears of its children by SIGCHLD.
+    return expected + (TIE if front.supervised else Counter(pidfd=children))
+
+
+def expected_child(front, listeners, last=True):
+    """With its last connection in hand it has that and nothing else."""
+    keeps = Counter() if last else GATE + CHANNEL_END + Counter(listener=listeners)
+    return Counter(connection=1) + keeps
+
+
+def expected_host(front):
+    """Of the process that started a supervisor."""
+    return MINE + Counter(front.host_extra) + Counter(pidfd=1, pipe=1)
 
 
 def test_each_side_holds_its_own_and_nothing_more(front, serve, tmp_path):
@@ -21,21 +47,56 @@ def test_each_side_holds_its_own_and_nothing_more(front, serve, tmp_path):
     addresses = ["127.0.0.1:0", "127.0.0.1:0", f"unix:{tmp_path}/socket", name]
     options = [word for address in addresses for word in ("--address", address)]
     server = serve(front, "--handler", "hold", *options, listeners=4)
-    assert procfs.kinds(server.pid) == expected_parent(front, 4, 0)
+    assert procfs.kinds(server.pid) == expected_parent(front, 4, len(server.children()))
+    for spare in server.children():
+        waiting = expected_child(front, 4, last=False) - Counter(connection=1)
+        assert procfs.kinds(spare) == waiting
     for count, address in enumerate(server.addresses + server.addresses, 1):
         client = Client(address)
         server.cleanups.append(client.close)
         pid = client.child()
         server.wait_events("forked", count)
         # The child: 0, 1, 2 and its connection, which is not the listener's.
+        expected = expected_child(front, 4, last=not front.reuse)
         child = procfs.fds(pid)
-        assert len(child) == 4
+        assert len(child) == 3 + expected.total()
         assert {fd: child[fd] for fd in (0, 1, 2)} == {
             fd: target for fd, target in procfs.fds(server.pid).items() if fd <= 2
         }
-        assert procfs.kinds(pid) == Counter(connection=1)
+        assert procfs.kinds(pid) == expected
         # The parent: what it had, and a pidfd for each child.
-        assert procfs.kinds(server.pid) == expected_parent(front, 4, count)
+        wait_until(
+            lambda: (
+                procfs.kinds(server.pid) == expected_parent(front, 4, len(server.children()))
+            ),
+            lambda: f"the parent's own and no more: {procfs.kinds(server.pid)}",
+        )
+        assert len(server.serving()) == count
+
+
+@pytest.mark.parametrize("front", [f for f in FRONTS if f.supervised], ids=lambda f: f.name)
+def test_the_host_of_a_supervisor_holds_next_to_nothing(front, serve):
+    server = serve(front, "--handler", "hold")
+    assert procfs.kinds(server.host) == expected_host(front)
+    with clients(server.address, 3) as many:
+        for client in many:
+            client.child()
+        assert procfs.kinds(server.host) == expected_host(front)
+        assert procfs.children(server.host) == [server.pid]
+
+
+@pytest.mark.parametrize("front", [f for f in FRONTS if f.reuse], ids=lambda f: f.name)
+def test_with_its_last_connection_a_child_gives_back_what_it_waited_with(front, serve):
+    server = serve(front, "--handler", "hold", "--max-children", 1)
+    pids = []
+    for number in range(1, 2 * front.per_child + 1):
+        with Client(server.address) as client:
+            pids.append(client.child())
+            last = number % front.per_child == 0
+            assert procfs.kinds(pids[-1]) == expected_child(front, 1, last)
+    first, second = pids[0], pids[-1]
+    assert first != second
+    assert pids == [first] * front.per_child + [second] * front.per_child
 
 
 def test_a_program_keeps_both_sides_clean(program, serve_program):
@@ -82,7 +143,7 @@ def come_and_go(address, count):
 
 def no_trace_is_left(server, before):
     server.wait_idle()
-    assert procfs.fds(server.pid) == before
+    assert server.resources() == before
     assert wait_until(
         lambda: not sockets.close_wait(server.port),
         lambda: f"sockets in CLOSE_WAIT: {len(sockets.close_wait(server.port))}",
@@ -93,7 +154,7 @@ def test_nothing_is_left_after_thousands_of_connections(front, serve):
     server = serve(front)
     echo_once(server.address)
     server.wait_idle()
-    before = procfs.fds(server.pid)
+    before = server.resources()
     come_and_go(server.address, 2000)
     no_trace_is_left(server, before)
     server.finish()
@@ -108,7 +169,7 @@ def test_a_program_leaves_no_trace_of_its_clients(program, serve_program):
     server = serve_program(program)
     echo_once(server.address)
     server.wait_idle()
-    before = procfs.fds(server.pid)
+    before = server.resources()
     come_and_go(server.address, 500)
     no_trace_is_left(server, before)
 

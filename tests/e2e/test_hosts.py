@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from harness import procfs
-from harness.client import Client, clients
+from harness.client import Client, clients, takes_clients
 from harness.procfs import wait_until
 
 
@@ -27,9 +27,19 @@ def test_a_host_that_keeps_no_status_costs_the_status_only(front, serve, setup):
     server.finish()
     stats = server.stats()
     assert (stats["accepted"], stats["ended"], stats["live"]) == (60, 60, 0)
-    assert (stats["unknown"], stats["crashed"]) == (60, 0)
+    assert stats["crashed"] == 0
     ended = server.events("ended")
-    assert {(event["exit_code"], event["exit_signal"]) for event in ended} == {(-1, 0)}
+    unknown = [event for event in ended if event["exit_code"] == -1]
+    assert len(unknown) == stats["unknown"]
+    assert {event["exit_signal"] for event in ended} == {0}
+    # A supervisor has SIGCHLD to itself, and a child that goes on says itself
+    # what became of its connection.
+    if front.supervised:
+        assert not unknown
+    elif front.reuse:
+        assert len(unknown) < 60
+    else:
+        assert len(unknown) == 60
 
 
 def test_a_host_that_reaps_everything_costs_the_status_only(front, serve):
@@ -62,7 +72,7 @@ def test_the_host_gets_its_own_child(front, serve):
     wait_until(lambda: procfs.state(own) == "Z", "the host's child has ended")
     talk_to_many(server)
     server.wait_idle()
-    assert procfs.zombies(server.pid) == [own], "the server waits for its own only"
+    assert procfs.zombies(server.host) == [own], "the server waits for its own only"
     server.finish()
     ended = server.wait_event("own_child_ended")
     assert (ended["pid"], ended["status"]) == (own, 7)
@@ -77,21 +87,17 @@ def test_a_host_with_busy_threads_serves(front, serve):
     assert server.stats()["ended"] == 300
 
 
-def kill(server):
-    server.process.kill()
-    server.process.wait()
-    server.judged = True
-
-
 def test_orphans_finish_their_connections(front, serve):
     server = serve(front, "--orphans", "finish")
     with Client(server.address) as client:
         assert client.ask() == b"hello\n"
-        (pid,) = server.children()
-        kill(server)
+        (pid,) = server.serving()
+        server.kill_loop()
         assert client.ask(b"still there?") == b"still there?"
-        with pytest.raises(ConnectionRefusedError):
-            Client(server.address)
+        if not front.reuse:
+            # One that would serve another connection keeps the port meanwhile.
+            wait_until(lambda: not takes_clients(server.address), "a port that is free")
+    wait_until(lambda: not takes_clients(server.address), "a port that is free")
     wait_until(lambda: procfs.state(pid) in (None, "Z"), "the end of the orphan")
 
 
@@ -99,7 +105,7 @@ def test_orphans_end_with_their_parent(front, serve):
     server = serve(front, "--orphans", "terminate", "--handler", "hold")
     with clients(server.address, 3) as many:
         pids = [client.child() for client in many]
-        kill(server)
+        server.kill_loop()
         assert [client.rest() for client in many] == [b""] * 3
     for pid in pids:
         wait_until(lambda pid=pid: procfs.state(pid) in (None, "Z"), "the end of an orphan")

@@ -13,10 +13,10 @@ from harness.procfs import wait_until
 
 def test_one_connection_goes_through_its_life_in_order(front, serve):
     server = serve(front, "--handler", "hold")
-    assert server.children() == []
+    assert server.serving() == []
     with Client(server.address) as client:
         pid = client.child()
-        assert server.children() == [pid]
+        assert server.serving() == [pid]
         assert procfs.parent(pid) == server.pid
         forked = server.wait_event("forked")
         assert (forked["id"], forked["peer"], forked["pid"]) == (1, client.name, pid)
@@ -29,7 +29,8 @@ def test_one_connection_goes_through_its_life_in_order(front, serve):
     assert (ended["exit_code"], ended["exit_signal"]) == (0, 0)
     assert ended["duration_us"] > 0
     assert ended["max_rss_kib"] > 0
-    assert procfs.state(pid) is None, "reaped: not even a zombie"
+    if not front.reuse:
+        assert procfs.state(pid) is None, "reaped: not even a zombie"
     server.finish()
     names = [event["event"] for event in server.events()]
     assert names == [
@@ -39,8 +40,7 @@ def test_one_connection_goes_through_its_life_in_order(front, serve):
         "ended",
         "draining",
         "stopped",
-        "result",
-        "stats",
+        *front.farewell,
     ]
     stats = server.stats()
     assert (stats["accepted"], stats["ended"], stats["live"]) == (1, 1, 0)
@@ -51,10 +51,12 @@ def test_connections_are_served_at_the_same_time(front, serve):
     with clients(server.address, 10) as all_clients:
         for number, client in enumerate(reversed(all_clients)):
             assert client.ask(b"%d" % number) == b"%d" % number
-        assert len(server.children()) == 10
+        assert len(server.serving()) == 10
         forked = server.wait_events("forked", 10)
-        assert sorted(event["pid"] for event in forked) == server.children()
-        assert [event["id"] for event in forked] == list(range(1, 11))
+        assert sorted(event["pid"] for event in forked) == server.serving()
+        numbers = [event["id"] for event in forked]
+        # Two that accept at the same time may tell of it in either order.
+        assert (sorted(numbers) if front.ahead else numbers) == list(range(1, 11))
 
 
 def test_a_program_echoes_in_a_child_of_its_own(program, serve_program):

@@ -6,6 +6,8 @@ import errno
 import resource
 import time
 
+import pytest
+
 from harness import procfs
 from harness.client import clients
 
@@ -23,6 +25,8 @@ def unlimit_descriptors(server, hard):
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
+@pytest.mark.not_for("supervised", "a child costs a supervisor no descriptor")
+@pytest.mark.not_for("ahead", "spares accept, with descriptors of their own")
 def test_clients_wait_for_the_descriptors_that_children_give_back(front, serve):
     server = serve(front, "--handler", "hold")
     limit_descriptors(server, 3)
@@ -46,6 +50,7 @@ def test_clients_wait_for_the_descriptors_that_children_give_back(front, serve):
     assert stats["starvations"] >= 1
 
 
+@pytest.mark.not_for("ahead", "spares accept, with descriptors of their own")
 def test_the_processor_idles_until_descriptors_are_free_again(front, serve):
     """No child is there whose end could help: the timer finds out."""
     server = serve(front)

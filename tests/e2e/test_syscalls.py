@@ -2,22 +2,27 @@
 spins, and a kernel that is too old is refused at the start.
 """
 
-from collections import Counter
-
 import pytest
 
 from harness import procfs
 from harness.client import Client, clients, echo_once
 from harness.inject import strace
+from test_descriptors import expected_child
 
 # pidfd_open is called once at the start, to see whether there is such a call.
 FIRST_CHILD = 2
+# Then for what spares see the end of their parent by.
+FIRST_SPARE = 3
 
 
+@pytest.mark.not_for("supervised", "it has no pidfds of its children")
 @pytest.mark.parametrize("error", ["EMFILE", "ENOMEM"])
-@pytest.mark.parametrize("when", [f"{FIRST_CHILD}", f"{FIRST_CHILD}+", f"{FIRST_CHILD + 1}+2"])
-def test_a_child_without_a_pidfd_is_accounted_for(front, serve, error, when):
-    server = serve(front, tracer=strace([f"pidfd_open:error={error}:when={when}"]))
+@pytest.mark.parametrize(("child", "which"), [(0, ""), (0, "+"), (1, "+2")])
+def test_a_child_without_a_pidfd_is_accounted_for(front, serve, error, child, which):
+    first = FIRST_SPARE if front.ahead else FIRST_CHILD
+    server = serve(
+        front, tracer=strace([f"pidfd_open:error={error}:when={first + child}{which}"])
+    )
     for _ in range(3):
         with clients(server.address, 4) as many:
             for client in many:
@@ -65,7 +70,7 @@ def test_without_close_range_the_child_is_as_clean(front, serve):
         client = Client(address)
         server.cleanups.append(client.close)
         pid = client.child()
-        assert procfs.kinds(pid) == Counter(connection=1)
+        assert procfs.kinds(pid) == expected_child(front, 2, last=not front.reuse)
         assert sorted(procfs.fds(pid))[:3] == [0, 1, 2]
 
 

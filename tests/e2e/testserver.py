@@ -2,7 +2,7 @@
 tests that look at a server from outside.
 
 Same command line and same output as tests/c/testserver.c, where both are
-described. The mode `run` is serve_forever.
+described. The mode `run` is serve_forever, `start` is start and wait.
 """
 
 import argparse
@@ -47,9 +47,10 @@ def observe(event):
     }
     if event.kind == "draining":
         fields["live"] = event.live
-    if event.kind == "ended":
+    if event.kind in ("ended", "supervisor_ended"):
         fields["exit_code"] = -1 if event.exit_code is None else event.exit_code
         fields["exit_signal"] = event.exit_signal or 0
+    if event.kind == "ended":
         fields["duration_us"] = int(event.duration * 1e6)
         fields["cpu_us"] = int(((event.user_time or 0) + (event.system_time or 0)) * 1e6)
         fields["max_rss_kib"] = event.max_rss_kib or 0
@@ -227,6 +228,9 @@ def run(mode, server):
     try:
         if mode == "dispatch":
             run_dispatch(server)
+        elif mode == "start":
+            server.start()
+            server.wait()
         else:
             server.serve_forever()
     except forkserve.Error as error:
@@ -243,12 +247,13 @@ def millis(text):
 
 def parse():
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, allow_abbrev=False)
-    parser.add_argument("--mode", choices=["run", "dispatch"], default="run")
+    parser.add_argument("--mode", choices=["run", "dispatch", "start"], default="run")
     parser.add_argument("--address", action="append")
     parser.add_argument("--handler", default="echo")
     parser.add_argument("--host", choices=SETUPS, action="append", default=[])
     parser.add_argument("--stop-first", type=int, default=0)
-    for name in ("--max-children", "--max-per-source", "--backlog"):
+    parser.add_argument("--per-child", type=int, dest="connections_per_child")
+    for name in ("--spares", "--max-children", "--max-per-source", "--backlog"):
         parser.add_argument(name, type=int)
     for name in ("--lifetime", "--grace", "--kill-after", "--fork-retry"):
         parser.add_argument(name, type=millis)

@@ -2,7 +2,7 @@
 //! that look at a server from outside.
 //!
 //! Same command line and same output as tests/c/testserver.c, where both are
-//! described; the modes `run`, `dispatch` and `step` are those of the Rust API.
+//! described; the modes `run`, `dispatch`, `step` and `start` are those of the Rust API.
 #![allow(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
 use forkserve::{AtCapacity, Connection, Event, Fork, Options, Orphans, Pause, Refusal, Server};
@@ -71,11 +71,7 @@ fn observe(event: &Event<'_>) {
             }
         }
         Event::Ended { id, peer, pid, exit, duration, usage } => {
-            let (code, signal) = match exit {
-                forkserve::Exit::Code(code) => (code, 0),
-                forkserve::Exit::Signal(signal) => (-1, signal),
-                forkserve::Exit::Unknown => (-1, 0),
-            };
+            let (code, signal) = code_and_signal(exit);
             about("ended", id, peer)
                 .number("pid", pid)
                 .number("exit_code", code)
@@ -95,9 +91,24 @@ fn observe(event: &Event<'_>) {
         Event::Resumed => Line::new("resumed"),
         Event::Draining { live } => Line::new("draining").number("live", live),
         Event::Stopped => Line::new("stopped"),
+        Event::SupervisorEnded { pid, exit } => {
+            let (code, signal) = code_and_signal(exit);
+            Line::new("supervisor_ended")
+                .number("pid", pid)
+                .number("exit_code", code)
+                .number("exit_signal", signal)
+        }
         _ => return,
     };
     line.put();
+}
+
+fn code_and_signal(exit: forkserve::Exit) -> (i32, i32) {
+    match exit {
+        forkserve::Exit::Code(code) => (code, 0),
+        forkserve::Exit::Signal(signal) => (-1, signal),
+        forkserve::Exit::Unknown => (-1, 0),
+    }
 }
 
 fn refusal(reason: Refusal) -> (&'static str, i32) {
@@ -116,6 +127,7 @@ fn put_stats(server: &Server) {
     Line::new("stats")
         .number("accepted", stats.accepted)
         .number("live", stats.live)
+        .number("idle", stats.idle)
         .number("held", stats.held)
         .number("ended", stats.ended)
         .number("crashed", stats.crashed)
@@ -268,7 +280,7 @@ fn put_own_child(pid: libc::pid_t) {
     Line::new("own_child_ended").number("pid", got).number("status", status).put();
 }
 
-// ---- The three ways to run --------------------------------------------------
+// ---- The ways to run --------------------------------------------------------
 
 fn run(mode: &str, server: &mut Server, handler: &str) -> Result<(), forkserve::Error> {
     let drained = |error: forkserve::Error| match error.errno() {
@@ -293,6 +305,10 @@ fn run(mode: &str, server: &mut Server, handler: &str) -> Result<(), forkserve::
                 Err(error) => return drained(error),
             }
         },
+        "start" => {
+            server.start(|connection| serve(handler, connection))?;
+            server.wait_supervisor(None).map(drop)
+        }
         _ => server.run(|connection| serve(handler, connection)),
     }
 }
@@ -330,6 +346,8 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
         "--handler" => plan.handler = value,
         "--host" => plan.setups.push(value),
         "--stop-first" => plan.stop_first = number(&value),
+        "--spares" => options.spares = number(&value),
+        "--per-child" => options.connections_per_child = number(&value),
         "--max-children" => options.max_children = number(&value),
         "--max-per-source" => options.max_per_source = number(&value),
         "--backlog" => options.backlog = number(&value),

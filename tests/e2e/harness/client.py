@@ -132,3 +132,12 @@ def echo_once(address, data=b"hello\n"):
         assert client.ask(data) == data
         client.half_close()
         assert client.rest() == b""
+
+
+def takes_clients(address):
+    """Whether anything listens there."""
+    try:
+        Client(address).close()
+    except ConnectionRefusedError:
+        return False
+    return True

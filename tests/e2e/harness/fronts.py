@@ -1,8 +1,10 @@
 """Which programs the scenarios run against.
 
 FRONTS are the test servers: one command line, one output, each in every way
-that its language can drive the loop. A scenario that takes the fixture `front`
-runs against all of them. A new way to run is one line here.
+that its language can drive the loop, and in the process models: fork on accept,
+fork ahead, children that serve several, and a supervisor. A scenario that takes
+the fixture `front` runs against all of them; what does not apply to a model is
+skipped by a property of the front. A new way to run is one word here.
 
 PROGRAMS are what users see: the C examples and `python -m forkserve`.
 """
@@ -21,43 +23,106 @@ PYTHON_SERVER = ROOT / "tests/e2e/testserver.py"
 EXAMPLES = ROOT / "build/examples"
 
 
+# With spares: few enough that they run out, so that every scenario sees both a
+# child that waits and one that has yet to be made.
+SPARES = 2
+# More than one, so that a child waits again; few, so that it is replaced too.
+PER_CHILD = 3
+
+
 @dataclass(frozen=True)
 class Front:
-    """A test server in one mode."""
+    """A test server in one mode and one process model."""
 
     name: str
     command: tuple
-    # Descriptors of the language's own in the parent, by kind.
+    # How many children wait ahead of time, and how many connections each serves.
+    spares: int = 0
+    per_child: int = 1
+    # The loop runs in a process of its own, which the host has started.
+    supervised: bool = False
+    # Descriptors of the language's own in the process of the loop, by kind.
     extra: tuple = ()
+    # The same in the host of a supervisor.
+    host_extra: tuple = ()
 
     @property
     def language(self):
         return self.name.partition("-")[0]
 
+    @property
+    def ahead(self):
+        """Children accept by themselves."""
+        return self.spares > 0
+
+    @property
+    def reuse(self):
+        """A child serves several connections."""
+        return self.per_child > 1
+
+    @property
+    def farewell(self):
+        """What is told after the end of the loop."""
+        return (*(["supervisor_ended"] if self.supervised else []), "result", "stats")
+
     def argv(self, *options):
-        return [*self.command, *(str(option) for option in options)]
+        words = [str(option) for option in options]
+        model = []
+        if self.spares:
+            # Spares count among the children, and may not be more.
+            most = value_of(words, "--max-children", self.spares)
+            model += ["--spares", str(min(self.spares, most))]
+        if self.reuse:
+            model += ["--per-child", str(self.per_child)]
+        return [*self.command, *model, *words]
 
 
-def _front(language, mode, program, extra=()):
-    return Front(f"{language}-{mode}", (*program, "--mode", mode), extra)
+def value_of(words, name, default):
+    """The number behind an option of a command line."""
+    return int(words[words.index(name) + 1]) if name in words else default
 
-
-_C = (str(C_SERVER),)
-_RUST = (str(RUST_SERVER),)
-_PYTHON = (sys.executable, str(PYTHON_SERVER))
 
 # Python hears of signals by a pair of sockets (signal.set_wakeup_fd), which
-# serve_forever makes for itself.
-_WAKEUP = ("unnamed unix socket", "unnamed unix socket")
+# serve_forever and wait make for themselves.
+_PAIR = ("unnamed unix socket", "unnamed unix socket")
+_WAKEUP = {"run": _PAIR}
+
+# What stands behind the mode in the name of a front.
+MODELS = {
+    "": {},
+    "ahead": {"spares": SPARES},
+    "reuse": {"spares": SPARES, "per_child": PER_CHILD},
+}
+
+
+def _fronts(language, program, extra, *names):
+    for name in names:
+        mode, _, model = name.partition("-")
+        yield Front(
+            f"{language}-{name}",
+            (*program, "--mode", mode),
+            supervised=mode == "start",
+            extra=extra.get(mode, ()),
+            host_extra=_PAIR if language == "python" else (),
+            **MODELS[model],
+        )
+
+
+_LOOPS = ("run", "dispatch", "step")
 
 FRONTS = [
-    *(_front("c", mode, _C) for mode in ("run", "dispatch", "step")),
-    *(_front("rust", mode, _RUST) for mode in ("run", "dispatch", "step")),
-    _front("python", "run", _PYTHON, _WAKEUP),
-    _front("python", "dispatch", _PYTHON),
+    *_fronts("c", (str(C_SERVER),), {}, *_LOOPS, "start"),
+    *_fronts("c", (str(C_SERVER),), {}, *(f"{loop}-ahead" for loop in _LOOPS), "run-reuse"),
+    *_fronts("c", (str(C_SERVER),), {}, "start-ahead", "start-reuse"),
+    *_fronts("rust", (str(RUST_SERVER),), {}, *_LOOPS, "run-ahead", "start-reuse"),
+    *_fronts("python", (sys.executable, str(PYTHON_SERVER)), _WAKEUP, "run", "dispatch"),
+    *_fronts("python", (sys.executable, str(PYTHON_SERVER)), _WAKEUP, "run-ahead"),
+    *_fronts("python", (sys.executable, str(PYTHON_SERVER)), _WAKEUP, "start", "start-reuse"),
 ]
 # For what the state machine does alone, whoever drives it.
 CORE = [front for front in FRONTS if front.name in ("c-run", "python-run")]
+# For what only children that accept by themselves do.
+AHEAD = [front for front in FRONTS if front.ahead]
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,11 @@ def children(pid):
     return sorted(found)
 
 
+def all_gone(pids):
+    """Whether these have ended, reaped or not."""
+    return all(state(pid) in (None, "Z") for pid in pids)
+
+
 def zombies(pid):
     return [child for child in children(pid) if state(child) == "Z"]
 
@@ -88,6 +93,30 @@ def fds(pid):
         except FileNotFoundError:
             continue  # Closed meanwhile.
     return found
+
+
+def is_pidfd(target):
+    return target.startswith("pidfd:") or target == "anon_inode:[pidfd]"
+
+
+def with_connection(pids):
+    """Those of these processes that hold a connection."""
+    tcp, unix = {s.inode: s for s in tcp_sockets()}, _unix_sockets()
+    found = []
+    for pid in pids:
+        try:
+            targets = fds(pid).values()
+        except FileNotFoundError:
+            continue  # Ended meanwhile.
+        if any(_kind(target, tcp, unix) == "connection" for target in targets):
+            found.append(pid)
+    return found
+
+
+def switches(pid):
+    """How often it has gone to sleep by itself: once for each time it woke up."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)[1])
 
 
 def _unix_sockets():
@@ -133,4 +162,6 @@ def _kind(target, tcp, unix):
         return "other socket"
     if match := re.fullmatch(r"anon_inode:\[(\w+)\]", target):
         return match[1]
-    return "pidfd" if target.startswith("pidfd:") else target
+    if target.startswith("pipe:"):
+        return "pipe"
+    return "pidfd" if is_pidfd(target) else target

@@ -16,6 +16,7 @@ import threading
 import time
 
 from . import procfs, sockets
+from .fronts import value_of
 from .procfs import DEADLINE, wait_until
 
 
@@ -35,7 +36,13 @@ class Server:
             **popen,
         )
         # A tracer is the grandchild of the program it traces (strace -D).
-        self.pid = self.process.pid
+        # `host` is the program, `pid` the process that runs the loop: the same,
+        # unless there is a supervisor.
+        self.host = self.pid = self.process.pid
+        self._supervised = "start" in self.argv
+        # As many children as shall wait when nobody is served.
+        self.spares = value_of(self.argv, "--spares", 0)
+        self._most = value_of(self.argv, "--max-children", 256)
         self._readers = [
             threading.Thread(target=self._read, args=stream, daemon=True)
             for stream in (
@@ -154,14 +161,45 @@ class Server:
 
     def note_start(self):
         """Takes its descriptors of now for those that it shall have at rest."""
+        self.own_children = {event["pid"] for event in self.events("own_child")}
+        if self._supervised:
+            self.pid = wait_until(
+                lambda: self._supervisor() or (self.process.poll() is not None and self.host),
+                lambda: f"a supervisor of {self.argv}",
+            )
         # It waits for connections: everything that it opens at first is open.
         wait_until(
-            lambda: procfs.waits_for_events(self.pid) or self.process.poll() is not None,
+            lambda: self._is_filled() or self.process.poll() is not None,
             lambda: f"{self.argv} waiting for connections",
         )
         assert self.process.poll() is None, f"{self.argv} has ended: {self.stderr()}"
-        self.own_children = {event["pid"] for event in self.events("own_child")}
-        self._at_start = procfs.fds(self.pid)
+        self._at_start = self.resources()
+
+    def _supervisor(self):
+        """The host's only other child."""
+        for pid in procfs.children(self.host):
+            if pid not in self.own_children:
+                return pid
+        return None
+
+    def _is_filled(self):
+        """Everyone who shall wait for connections does."""
+        children = self.children()
+        waiting = sum(map(procfs.waits_for_events, children))
+        enough = waiting >= self.spares or len(children) >= self._most
+        return procfs.waits_for_events(self.pid) and enough
+
+    def resources(self):
+        """The descriptors of the process that runs the loop. Which children
+        there are changes where they wait ahead: of their pidfds, only those are
+        counted that are too many or too few."""
+        found = procfs.fds(self.pid)
+        if not self.spares:
+            return found
+        pidfds = {fd for fd, target in found.items() if procfs.is_pidfd(target)}
+        rest = {fd: target for fd, target in found.items() if fd not in pidfds}
+        expected = 0 if self._supervised else len(self.children())
+        return {**rest, "pidfds": len(pidfds) - expected}
 
     @property
     def address(self):
@@ -183,13 +221,20 @@ class Server:
         """Those that the server made."""
         return [pid for pid in procfs.children(self.pid) if pid not in self.own_children]
 
+    def serving(self):
+        """Those of them that have a connection: all, unless some wait ahead."""
+        children = self.children()
+        return children if not self.spares else procfs.with_connection(children)
+
     def _is_idle(self):
         """In this order: what is accepted after one of these is seen by the next."""
         return (
             sockets.queued(*self.ports) == 0
-            and procfs.waits_for_events(self.pid)
-            and not self.children()
-            and procfs.fds(self.pid).keys() == self._at_start.keys()
+            and self._is_filled()
+            and all(map(procfs.waits_for_events, self.children()))
+            and (self.spares > 0 or not self.children())
+            and self.resources().keys() == self._at_start.keys()
+            and self.resources().get("pidfds") == self._at_start.get("pidfds")
         )
 
     def wait_idle(self, deadline=DEADLINE):
@@ -199,13 +244,37 @@ class Server:
             lambda: (
                 f"nothing left: {sockets.queued(*self.ports)} queued, children "
                 f"{self.children()}, descriptors at the start {self._at_start}, "
-                f"now {procfs.fds(self.pid)}"
+                f"now {self.resources()}"
             ),
             deadline,
         )
 
     def signal(self, number=signal.SIGTERM):
+        """Of the host's handlers, which stop the server."""
         self.process.send_signal(number)
+
+    def freeze(self):
+        """Nothing runs in the process of the loop until `thaw`."""
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_until(lambda: procfs.state(self.pid) == "T", "a stopped server")
+
+    def thaw(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill_loop(self):
+        """The process of the loop dies at once. Its host, if it has one, lives."""
+        self.judged = True
+        os.kill(self.pid, signal.SIGKILL)
+        if self.pid == self.host:
+            self.process.wait(DEADLINE)
+
+    def kill_all(self):
+        """As in a power failure: no process can do anything about another's end."""
+        self.judged = True
+        if self.pid != self.host:
+            os.kill(self.host, signal.SIGSTOP)
+            os.kill(self.pid, signal.SIGKILL)
+        self.process.kill()
 
     def wait_exit(self, deadline=DEADLINE):
         """Waits for the process and for the end of its output."""
@@ -229,10 +298,14 @@ class Server:
         if self.process.poll() is None:
             if self._at_start is not None:
                 self.wait_idle()
-                assert procfs.zombies(self.pid) in ([], sorted(self.own_children))
+                zombies = {*procfs.zombies(self.pid), *procfs.zombies(self.host)}
+                assert zombies <= self.own_children
             self.signal()
         code = self.wait_exit()
         assert code == expect, f"{self.argv} exited with {code}: {self.stderr()}"
+        for stats in self.events("stats"):
+            assert stats["accepted"] == stats["ended"] + stats["refused"], stats
+            assert stats["live"] == stats["held"] == stats["idle"] == 0, stats
 
     def _clean_up(self):
         while self.cleanups:
@@ -242,7 +315,7 @@ class Server:
         """Whatever has happened, nothing stays behind."""
         self._clean_up()
         if self.process.poll() is None:
-            family = procfs.children(self.pid)
+            family = [*procfs.children(self.host), *procfs.children(self.pid)]
             self.process.kill()
             self.process.wait()
             for pid in family:
