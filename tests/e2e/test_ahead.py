@@ -1,0 +1,140 @@
+"""Children that wait ahead of time: they accept by themselves, so the parent
+is not there to help; how many live is still its affair, and they must not
+outlive it.
+"""
+
+import errno
+import threading
+import time
+
+import pytest
+
+from harness import procfs, sockets
+from harness.client import LIMIT, Client, clients, echo_once, takes_clients
+from harness.fronts import SPARES
+from harness.inject import FORK, strace
+from harness.procfs import all_gone, wait_until
+
+# A parent that lags behind may leave some for a moment; one that forgets them
+# has as many as there were connections.
+LAG = 60
+
+
+def test_as_many_as_asked_for_wait_and_nobody_else(ahead_front, serve):
+    server = serve(ahead_front)
+    assert len(server.children()) == SPARES
+    assert server.serving() == []
+
+
+def in_closed_loop(address, width, count, problems):
+    """Threads of which each talks, and then talks again."""
+
+    def talk():
+        try:
+            for _ in range(count):
+                echo_once(address)
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=talk) for _ in range(width)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+@pytest.mark.parametrize(("most", "width"), [(4, 8), (200, 4)])
+def test_children_are_reaped_and_limited_however_busy_it_is(ahead_front, serve, most, width):
+    server = serve(ahead_front, "--max-children", most)
+    problems, children, zombies = [], 0, 0
+    threads = in_closed_loop(server.address, width, 400 // width, problems)
+    while any(thread.is_alive() for thread in threads):
+        children = max(children, len(server.children()))
+        zombies = max(zombies, len(procfs.zombies(server.pid)))
+        time.sleep(0.005)
+    assert problems == []
+    assert children <= most
+    assert zombies <= LAG
+    server.finish()
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["refused"]) == (400, 400, 0)
+
+
+def test_the_events_of_each_connection_come_in_order(ahead_front, serve):
+    server = serve(ahead_front)
+    problems = []
+    for thread in in_closed_loop(server.address, 4, 25, problems):
+        thread.join(LIMIT)
+    assert problems == []
+    server.finish()
+    story = {}
+    for event in server.events():
+        if "id" in event:
+            story.setdefault(event["id"], []).append((event["event"], event.get("pid")))
+    assert sorted(story) == list(range(1, 101))
+    for told in story.values():
+        assert [name for name, _ in told] == ["accepted", "forked", "ended"]
+        assert told[1][1] == told[2][1], "the child that was told of is the one that ended"
+
+
+def test_spares_leave_when_their_parent_is_killed(ahead_front, serve):
+    server = serve(ahead_front)
+    spares = server.children()
+    server.kill_loop()
+    wait_until(lambda: all_gone(spares), "no spare left")
+    assert not takes_clients(server.address)
+    server.wait_exit()
+
+
+def in_children(error):
+    """accept fails at the first call of each process."""
+    return strace([f"accept4:error={error}:when=1"], follow=True)
+
+
+@pytest.mark.parametrize("error", ["EINTR", "ECONNABORTED", "EMFILE", "ENOMEM"])
+def test_a_spare_whose_accept_fails_loses_nobody(ahead_front, serve, error):
+    if ahead_front.language != "c":
+        pytest.skip("the same code, whatever the language")
+    server = serve(ahead_front, tracer=in_children(error))
+    with clients(server.address, 8) as many:
+        for number, client in enumerate(many):
+            assert client.ask(b"%d" % number) == b"%d" % number
+    server.wait_idle()
+    assert sockets.queued(server.port) == 0
+    server.finish()
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["refused"]) == (8, 8, 0)
+    assert (stats["accept_errors"] > 0) == (error == "ECONNABORTED")
+
+
+def test_clients_wait_in_the_queue_until_a_fork_works(ahead_front, launch):
+    """Nobody is accepted, so nobody is held: the kernel keeps all of them."""
+    if ahead_front.supervised:
+        pytest.skip("the failure would meet the birth of the supervisor")
+    tracer = strace([f"{FORK}:error=EAGAIN:when=1..5"])
+    server = launch(ahead_front.argv(), tracer=tracer)
+    server.wait_lines("ready")
+    (address,) = [match[1] for match in server.wait_lines(r"listening (\S+)")]
+    server.wait_events("fork_failed", 2)
+    with clients(address, 5) as many:
+        for number, client in enumerate(many):
+            assert client.ask(b"%d" % number) == b"%d" % number
+    server.wait_ready()
+    server.finish()
+    assert {event["error"] for event in server.events("fork_failed")} == {errno.EAGAIN}
+    assert not server.events("held")
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["refused"]) == (5, 5, 0)
+    assert stats["fork_failures"] == 5
+
+
+def test_a_drain_sends_those_home_that_wait(ahead_front, serve):
+    server = serve(ahead_front, "--handler", "hold", "--grace", -1)
+    with Client(server.address) as client:
+        pid = client.child()
+        server.signal()
+        assert server.wait_event("draining")["live"] == 1
+        wait_until(lambda: server.children() == [pid], "only the one that serves")
+        client.half_close()
+        assert client.rest() == b""
+    assert server.wait_exit() == 0
+    server.finish()
