@@ -4,6 +4,7 @@ later ones: nobody is lost, except where the listener itself is broken.
 
 import errno
 import re
+import socket
 from contextlib import suppress
 
 import pytest
@@ -72,3 +73,21 @@ def test_a_broken_listener_ends_the_loop_with_a_message(front, serve, error):
     assert re.fullmatch(f"accept {re.escape(server.address)}: .+", result["message"])
     server.fails()
     assert server.stats()["accepted"] == 1
+
+
+def test_a_listener_that_is_shut_down_from_outside_ends_the_loop(front, launch):
+    """Whoever waits there, children or their parent, it is the parent who tells."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        server = launch(front.argv("--address", f"fd:{number}"), pass_fds=[number]).wait_ready()
+        echo_once(server.address)
+        server.wait_event("ended")
+        listener.shutdown(socket.SHUT_RDWR)
+        result = server.wait_event("result")
+        if front.supervised:
+            assert server.wait_exit() == 0
+            server.finish()
+        else:
+            assert result["code"] == -errno.EINVAL
+            server.fails()
+        assert server.stats()["accepted"] == 1
