@@ -552,6 +552,20 @@ const char *forkserve_strerror(int code);
 uint32_t forkserve_version(void);
 
 /*
+ Collapses this process's private anonymous memory into huge pages, so that a
+ large host is cheap to fork. For a host that cannot call
+ forkserve_server_start while it is small; to be called once everything is
+ loaded, before the first connection.
+
+ Answers how many bytes are in huge pages after it; 0 where the kernel is
+ older than 6.1 or has no memory to spare. What host or child write to later
+ loses the gain, 2 MiB at a time.
+ Context: parent. Blocks, up to some seconds per GiB.
+ Source: madvise(2), MADV_COLLAPSE.
+ */
+size_t forkserve_prepare_heap(void);
+
+/*
  Reads up to len bytes, and reads again where a signal interrupts the call.
 
  Answers the number of bytes, 0 at the end of the connection, or -errno.
@@ -731,6 +745,16 @@ int forkserve_server_dispatch(struct forkserve_server *s,
 int64_t forkserve_server_next_timeout_ms(const struct forkserve_server *s);
 
 /*
+ Frees a server. Children that still live get SIGKILL and are waited for, so
+ stop it first and let the loop drain; the observer hears of their end.
+
+ NULL is allowed. In a child it gives back memory and leaves everything else
+ to the parent.
+ Context: parent or child; not while another call uses the server.
+ */
+void forkserve_server_free(struct forkserve_server *s);
+
+/*
  Copies the counters to *out.
 
  Context: parent, any thread, also while the server runs. Does not block.
@@ -759,30 +783,6 @@ int forkserve_server_connections(const struct forkserve_server *s,
 int forkserve_server_observe(struct forkserve_server *s,
                              forkserve_observer observer,
                              void *userdata);
-
-/*
- Frees a server. Children that still live get SIGKILL and are waited for, so
- stop it first and let the loop drain; the observer hears of their end.
-
- NULL is allowed. In a child it gives back memory and leaves everything else
- to the parent.
- Context: parent or child; not while another call uses the server.
- */
-void forkserve_server_free(struct forkserve_server *s);
-
-/*
- Collapses this process's private anonymous memory into huge pages, so that a
- large host is cheap to fork. For a host that cannot call
- forkserve_server_start while it is small; to be called once everything is
- loaded, before the first connection.
-
- Answers how many bytes are in huge pages after it; 0 where the kernel is
- older than 6.1 or has no memory to spare. What host or child write to later
- loses the gain, 2 MiB at a time.
- Context: parent. Blocks, up to some seconds per GiB.
- Source: madvise(2), MADV_COLLAPSE.
- */
-size_t forkserve_prepare_heap(void);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -7,11 +7,8 @@
 
 use crate::conn::{forkserve_conn, lend};
 use crate::error::forkserve_error;
-use crate::event::{flatten, forkserve_observer};
 use crate::guard::{borrow, failure, guard, Failure};
-use crate::live::{self, forkserve_live};
 use crate::options::{self, forkserve_options};
-use crate::stats::forkserve_stats;
 use core::{serve, Connection, Server, Start, StatsReader, StdioHooks, Stopper, Turn};
 use libc::{c_char, c_int, c_void};
 use std::ffi::{CStr, CString, OsStr};
@@ -24,8 +21,8 @@ use std::time::Duration;
 /// that made it; in a child, every function answers -ECHILD.
 pub struct forkserve_server {
     state: Mutex<Server>,
-    stopper: Stopper,
-    stats: StatsReader,
+    pub(crate) stopper: Stopper,
+    pub(crate) stats: StatsReader,
     addresses: Mutex<Vec<CString>>,
     fd: RawFd,
     /// In a child of accept_fork: its connection.
@@ -45,7 +42,7 @@ pub type forkserve_handler = Option<
 
 impl forkserve_server {
     /// The loop's state, for this process and this caller alone.
-    fn lock(&self) -> Result<MutexGuard<'_, Server>, Failure> {
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Server>, Failure> {
         self.stopper.check_owner()?;
         match self.state.try_lock() {
             Ok(server) => Ok(server),
@@ -415,92 +412,6 @@ pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_se
     }
 }
 
-/// Copies the counters to *out.
-///
-/// Context: parent, any thread, also while the server runs. Does not block.
-/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
-#[no_mangle]
-pub unsafe extern "C" fn forkserve_server_stats(
-    s: *const forkserve_server,
-    out: *mut forkserve_stats,
-) -> c_int {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
-        // SAFETY: as above; only the first field is looked at.
-        let size = unsafe { borrow(out.cast::<usize>(), "out") }?;
-        handle.stopper.check_owner()?;
-        if *size < size_of::<forkserve_stats>() || *size > 4096 {
-            let text = format!("stats: size {size} is not that of the struct; use the _INIT macro");
-            return failure(libc::EINVAL, text);
-        }
-        // SAFETY: `out` has `size` bytes by the contract of the function.
-        unsafe { forkserve_stats::from(handle.stats.read()).write(out, *size) };
-        Ok(0)
-    };
-    // SAFETY: nobody asked for the text.
-    unsafe { guard(std::ptr::null_mut(), body) }
-}
-
-/// Copies the connections that are being served now, at most capacity of them,
-/// to out, and answers how many there are, which may be more.
-///
-/// Each entry of out needs its size set to sizeof(forkserve_live), all the same.
-/// Context: parent, any thread, also while the server runs. Does not block.
-/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
-#[no_mangle]
-pub unsafe extern "C" fn forkserve_server_connections(
-    s: *const forkserve_server,
-    out: *mut forkserve_live,
-    capacity: usize,
-) -> c_int {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
-        handle.stopper.check_owner()?;
-        let connections = handle.stats.connections();
-        if capacity > 0 {
-            // SAFETY: `out` has `capacity` entries by the contract of the function.
-            unsafe { live::write(&connections, out, capacity) }?;
-        }
-        Ok(connections.len().min(c_int::MAX as usize) as c_int)
-    };
-    // SAFETY: nobody asked for the text.
-    unsafe { guard(std::ptr::null_mut(), body) }
-}
-
-/// Has observer called for every event, with userdata. NULL: nobody.
-///
-/// Context: parent, before the server runs.
-/// Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
-#[no_mangle]
-pub unsafe extern "C" fn forkserve_server_observe(
-    s: *mut forkserve_server,
-    observer: forkserve_observer,
-    userdata: *mut c_void,
-) -> c_int {
-    let userdata = Userdata(userdata);
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
-        let mut server = handle.lock()?;
-        let Some(observer) = observer else {
-            server.observe(|_| {});
-            return Ok(0);
-        };
-        let stats = handle.stats.clone();
-        server.observe(move |event| {
-            let flat = flatten(event, stats.read().live);
-            let Userdata(userdata) = userdata.clone();
-            // SAFETY: the host's function with the host's pointer.
-            unsafe { observer(&flat.event, userdata) };
-        });
-        Ok(0)
-    };
-    // SAFETY: nobody asked for the text.
-    unsafe { guard(std::ptr::null_mut(), body) }
-}
-
 /// Frees a server. Children that still live get SIGKILL and are waited for, so
 /// stop it first and let the loop drain; the observer hears of their end.
 ///
@@ -520,29 +431,6 @@ pub unsafe extern "C" fn forkserve_server_free(s: *mut forkserve_server) {
     // SAFETY: nobody asked for the text.
     unsafe { guard(std::ptr::null_mut(), body) };
 }
-
-/// Collapses this process's private anonymous memory into huge pages, so that a
-/// large host is cheap to fork. For a host that cannot call
-/// forkserve_server_start while it is small; to be called once everything is
-/// loaded, before the first connection.
-///
-/// Answers how many bytes are in huge pages after it; 0 where the kernel is
-/// older than 6.1 or has no memory to spare. What host or child write to later
-/// loses the gain, 2 MiB at a time.
-/// Context: parent. Blocks, up to some seconds per GiB.
-/// Source: madvise(2), MADV_COLLAPSE.
-#[no_mangle]
-pub extern "C" fn forkserve_prepare_heap() -> usize {
-    core::prepare_heap()
-}
-
-/// A pointer of the host's, to be given back to it.
-#[derive(Clone)]
-struct Userdata(*mut c_void);
-
-// SAFETY: never followed here; the host gets it back in the thread in which it
-// runs the loop.
-unsafe impl Send for Userdata {}
 
 /// The handler as the core calls it.
 fn prepare(

@@ -1,0 +1,103 @@
+//! Looking at a server: counters, connections, events. Works beside the loop,
+//! which none of it waits for.
+
+use crate::event::{flatten, forkserve_observer};
+use crate::guard::{borrow, failure, guard};
+use crate::live::{self, forkserve_live};
+use crate::server::forkserve_server;
+use crate::stats::forkserve_stats;
+use libc::{c_int, c_void};
+
+/// Copies the counters to *out.
+///
+/// Context: parent, any thread, also while the server runs. Does not block.
+/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_stats(
+    s: *const forkserve_server,
+    out: *mut forkserve_stats,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        // SAFETY: as above; only the first field is looked at.
+        let size = unsafe { borrow(out.cast::<usize>(), "out") }?;
+        handle.stopper.check_owner()?;
+        if *size < size_of::<forkserve_stats>() || *size > 4096 {
+            let text = format!("stats: size {size} is not that of the struct; use the _INIT macro");
+            return failure(libc::EINVAL, text);
+        }
+        // SAFETY: `out` has `size` bytes by the contract of the function.
+        unsafe { forkserve_stats::from(handle.stats.read()).write(out, *size) };
+        Ok(0)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) }
+}
+
+/// Copies the connections that are being served now, at most capacity of them,
+/// to out, and answers how many there are, which may be more.
+///
+/// Each entry of out needs its size set to sizeof(forkserve_live), all the same.
+/// Context: parent, any thread, also while the server runs. Does not block.
+/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_connections(
+    s: *const forkserve_server,
+    out: *mut forkserve_live,
+    capacity: usize,
+) -> c_int {
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        handle.stopper.check_owner()?;
+        let connections = handle.stats.connections();
+        if capacity > 0 {
+            // SAFETY: `out` has `capacity` entries by the contract of the function.
+            unsafe { live::write(&connections, out, capacity) }?;
+        }
+        Ok(connections.len().min(c_int::MAX as usize) as c_int)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) }
+}
+
+/// Has observer called for every event, with userdata. NULL: nobody.
+///
+/// Context: parent, before the server runs.
+/// Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_observe(
+    s: *mut forkserve_server,
+    observer: forkserve_observer,
+    userdata: *mut c_void,
+) -> c_int {
+    let userdata = Userdata(userdata);
+    let body = || {
+        // SAFETY: by the contract of the function.
+        let handle = unsafe { borrow(s, "server") }?;
+        let mut server = handle.lock()?;
+        let Some(observer) = observer else {
+            server.observe(|_| {});
+            return Ok(0);
+        };
+        let stats = handle.stats.clone();
+        server.observe(move |event| {
+            let flat = flatten(event, stats.read().live);
+            let Userdata(userdata) = userdata.clone();
+            // SAFETY: the host's function with the host's pointer.
+            unsafe { observer(&flat.event, userdata) };
+        });
+        Ok(0)
+    };
+    // SAFETY: nobody asked for the text.
+    unsafe { guard(std::ptr::null_mut(), body) }
+}
+
+/// A pointer of the host's, to be given back to it.
+#[derive(Clone)]
+struct Userdata(*mut c_void);
+
+// SAFETY: never followed here; the host gets it back in the thread in which it
+// runs the loop.
+unsafe impl Send for Userdata {}
