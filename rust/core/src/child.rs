@@ -169,9 +169,12 @@ impl Child {
             spare.left = 1;
         }
         let connection = self.next_connection();
-        // The scoreboard, its memory and descriptors are this process's copies;
-        // the caller's code runs on beside them.
-        std::mem::forget(self);
+        // A spare's kit and its descriptors are this process's copies; the
+        // caller's code runs on beside them. The server has the scoreboard, and
+        // gives it back if it is freed here.
+        let Child { seat, spare, .. } = self;
+        std::mem::forget(spare);
+        drop(seat);
         connection
     }
 }
