@@ -92,7 +92,7 @@ static void check_all_served(enum way way, uint32_t spares, uint32_t per_child) 
     forkserve_server *server = server_at("127.0.0.1:0", &options);
     forkserve_stats stats;
     uint64_t durations = 0;
-    char text[16];
+    char text[32];
 
     for (i = 0; i < CLIENTS; i++) {
         snprintf(text, sizeof text, "hello %d", i);
