@@ -11,16 +11,14 @@ use crate::event::Callbacks;
 use crate::gate::{Gate, Pass};
 use crate::hooks::PythonHooks;
 use crate::stats::{Live, Stats};
+use crate::supervisor::warn_of_threads;
 use crate::wakeup::Wakeup;
 use crate::{address, error, options};
-use forkserve::{Server as Core, Start, StatsReader, Stopper, Turn};
-use pyo3::exceptions::{PyRuntimeWarning, PyTypeError};
+use forkserve::{Server as Core, StatsReader, Stopper, Turn};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use std::convert::Infallible;
-use std::ffi::CStr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -294,28 +292,7 @@ impl Server {
         )?;
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
-        let work = self.work(py)?;
-        let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
-        self.callbacks.set_supervised(true);
-        let started = core.start_with(&mut hooks);
-        if !matches!(started, Ok(Start::Supervisor)) {
-            self.callbacks.set_supervised(false);
-        }
-        match started {
-            Ok(Start::Host(pid)) => Ok(pid),
-            Ok(Start::Supervisor) => {
-                // It runs inside this call of its host, and must not return into it.
-                let life = AssertUnwindSafe(|| -> Infallible {
-                    core.supervise(&mut hooks, |child, hooks| child::serve(py, child, &work, hooks))
-                });
-                let _ = catch_unwind(life);
-                std::process::abort()
-            }
-            Err(error) => {
-                let forbidden = hooks.forbidden.take();
-                Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)))
-            }
-        }
+        self.start_supervisor(py, core)
     }
 
     /// Wait until the supervisor of start() has ended, at most timeout seconds; None:
@@ -423,7 +400,7 @@ impl Server {
         }
     }
 
-    fn work<'py>(&self, py: Python<'py>) -> PyResult<Work<'py>> {
+    pub(crate) fn work<'py>(&self, py: Python<'py>) -> PyResult<Work<'py>> {
         let collected = || PyTypeError::new_err("the server has been collected");
         let handler = self.callbacks.handler(py).ok_or_else(collected)?;
         Ok(Work { handler, class: self.class.bind(py).clone() })
@@ -506,13 +483,4 @@ impl Server {
             }
         }
     }
-}
-
-/// Threads of Python, and of libraries that it knows nothing of.
-fn warn_of_threads(py: Python<'_>, text: &CStr) -> PyResult<()> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads > 1 {
-        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), text, 1)?;
-    }
-    Ok(())
 }

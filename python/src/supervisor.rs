@@ -1,19 +1,51 @@
-//! Waiting for the supervisor of `start`, in its host.
+//! The supervisor of `start`: its life, and waiting for it in its host.
 //!
-//! The core waits for the supervisor alone; here signals are waited for too, so
+//! It runs inside the host's call of `start`, into whose frames it must not
+//! return. The core waits for the supervisor alone; here signals are waited for too, so
 //! that Ctrl-C comes out at once.
 
+use crate::child;
 use crate::error;
+use crate::hooks::PythonHooks;
 use crate::server::Server;
 use crate::wakeup::Wakeup;
-use forkserve::Server as Core;
+use forkserve::{Server as Core, Start};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
+use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 impl Server {
+    /// `start`; answers in the host only.
+    pub(crate) fn start_supervisor(&self, py: Python<'_>, core: &mut Core) -> PyResult<i32> {
+        let work = self.work(py)?;
+        let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
+        self.callbacks.set_supervised(true);
+        let started = core.start_with(&mut hooks);
+        if !matches!(started, Ok(Start::Supervisor)) {
+            self.callbacks.set_supervised(false);
+        }
+        match started {
+            Ok(Start::Host(pid)) => Ok(pid),
+            Ok(Start::Supervisor) => {
+                let life = AssertUnwindSafe(|| -> Infallible {
+                    core.supervise(&mut hooks, |child, hooks| child::serve(py, child, &work, hooks))
+                });
+                let _ = catch_unwind(life);
+                std::process::abort()
+            }
+            Err(error) => {
+                let forbidden = hooks.forbidden.take();
+                Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)))
+            }
+        }
+    }
+
     /// `wait`, with signals heard of.
     pub(crate) fn await_supervisor(
         &self,
@@ -79,4 +111,13 @@ fn sleep(supervisor: Option<BorrowedFd<'_>>, wakeup: &Wakeup, limit: Option<Dura
     // EINTR: a signal has come. Other errors have no cause here, and the caller
     // looks by itself.
     let _ = poll(&mut fds, limit);
+}
+
+/// Threads of Python, and of libraries that it knows nothing of.
+pub(crate) fn warn_of_threads(py: Python<'_>, text: &CStr) -> PyResult<()> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), text, 1)?;
+    }
+    Ok(())
 }

@@ -24,3 +24,23 @@ def start():
 def serve(start):
     """As start, and waits for the line with the address."""
     return lambda script, *arguments, **how: start(script, *arguments, **how).wait_listening()
+
+
+# The supervisor's number is the first line after the address.
+STARTED = """
+server = serve(**options)
+signal.signal(signal.SIGTERM, lambda *_: server.stop())
+say(server.start())
+"""
+
+
+@pytest.fixture
+def started(serve):
+    """A program that has called start(); answers it and its supervisor's number."""
+
+    def run(body, arguments=(), *, before="", options="", **how):
+        script = f"options = dict({options})\n{before}{STARTED}{body}"
+        server = serve(script, *arguments, **how)
+        return server, int(server.line())
+
+    return run

@@ -178,3 +178,19 @@ def read_all(client):
     while part := client.recv(4096):
         parts.append(part)
     return b"".join(parts)
+
+
+def gone(pid):
+    """Whether a process has ended, though perhaps nobody has waited for it."""
+    try:
+        return re.search(r"^State:\s+[ZX]", Path(f"/proc/{pid}/status").read_text(), re.M)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def refused(address):
+    try:
+        connect(address).close()
+    except ConnectionError:
+        return True
+    return False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support import children, connect, descriptors, read_all, wait_until
+from support import children, descriptors, read_all, refused, wait_until
 
 INTERRUPTED = """
 server = serve()
@@ -107,14 +107,6 @@ def test_keyboard_interrupt_comes_after_the_drain(serve):
         assert client.recv(1) == b"y"
     out, err = server.end()
     assert (out, err) == ("interrupted 0\n", "")
-
-
-def refused(address):
-    try:
-        connect(address).close()
-    except ConnectionError:
-        return True
-    return False
 
 
 def test_a_second_ctrl_c_does_not_wait(serve):
