@@ -138,6 +138,6 @@ def takes_clients(address):
     """Whether anything listens there."""
     try:
         Client(address).close()
-    except ConnectionRefusedError:
-        return False
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False  # Reset: it closed in the midst of the handshake.
     return True
