@@ -45,7 +45,7 @@ pub(crate) struct Kit {
     pub(crate) parent: RawFd,
     pub(crate) parent_pid: libc::pid_t,
     /// An epoll with the listeners and the two above, in which all spares wait:
-    /// the kernel wakes one of them for each thing that happens.
+    /// the kernel wakes a few of them, not all, for each thing that happens.
     pub(crate) gate: RawFd,
     /// Where notes go, if anybody wants them.
     pub(crate) notes: Option<RawFd>,
@@ -312,11 +312,14 @@ impl Spare {
             let usage = process::usage_of_self().since(&self.before);
             self.send(&Note::Served { status: status & 0xff, duration, usage });
         }
+        // Counted before it shows: a count that is too low calls early, one that
+        // is too high not at all.
+        kit.board.add(Counter::SparesLeft);
         if !seat.board.served(seat.slot) {
+            kit.board.subtract(Counter::SparesLeft);
             return false;
         }
         kit.board.count_duration(duration);
-        kit.board.add(Counter::SparesLeft);
         true
     }
 

@@ -4,7 +4,7 @@
 //! client's connect to its answer. It makes new spares at once while they run
 //! low, and otherwise only when nothing has happened for a moment: a fork beside
 //! a child that is answering takes processor time from the answer. How many
-//! wait follows the demand between `spares` and eight times that.
+//! wait follows the demand between `spares` and a multiple of it.
 
 use crate::backoff::Backoff;
 use crate::board::Counter;
@@ -173,6 +173,18 @@ impl Engine {
         self.board.waiting()
     }
 
+    /// Counts the spares and sets the count right by which they know when to ring.
+    fn count_spares(&self) -> u32 {
+        loop {
+            let idle = self.idle();
+            self.board.set(Counter::SparesLeft, u64::from(idle));
+            // One that was taken in between has counted down what is overwritten.
+            if self.idle() == idle {
+                return idle;
+            }
+        }
+    }
+
     /// Makes one spare, if it is time to.
     pub(crate) fn refill(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
         if self.pool.is_none() || !matches!(self.phase, Phase::Running) {
@@ -181,8 +193,7 @@ impl Engine {
         if self.pool.as_ref().is_some_and(|pool| pool.made) {
             return Ok(None);
         }
-        let idle = self.idle();
-        self.board.set(Counter::SparesLeft, u64::from(idle));
+        let idle = self.count_spares();
         let most = self.options.max_children;
         let (now, full) = (self.now, self.crowded());
         let times = if self.supervised() { MOST } else { MOST_WITH_PIDFDS };
