@@ -187,7 +187,7 @@ class Server:
         children = self.children()
         waiting = sum(map(procfs.waits_for_events, children))
         enough = waiting >= self.spares or len(children) >= self._most
-        return procfs.waits_for_events(self.pid) and enough
+        return enough and all(map(procfs.waits_for_events, {self.pid, self.host}))
 
     def resources(self):
         """The descriptors of the process that runs the loop. Which children
