@@ -48,7 +48,7 @@ pub fn rows() -> Vec<Row> {
             &[(Rate, 0.95)],
         ));
     }
-    let ahead = || ours("forkserve, fork ahead", "--spares 16");
+    let ahead = || ours("forkserve start, fork ahead", "--start --spares 16");
     list.push(row(
         "ahead-1",
         "fork ahead, one connection a child",
