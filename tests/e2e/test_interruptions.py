@@ -26,6 +26,8 @@ def run_waves(server, waves, width):
         # connects while they are being reaped.
 
 
+# Two thousand forks of an interpreter take their time on a busy machine.
+@pytest.mark.timeout(180)
 def test_two_thousand_connections_end_in_bursts_under_a_signal_storm(front, serve):
     server = serve(
         front,
