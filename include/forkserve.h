@@ -76,7 +76,7 @@
 #define FORKSERVE_EVENT_FORKED 3
 
 /*
- fork failed: conn_id, peer, error.
+ fork failed: conn_id, peer, error. For a spare conn_id is 0.
  */
 #define FORKSERVE_EVENT_FORK_FAILED 4
 
@@ -458,7 +458,7 @@ typedef struct forkserve_event {
      */
     uint64_t live;
     /*
-     Microseconds from the fork to the end of the child.
+     Microseconds from the connection's accept to its end.
      */
     uint64_t duration_us;
     /*

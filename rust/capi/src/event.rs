@@ -11,7 +11,7 @@ pub const FORKSERVE_EVENT_LISTENING: i32 = 1;
 pub const FORKSERVE_EVENT_ACCEPTED: i32 = 2;
 /// A child was made for it: conn_id, peer, pid.
 pub const FORKSERVE_EVENT_FORKED: i32 = 3;
-/// fork failed: conn_id, peer, error.
+/// fork failed: conn_id, peer, error. For a spare conn_id is 0.
 pub const FORKSERVE_EVENT_FORK_FAILED: i32 = 4;
 /// The connection is kept until a child can be made: conn_id, peer.
 pub const FORKSERVE_EVENT_HELD: i32 = 5;
@@ -67,7 +67,7 @@ pub struct forkserve_event {
     pub conn_id: u64,
     /// Children that live now.
     pub live: u64,
-    /// Microseconds from the fork to the end of the child.
+    /// Microseconds from the connection's accept to its end.
     pub duration_us: u64,
     /// Microseconds of processor time in user mode.
     pub user_us: u64,

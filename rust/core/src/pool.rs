@@ -20,7 +20,6 @@ use crate::owned::Owned;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process;
-use crate::sys::socket;
 use crate::sys::wake::Wake;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -307,16 +306,10 @@ impl Engine {
         }
     }
 
-    /// A listener is about to close. The spares' copies would keep it at the gate,
-    /// and those of children that serve several connections would keep it open
-    /// as long as a connection lasts: clients would be let in whom nobody serves.
+    /// A listener is about to close. The spares' copies would keep it at the gate.
     pub(crate) fn shut_gate(&self, listener: &Listener) {
         if let Some(pool) = &self.pool {
             let _ = pool.gate.remove(listener.as_fd());
-            // One that came from outside may be in use elsewhere.
-            if !listener.site().adopted {
-                socket::stop_listening(listener.as_fd());
-            }
         }
     }
 
