@@ -18,8 +18,9 @@ INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR ?=
 PYTHON ?= python3
 CC ?= cc
-# make bench: beginnings of the rows to measure; all of them if empty.
+# make bench: beginnings of the rows to measure, all of them if empty; pairs a row.
 ROWS ?=
+ROUNDS ?= 15
 
 BUILD := $(CURDIR)/build
 STAGE := $(BUILD)/stage
@@ -125,7 +126,7 @@ bench: stage python tools-bench ## Measure against the rivals, and write docs/be
 	  rust/bench/bare/forkserve_echo.c $$($(STAGE_ENV) pkg-config --cflags --libs forkserve) \
 	  -Wl,-rpath,$(STAGE)/lib
 	cargo build --release --locked -p forkserve-bench
-	target/release/forkserve-bench run $(ROWS)
+	target/release/forkserve-bench run --rounds $(ROUNDS) $(ROWS)
 	target/release/forkserve-bench report --img docs/img
 
 ##@ Keep house

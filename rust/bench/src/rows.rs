@@ -65,7 +65,7 @@ pub fn rows() -> Vec<Row> {
         16,
         &[(Rate, 1.1)],
     ));
-    let mut calm = row("ahead-500", "fork ahead at 500 conn/s", ahead(), bare(), 1, &[(P50, 0.55)]);
+    let mut calm = row("ahead-500", "fork ahead at 500 conn/s", ahead(), bare(), 1, &[]);
     calm.arrivals = Arrivals::Open { rate: 500.0 };
     list.push(calm);
     let reuse = ours("forkserve, 1000 a child", "--spares 16 --per-child 1000");
