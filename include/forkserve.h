@@ -8,6 +8,10 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /*
  * forkserve: one connection, one process.
  *
@@ -31,13 +35,33 @@
  *     forkserve_server_run(server, echo, NULL, NULL);
  *     forkserve_server_free(server);
  *
+ * Compile with the flags of `pkg-config --cflags --libs forkserve`.
+ *
+ * This file is the reference. Its chapters:
+ *
+ *     1  Versions
+ *     2  Errors
+ *     3  Options
+ *     4  Making a server
+ *     5  The connection, in its child
+ *     6  Serving
+ *     7  Serving from a process of its own
+ *     8  Serving in a loop of your own
+ *     9  Accepting and forking as one step
+ *    10  Hearing what happens
+ *    11  Looking at a server
+ *    12  Reading and writing
+ *    13  Large hosts
+ *
+ * What holds everywhere:
+ *
  * Results: 0 or a positive value on success, -errno on failure. A function that
  * takes a forkserve_error fills it on failure, unless it is NULL. Outputs are
  * written on success only.
  *
  * Threads: one call at a time runs a server (others get -EBUSY).
- * forkserve_server_stop, _stats and _address may come from any thread at any
- * time, and forkserve_server_stop from a signal handler too.
+ * forkserve_server_stop, _stats, _connections and _address may come from any
+ * thread at any time, and forkserve_server_stop from a signal handler too.
  *
  * Fork: a server belongs to the process that made it. In a child its functions
  * answer -ECHILD, and forkserve_server_free gives back memory only.
@@ -48,600 +72,318 @@
  * tells a child that its time is up.
  *
  * Structs begin with their size, so that they can grow: begin with the _INIT
- * macros below.
+ * macros. A field that is not set has its default.
+ *
+ * The comment of each function says what it does, then:
+ *   Ownership: who gives back what it hands out;
+ *   Context: where it may be called. "Parent" is the process that made the
+ *     server, also called the host; "child" one that serves a connection. A
+ *     function that is not async-signal-safe is not for signal handlers;
+ *   Errors: what it answers where it fails. "NULL" under -EINVAL: a pointer
+ *     that must not be NULL is. -ECHILD: called in a process that did not make
+ *     the server. -ENOTRECOVERABLE, of any function that answers an error: a
+ *     fault of the library's own, after which the server can only be freed;
+ *   Since: the version that had it first.
  */
+
+/* --- 1  Versions ----------------------------------------------------------- */
 
 #define FORKSERVE_VERSION_MAJOR 0
 #define FORKSERVE_VERSION_MINOR 1
 #define FORKSERVE_VERSION_PATCH 0
 #define FORKSERVE_VERSION_STRING "0.1.0"
 /* To be compared with forkserve_version(), which is that of the library. */
-#define FORKSERVE_VERSION \
+#define FORKSERVE_VERSION                                                                  \
     (FORKSERVE_VERSION_MAJOR * 65536 + FORKSERVE_VERSION_MINOR * 256 + FORKSERVE_VERSION_PATCH)
 
-
 /*
- The loop has begun and accepts connections at address.
+ * The version of the library that is linked, as FORKSERVE_VERSION is that of
+ * the header: major * 65536 + minor * 256 + patch.
+ *
+ * Context: anywhere; async-signal-safe.
+ * Since: 0.1.
  */
-#define FORKSERVE_EVENT_LISTENING 1
+uint32_t forkserve_version(void);
+
+/* --- 2  Errors ------------------------------------------------------------- */
 
 /*
- A connection was taken from the kernel: conn_id, peer.
- */
-#define FORKSERVE_EVENT_ACCEPTED 2
-
-/*
- A child was made for it: conn_id, peer, pid.
- */
-#define FORKSERVE_EVENT_FORKED 3
-
-/*
- fork failed: conn_id, peer, error. For a spare conn_id is 0.
- */
-#define FORKSERVE_EVENT_FORK_FAILED 4
-
-/*
- The connection is kept until a child can be made: conn_id, peer.
- */
-#define FORKSERVE_EVENT_HELD 5
-
-/*
- The connection was closed without a child: conn_id, peer, reason, error.
- */
-#define FORKSERVE_EVENT_REFUSED 6
-
-/*
- A child has ended: conn_id, peer, pid, exit_code, exit_signal, times, memory.
- */
-#define FORKSERVE_EVENT_ENDED 7
-
-/*
- No connection is accepted for now: reason, error.
- */
-#define FORKSERVE_EVENT_PAUSED 8
-
-/*
- Connections are accepted again.
- */
-#define FORKSERVE_EVENT_RESUMED 9
-
-/*
- forkserve_server_stop was called: live children are waited for.
- */
-#define FORKSERVE_EVENT_DRAINING 10
-
-/*
- The drain is complete: no listener, no child.
- */
-#define FORKSERVE_EVENT_STOPPED 11
-
-/*
- In the host, from forkserve_server_wait: the supervisor has ended: pid,
- exit_code (0: it has drained), exit_signal.
- */
-#define FORKSERVE_EVENT_SUPERVISOR_ENDED 12
-
-/*
- max_children children live.
- */
-#define FORKSERVE_REASON_CAPACITY 1
-
-/*
- max_per_source children serve this source.
- */
-#define FORKSERVE_REASON_SOURCE 2
-
-/*
- fork fails or kept failing; error says why.
- */
-#define FORKSERVE_REASON_FORK 3
-
-/*
- The client left while its connection was held.
- */
-#define FORKSERVE_REASON_GONE 4
-
-/*
- The time for the drain was over.
- */
-#define FORKSERVE_REASON_DRAINING 5
-
-/*
- accept had no descriptor or no memory; error says which.
- */
-#define FORKSERVE_REASON_RESOURCES 6
-
-/*
- At max_children: leave connections in the kernel's queue. The default.
- */
-#define FORKSERVE_AT_CAPACITY_QUEUE 0
-
-/*
- At max_children: accept, send refuse_message, close.
- */
-#define FORKSERVE_AT_CAPACITY_REFUSE 1
-
-/*
- Children whose parent dies finish their connections. The default.
- */
-#define FORKSERVE_ORPHANS_FINISH 0
-
-/*
- Children whose parent dies get SIGTERM from the kernel.
- */
-#define FORKSERVE_ORPHANS_TERMINATE 1
-
-/*
- How many entries duration_us_log2 has.
- */
-#define FORKSERVE_DURATIONS 32
-
-/*
- A connection, in the child that serves it. Owned by the library, and valid
- until the handler returns; after forkserve_server_accept_fork, until the
- child ends or frees the server.
- */
-typedef struct forkserve_conn forkserve_conn;
-
-/*
- A server: its listeners, its children and its limits. Usable in the process
- that made it; in a child, every function answers -ECHILD.
- */
-typedef struct forkserve_server forkserve_server;
-
-/*
- The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
- defaults, and change what you need.
- */
-typedef struct forkserve_options {
-    /*
-     sizeof(forkserve_options), set by FORKSERVE_OPTIONS_INIT.
-     */
-    size_t size;
-    /*
-     How many children may live at once: 1 to 1000000. Default 256.
-     */
-    uint32_t max_children;
-    /*
-     How many children may serve one source at once: 0 (no limit, the
-     default) to 1000000. A source is an IPv4 address or an IPv6 /64 network;
-     Unix sockets have none.
-     */
-    uint32_t max_per_source;
-    /*
-     How many children wait for a connection ahead of time: 0, the default
-     (fork on accept), to 10000, and not more than max_children, among which
-     they count. While they run out, twice as many are kept, under a
-     supervisor up to eight times as many.
-     */
-    uint32_t spares;
-    /*
-     How many connections one child serves, one after the other: 1, the
-     default, or more. More than 1 implies at least one spare. Ignored by
-     forkserve_server_accept_fork, whose children serve one each.
-     */
-    uint32_t connections_per_child;
-    /*
-     Length of the kernel's queue of connections not yet accepted: 1 to
-     2147483647. Default 1024. The kernel lowers it silently to
-     net.core.somaxconn.
-     */
-    uint32_t backlog;
-    /*
-     What to do while max_children children live: FORKSERVE_AT_CAPACITY_*.
-     */
-    int32_t at_capacity;
-    /*
-     What becomes of the children if their parent dies: FORKSERVE_ORPHANS_*.
-     */
-    int32_t orphans;
-    /*
-     1 sets TCP_NODELAY on connections. Default 0.
-     */
-    int32_t nodelay;
-    /*
-     1 sets SO_KEEPALIVE on connections. Default 0.
-     */
-    int32_t keepalive;
-    /*
-     1 sets SO_REUSEPORT on TCP listeners. Default 0.
-     */
-    int32_t reuse_port;
-    /*
-     Milliseconds that one connection may last before its child gets SIGTERM,
-     and kill_after_ms later SIGKILL. 0, the default: no limit.
-     */
-    int64_t lifetime_ms;
-    /*
-     Milliseconds that a drain waits for the children before it sends
-     SIGTERM. -1: as long as it takes. Default 10000.
-     */
-    int64_t grace_ms;
-    /*
-     Milliseconds from SIGTERM to SIGKILL. Default 5000.
-     */
-    int64_t kill_after_ms;
-    /*
-     Milliseconds that an accepted connection is held for while fork fails,
-     before it is closed. Default 10000.
-     */
-    int64_t fork_retry_ms;
-    /*
-     Sent, without waiting, to a connection that is refused; at most 4096
-     bytes, copied. NULL, the default: nothing.
-     */
-    const char *refuse_message;
-} forkserve_options;
-
-/*
- What went wrong, in words. Set it to FORKSERVE_ERROR_INIT and pass its
- address, or pass NULL. It is written on failure only.
+ * What went wrong, in words. Set it to FORKSERVE_ERROR_INIT and pass its
+ * address, or pass NULL. It is written on failure only.
  */
 typedef struct forkserve_error {
-    /*
-     sizeof(forkserve_error), set by FORKSERVE_ERROR_INIT.
-     */
+    /* sizeof(forkserve_error), set by FORKSERVE_ERROR_INIT. */
     size_t size;
-    /*
-     The error number, as in <errno.h>: positive.
-     */
+    /* The error number, as in <errno.h>: positive. */
     int32_t code;
     /*
-     One line that names what was wrong, such as
-     "bind 127.0.0.1:80: Permission denied". Always NUL-terminated.
+     * One line that names what was wrong, such as
+     * "bind 127.0.0.1:80: Permission denied". Always NUL-terminated.
      */
     char message[244];
 } forkserve_error;
 
-/*
- Serves one connection, in its child. The result, of which 8 bits count, is
- the child's exit status. When it returns, the library flushes stdio, closes
- the connection and ends the child with _exit: atexit handlers do not run.
-
- If the host has threads, the child has only the one that forked, and what
- the others held locked stays locked: keep to async-signal-safe functions,
- malloc, stdio and the connection.
- */
-typedef int (*forkserve_handler)(const struct forkserve_conn *conn, void *userdata);
+/* An error that has not happened. */
+#define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}
 
 /*
- Counters of a server, since it was made. Set it to FORKSERVE_STATS_INIT
- before the call. While nothing is going on, accepted is the sum of live,
- held, ended and refused.
- */
-typedef struct forkserve_stats {
-    /*
-     sizeof(forkserve_stats), set by FORKSERVE_STATS_INIT.
-     */
-    size_t size;
-    /*
-     Connections taken from the kernel.
-     */
-    uint64_t accepted;
-    /*
-     Connections that are being served now.
-     */
-    uint64_t live;
-    /*
-     Children that wait for a connection now.
-     */
-    uint64_t idle;
-    /*
-     Connections held now because fork failed: 0 or 1.
-     */
-    uint64_t held;
-    /*
-     Connections that have been served to their end.
-     */
-    uint64_t ended;
-    /*
-     Of ended: because a signal ended the child.
-     */
-    uint64_t crashed;
-    /*
-     Of ended: with a status that someone else took (the host ignores SIGCHLD
-     or waits for all of its children).
-     */
-    uint64_t unknown;
-    /*
-     Connections closed without being served, for whatever reason.
-     */
-    uint64_t refused;
-    /*
-     Of refused: because of max_children.
-     */
-    uint64_t refused_capacity;
-    /*
-     Of refused: because of max_per_source.
-     */
-    uint64_t refused_source;
-    /*
-     Of refused: because fork kept failing.
-     */
-    uint64_t refused_fork;
-    /*
-     Failed calls of fork.
-     */
-    uint64_t fork_failures;
-    /*
-     Failed calls of accept that concern one connection only.
-     */
-    uint64_t accept_errors;
-    /*
-     Times that accepting paused for want of descriptors or memory.
-     */
-    uint64_t starvations;
-    /*
-     In the host, after forkserve_server_start: the supervisor's number while
-     it lives, and 0 once it has ended. 0 without one.
-     */
-    uint64_t supervisor;
-    /*
-     How long the connections of ended lasted: entry i counts those of less
-     than 2^i microseconds that entry i - 1 does not count, and the last one
-     all that were longer.
-     */
-    uint64_t duration_us_log2[FORKSERVE_DURATIONS];
-} forkserve_stats;
-
-/*
- A connection that is being served. Set size to sizeof(forkserve_live) before
- the call.
- */
-typedef struct forkserve_live {
-    /*
-     sizeof(forkserve_live).
-     */
-    size_t size;
-    /*
-     Number of the connection.
-     */
-    uint64_t conn_id;
-    /*
-     Microseconds since it was accepted.
-     */
-    uint64_t age_us;
-    /*
-     Connections that its child has served before.
-     */
-    uint64_t served;
-    /*
-     The child that serves it.
-     */
-    int32_t pid;
-    /*
-     The client as text; empty if its child was killed while it wrote it.
-     */
-    char peer[124];
-} forkserve_live;
-
-/*
- One thing that happened. Fields that its type does not name are zero (NULL,
- or -1 for exit_code).
- */
-typedef struct forkserve_event {
-    /*
-     Bytes that this struct has in the library that made it.
-     */
-    size_t size;
-    /*
-     FORKSERVE_EVENT_*. New types may come; ignore those you do not know.
-     */
-    int32_t type;
-    /*
-     FORKSERVE_REASON_*.
-     */
-    int32_t reason;
-    /*
-     An error number, positive.
-     */
-    int32_t error;
-    /*
-     The child.
-     */
-    int32_t pid;
-    /*
-     What the child passed to exit, 0 to 255; -1 if a signal ended it or
-     nobody knows.
-     */
-    int32_t exit_code;
-    /*
-     The signal that ended it, or 0.
-     */
-    int32_t exit_signal;
-    /*
-     Number of the connection.
-     */
-    uint64_t conn_id;
-    /*
-     Children that live now.
-     */
-    uint64_t live;
-    /*
-     Microseconds from the connection's accept to its end.
-     */
-    uint64_t duration_us;
-    /*
-     Microseconds of processor time in user mode.
-     */
-    uint64_t user_us;
-    /*
-     Microseconds of processor time in the kernel.
-     */
-    uint64_t system_us;
-    /*
-     The child's largest resident set, in KiB.
-     */
-    uint64_t max_rss_kib;
-    /*
-     The client as text, or NULL.
-     */
-    const char *peer;
-    /*
-     The listening address as text, or NULL.
-     */
-    const char *address;
-} forkserve_event;
-
-/*
- Hears of events, in the process and thread that runs the loop, from inside
- the call that runs it, in the order in which things happened. The event and
- its texts are lent for the call. It may call forkserve_server_stop,
- forkserve_server_stats and forkserve_server_address; it should not block,
- since the loop waits for it.
- */
-typedef void (*forkserve_observer)(const struct forkserve_event *event, void *userdata);
-
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
-
-/*
- The connected socket: blocking, close-on-exec.
-
- Ownership: lent. The library closes it when the handler returns; closing it
- earlier does no harm. After forkserve_server_accept_fork it is the child's
- to close, or its exit does.
- Errors: -EINVAL: conn is NULL.
- */
-int forkserve_conn_fd(const struct forkserve_conn *conn);
-
-/*
- Number of the connection, counted from 1 by its server. 0 if conn is NULL.
- */
-uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
-
-/*
- The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:" (a Unix socket
- without a name). An IPv4 client of an IPv6 listener is shown as IPv4. NULL
- if conn is NULL.
-
- Ownership: lent, valid as long as conn.
- */
-const char *forkserve_conn_peer_name(const struct forkserve_conn *conn);
-
-/*
- The address that the client connected to, as text. NULL if conn is NULL.
-
- Ownership: lent, valid as long as conn.
- */
-const char *forkserve_conn_local_name(const struct forkserve_conn *conn);
-
-/*
- The peer as the kernel gave it. Its length goes to *len, unless len is NULL.
- NULL if conn is NULL.
-
- Ownership: lent, valid as long as conn.
- */
-const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, uint32_t *len);
-
-/*
- Text for an error number, given with either sign.
-
- Ownership: a constant of the library's, never freed.
- Context: any thread, parent or child. Allocates once, at the first call.
+ * Text for an error number, given with either sign; never NULL.
+ *
+ * Ownership: a constant of the library's, never freed.
+ * Context: parent or child, any thread. Allocates once, at the first call.
+ * Since: 0.1.
  */
 const char *forkserve_strerror(int code);
 
-/*
- The version of the library that is linked, as FORKSERVE_VERSION is that of
- the header: major * 65536 + minor * 256 + patch.
+/* --- 3  Options ------------------------------------------------------------ */
 
- Context: anywhere; async-signal-safe.
+/* At max_children: leave connections in the kernel's queue. The default. */
+#define FORKSERVE_AT_CAPACITY_QUEUE 0
+
+/* At max_children: accept, send refuse_message, close. */
+#define FORKSERVE_AT_CAPACITY_REFUSE 1
+
+/* Children whose parent dies finish their connections. The default. */
+#define FORKSERVE_ORPHANS_FINISH 0
+
+/* Children whose parent dies get SIGTERM from the kernel. */
+#define FORKSERVE_ORPHANS_TERMINATE 1
+
+/*
+ * The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
+ * defaults, and change what you need.
  */
-uint32_t forkserve_version(void);
+typedef struct forkserve_options {
+    /* sizeof(forkserve_options), set by FORKSERVE_OPTIONS_INIT. */
+    size_t size;
+    /* How many children may live at once: 1 to 1000000. Default 256. */
+    uint32_t max_children;
+    /*
+     * How many children may serve one source at once: 0 (no limit, the
+     * default) to 1000000. A source is an IPv4 address or an IPv6 /64 network;
+     * Unix sockets have none.
+     */
+    uint32_t max_per_source;
+    /*
+     * How many children wait for a connection ahead of time: 0, the default
+     * (fork on accept), to 10000, and not more than max_children, among which
+     * they count. While they run out, twice as many are kept, under a
+     * supervisor up to eight times as many.
+     */
+    uint32_t spares;
+    /*
+     * How many connections one child serves, one after the other: 1, the
+     * default, or more. More than 1 implies at least one spare. Ignored by
+     * forkserve_server_accept_fork, whose children serve one each.
+     */
+    uint32_t connections_per_child;
+    /*
+     * Length of the kernel's queue of connections not yet accepted: 1 to
+     * 2147483647. Default 1024. The kernel lowers it silently to
+     * net.core.somaxconn.
+     */
+    uint32_t backlog;
+    /* What to do while max_children children live: FORKSERVE_AT_CAPACITY_*. */
+    int32_t at_capacity;
+    /*
+     * What becomes of the children if their parent dies: FORKSERVE_ORPHANS_*.
+     */
+    int32_t orphans;
+    /* 1 sets TCP_NODELAY on connections. Default 0. */
+    int32_t nodelay;
+    /* 1 sets SO_KEEPALIVE on connections. Default 0. */
+    int32_t keepalive;
+    /* 1 sets SO_REUSEPORT on TCP listeners. Default 0. */
+    int32_t reuse_port;
+    /*
+     * Milliseconds that one connection may last before its child gets SIGTERM,
+     * and kill_after_ms later SIGKILL. 0, the default: no limit.
+     */
+    int64_t lifetime_ms;
+    /*
+     * Milliseconds that a drain waits for the children before it sends
+     * SIGTERM. -1: as long as it takes. Default 10000.
+     */
+    int64_t grace_ms;
+    /* Milliseconds from SIGTERM to SIGKILL. Default 5000. */
+    int64_t kill_after_ms;
+    /*
+     * Milliseconds that an accepted connection is held for while fork fails,
+     * before it is closed. Default 10000.
+     */
+    int64_t fork_retry_ms;
+    /*
+     * Sent, without waiting, to a connection that is refused; at most 4096
+     * bytes, copied. NULL, the default: nothing.
+     */
+    const char *refuse_message;
+} forkserve_options;
+
+/* The defaults. */
+#define FORKSERVE_OPTIONS_INIT                                                             \
+    {                                                                                      \
+        sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
+            FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL                 \
+    }
+
+/* --- 4  Making a server ---------------------------------------------------- */
 
 /*
- Collapses this process's private anonymous memory into huge pages, so that a
- large host is cheap to fork. For a host that cannot call
- forkserve_server_start while it is small; to be called once everything is
- loaded, before the first connection.
-
- Answers how many bytes are in huge pages after it; 0 where the kernel is
- older than 6.1 or has no memory to spare. What host or child write to later
- loses the gain, 2 MiB at a time.
- Context: parent. Blocks, up to some seconds per GiB.
- Source: madvise(2), MADV_COLLAPSE.
+ * A server: its listeners, its children and its limits. Usable in the process
+ * that made it; in a child, every function answers -ECHILD.
  */
-size_t forkserve_prepare_heap(void);
+typedef struct forkserve_server forkserve_server;
 
 /*
- Reads up to len bytes, and reads again where a signal interrupts the call.
-
- Answers the number of bytes, 0 at the end of the connection, or -errno.
- Context: parent or child, any thread; async-signal-safe; blocks as read(2)
- does.
- Errors: -EINVAL: buf is NULL; what read(2) answered.
- */
-ssize_t forkserve_read(int fd, void *buf, size_t len);
-
-/*
- Writes all len bytes, however many calls that takes.
-
- A connection whose peer has gone answers -EPIPE, without SIGPIPE. Answers
- len, or -errno; how much was written before an error is not told.
- Context: parent or child, any thread; async-signal-safe; blocks as write(2)
- does.
- Errors: -EINVAL: buf is NULL; what send(2) or write(2) answered.
- */
-ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
-
-/*
- Makes a server. Opens nothing to the outside yet.
-
- options may be NULL for the defaults, and is not needed afterwards.
- Ownership: *out is the caller's, to be freed with forkserve_server_free. It
- is written on success only.
- Context: parent, any thread. Does not block.
- Errors: -EINVAL: an option is out of its range (the message names it), or
- out is NULL; -E2BIG: a field of a newer version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is
- older than 5.10.
+ * Makes a server. Opens nothing to the outside yet.
+ *
+ * options may be NULL for the defaults, and is not needed afterwards.
+ *
+ * Ownership: *out is the caller's, to be freed with forkserve_server_free. It
+ * is written on success only.
+ * Context: any process and thread. Does not block.
+ * Errors: -EINVAL: an option is out of its range (the message names it), its
+ * size is that of no version, or out is NULL; -E2BIG: a field of a newer
+ * version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
+ * 5.10.
+ * Since: 0.1.
  */
 int forkserve_server_new(const struct forkserve_options *options,
                          struct forkserve_server **out,
                          struct forkserve_error *err);
 
 /*
- Listens at an address:
-
-   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
-   :7000 (all interfaces)  unix:/path  unix:@abstract  fd:3 (a socket that
-   listens already; on success the server owns it)
-
- May be called several times, before the server runs. The socket of
- unix:/path replaces a file that a dead server left, and is removed at the
- end.
- Context: parent. May ask a name server, and wait for it.
- Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
- -EBUSY: the server runs, or has run; what socket, bind or listen
- answered, such as -EADDRINUSE. Nothing is left open on an error.
+ * Listens at an address:
+ *
+ *   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
+ *   :7000 (all interfaces)  unix:/path  unix:@abstract  fd:3 (a socket that
+ *   listens already; on success the server owns it)
+ *
+ * May be called several times, before the server runs. The socket of
+ * unix:/path replaces a file that a dead server left, and is removed at the
+ * end.
+ *
+ * Context: parent. May ask a name server, and wait for it.
+ * Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
+ * -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
+ * answered, such as -EADDRINUSE. Nothing is left open on an error.
+ * Since: 0.1.
  */
 int forkserve_server_listen(struct forkserve_server *s,
                             const char *address,
                             struct forkserve_error *err);
 
 /*
- Copies the text of listening address number index, counted from 0, with the
- port that the kernel chose, to out, which has room for len bytes.
-
- Answers the length of the text without its NUL. 128 bytes are always enough.
- Context: parent, any thread, also while the server runs.
- Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
- does not fit; -ECHILD.
+ * Copies the text of listening address number index, counted from 0, with the
+ * port that the kernel chose, to out, which has room for len bytes.
+ *
+ * Answers the length of the text without its NUL. 128 bytes are always enough.
+ *
+ * Context: parent, any thread, also while the server runs.
+ * Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
+ * does not fit; -ECHILD.
+ * Since: 0.1.
  */
 int forkserve_server_address(const struct forkserve_server *s, size_t index, char *out, size_t len);
 
 /*
- Serves until a drain is complete: forks for each connection and calls
- handler in the child. Answers 0 after forkserve_server_stop and its drain.
+ * Frees a server. Children that still live get SIGKILL and are waited for, so
+ * stop it first and let the loop drain; the observer hears of their end.
+ *
+ * NULL is allowed. In a child it gives back memory and leaves everything else
+ * to the parent.
+ *
+ * Context: parent or child; not while another call uses the server. Blocks
+ * until its children have ended.
+ * Since: 0.1.
+ */
+void forkserve_server_free(struct forkserve_server *s);
 
- Makes no thread, touches no signal disposition of the host, waits for no
- child but its own. Signal handlers of the host run as usual.
- Context: parent. Blocks.
- Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
- already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
- a listener unusable: that one is closed, the children live on, and run may
- be called again.
+/* --- 5  The connection, in its child --------------------------------------- */
+
+/*
+ * A connection, in the child that serves it. Owned by the library, and valid
+ * until the handler returns; after forkserve_server_accept_fork, until the
+ * child ends or frees the server.
+ */
+typedef struct forkserve_conn forkserve_conn;
+
+/*
+ * The connected socket: blocking, close-on-exec.
+ *
+ * Ownership: lent. The library closes it when the handler returns; closing it
+ * earlier does no harm. After forkserve_server_accept_fork it is the child's
+ * to close, or its exit does.
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: conn is NULL.
+ * Since: 0.1.
+ */
+int forkserve_conn_fd(const struct forkserve_conn *conn);
+
+/*
+ * Number of the connection, counted from 1 by its server. 0 if conn is NULL.
+ *
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
+
+/*
+ * The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:" (a Unix socket
+ * without a name). An IPv4 client of an IPv6 listener is shown as IPv4. NULL
+ * if conn is NULL.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const char *forkserve_conn_peer_name(const struct forkserve_conn *conn);
+
+/*
+ * The address that the client connected to, as text. NULL if conn is NULL.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const char *forkserve_conn_local_name(const struct forkserve_conn *conn);
+
+/*
+ * The peer as the kernel gave it. Its length goes to *len, unless len is NULL.
+ * NULL if conn is NULL.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, uint32_t *len);
+
+/* --- 6  Serving ------------------------------------------------------------ */
+
+/*
+ * Serves one connection, in its child. The result, of which 8 bits count, is
+ * the child's exit status. When it returns, the library flushes stdio, closes
+ * the connection and ends the child with _exit: atexit handlers do not run.
+ *
+ * If the host has threads, the child has only the one that forked, and what
+ * the others held locked stays locked: keep to async-signal-safe functions,
+ * malloc, stdio and the connection.
+ */
+typedef int (*forkserve_handler)(const struct forkserve_conn *conn, void *userdata);
+
+/*
+ * Serves until a drain is complete: forks for each connection and calls
+ * handler in the child. Answers 0 after forkserve_server_stop and its drain.
+ *
+ * Makes no thread, touches no signal disposition of the host, waits for no
+ * child but its own. Signal handlers of the host run as usual.
+ *
+ * Context: parent. Blocks.
+ * Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
+ * already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
+ * a listener unusable: that one is closed, the children live on, and run may
+ * be called again.
+ * Since: 0.1.
  */
 int forkserve_server_run(struct forkserve_server *s,
                          forkserve_handler handler,
@@ -649,20 +391,39 @@ int forkserve_server_run(struct forkserve_server *s,
                          struct forkserve_error *err);
 
 /*
- Serves in a process of its own, the supervisor, which is forked now; answers
- its number at once. Call it early, while the host is small and has no
- threads: the supervisor and the children that it makes are copies of the host
- as it is now, and nothing that the host does later makes them dearer.
+ * Begins the drain: accept what the kernel has queued, close the listeners,
+ * let the children finish within grace_ms, then SIGTERM, then SIGKILL. The
+ * call that runs the loop returns when no child is left.
+ *
+ * A second call does not wait for the children: SIGTERM at once, and SIGKILL
+ * kill_after_ms later; a third sends SIGKILL. Before the loop runs, it makes
+ * the loop drain at once.
+ *
+ * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+ * Errors: -EINVAL: s is NULL; -ECHILD: a server is stopped by its own process.
+ * Since: 0.1.
+ */
+int forkserve_server_stop(struct forkserve_server *s);
 
- The host keeps forkserve_server_stop, _wait, _stats, _connections and
- _address. When it ends or executes another program, the supervisor drains
- (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
- in the supervisor. Signals are blocked there; its children have the host's
- mask and dispositions.
- Context: parent. Blocks until the supervisor stands, a few milliseconds.
- Errors: -EINVAL: NULL; -EDESTADDRREQ; -EBUSY; -ESHUTDOWN; -EAGAIN, -ENOMEM:
- fork; what kept the supervisor from starting. After an error the server can
- be started again.
+/* --- 7  Serving from a process of its own ---------------------------------- */
+
+/*
+ * Serves in a process of its own, the supervisor, which is forked now; answers
+ * its number at once. Call it early, while the host is small and has no
+ * threads: the supervisor and the children that it makes are copies of the host
+ * as it is now, and nothing that the host does later makes them dearer.
+ *
+ * The host keeps forkserve_server_stop, _wait, _stats, _connections and
+ * _address. When it ends or executes another program, the supervisor drains
+ * (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
+ * in the supervisor. Signals are blocked there; its children have the host's
+ * mask and dispositions.
+ *
+ * Context: parent. Blocks until the supervisor stands, a few milliseconds.
+ * Errors: -EINVAL: NULL; -EDESTADDRREQ, -EBUSY, -ESHUTDOWN, -ECHILD: as for
+ * forkserve_server_run; -EAGAIN, -ENOMEM: fork; what kept the supervisor from
+ * starting. After an error the server can be started again.
+ * Since: 0.1.
  */
 int forkserve_server_start(struct forkserve_server *s,
                            forkserve_handler handler,
@@ -670,65 +431,42 @@ int forkserve_server_start(struct forkserve_server *s,
                            struct forkserve_error *err);
 
 /*
- Waits until the supervisor has ended, at most timeout_ms (-1: without
- limit). Answers 0 once it has, also if it was killed: the observer of the
- host hears FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
-
- Context: parent. Blocks; signal handlers of the host run as usual.
- Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
- -ECHILD: there is no supervisor, or called in a child.
+ * Waits until the supervisor has ended, at most timeout_ms (-1: without
+ * limit). Answers 0 once it has, also if it was killed: the observer of the
+ * host hears FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+ *
+ * Context: parent. Blocks; signal handlers of the host run as usual.
+ * Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
+ * -ECHILD: there is no supervisor, or called in a child.
+ * Since: 0.1.
  */
 int forkserve_server_wait(struct forkserve_server *s,
                           int64_t timeout_ms,
                           struct forkserve_error *err);
 
-/*
- Begins the drain: accept what the kernel has queued, close the listeners,
- let the children finish within grace_ms, then SIGTERM, then SIGKILL. The
- call that runs the loop returns when no child is left.
-
- A second call does not wait for the children: SIGTERM at once, and SIGKILL
- kill_after_ms later; a third sends SIGKILL. Before the loop runs, it makes
- the loop drain at once.
- Context: parent; any thread; async-signal-safe; keeps errno. Does not block.
- Errors: -EINVAL: s is NULL; -ECHILD: a server is stopped by its own process.
- */
-int forkserve_server_stop(struct forkserve_server *s);
+/* --- 8  Serving in a loop of your own -------------------------------------- */
 
 /*
- Waits for a connection and forks, as one step. Answers like fork(2): 0 in
- the child, with its connection in *out; the child's number in the parent,
- which calls again; -errno on failure.
-
- In the child the library's descriptors are closed, and it ends by exit or
- _exit as it likes. EINTR never comes out; children are reaped inside.
- Context: parent. Blocks.
- Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
- forkserve_server_run.
- */
-int forkserve_server_accept_fork(struct forkserve_server *s,
-                                 const struct forkserve_conn **out,
-                                 struct forkserve_error *err);
-
-/*
- A descriptor that is readable when forkserve_server_dispatch has something
- to do, for a program that has a loop of its own.
-
- Ownership: lent; to be polled (select, poll, epoll), not read, not closed.
- Context: parent, any thread.
- Errors: -EINVAL: s is NULL; -ECHILD.
+ * A descriptor that is readable when forkserve_server_dispatch has something
+ * to do, for a program that has a loop of its own.
+ *
+ * Ownership: lent; to be polled (select, poll, epoll), not read, not closed.
+ * Context: parent, any thread.
+ * Errors: -EINVAL: s is NULL; -ECHILD.
+ * Since: 0.1.
  */
 int forkserve_server_fd(const struct forkserve_server *s);
 
 /*
- Does what there is to do without waiting; for each connection it forks and
- calls handler in the child. To be called when the descriptor is readable
- and when forkserve_server_next_timeout_ms has passed. Answers how many
- things it did.
-
- Context: parent. Does not block.
- Errors: -ESHUTDOWN: a drain is complete, nothing more will come; others as
- for forkserve_server_run.
+ * Does what there is to do without waiting; for each connection it forks and
+ * calls handler in the child. To be called when the descriptor is readable
+ * and when forkserve_server_next_timeout_ms has passed. Answers how many
+ * things it did.
+ *
+ * Context: parent. Does not block.
+ * Errors: -EINVAL: NULL; -ESHUTDOWN: a drain is complete, nothing more will
+ * come; others as for forkserve_server_run.
+ * Since: 0.1.
  */
 int forkserve_server_dispatch(struct forkserve_server *s,
                               forkserve_handler handler,
@@ -736,65 +474,312 @@ int forkserve_server_dispatch(struct forkserve_server *s,
                               struct forkserve_error *err);
 
 /*
- Milliseconds until forkserve_server_dispatch is to be called even if the
- descriptor stays silent; -1: not at all (as for poll and epoll_wait).
-
- Context: parent, the thread that dispatches.
- Errors: -EINVAL: s is NULL; -EBUSY: another call runs the server; -ECHILD.
+ * Milliseconds until forkserve_server_dispatch is to be called even if the
+ * descriptor stays silent; -1: not at all (as for poll and epoll_wait).
+ *
+ * Context: parent, the thread that dispatches.
+ * Errors: -EINVAL: s is NULL; -EBUSY: another call runs the server; -ECHILD.
+ * Since: 0.1.
  */
 int64_t forkserve_server_next_timeout_ms(const struct forkserve_server *s);
 
-/*
- Frees a server. Children that still live get SIGKILL and are waited for, so
- stop it first and let the loop drain; the observer hears of their end.
+/* --- 9  Accepting and forking as one step ---------------------------------- */
 
- NULL is allowed. In a child it gives back memory and leaves everything else
- to the parent.
- Context: parent or child; not while another call uses the server.
+/*
+ * Waits for a connection and forks, as one step. Answers like fork(2): 0 in
+ * the child, with its connection in *out; the child's number in the parent,
+ * which calls again; -errno on failure.
+ *
+ * In the child the library's descriptors are closed, and it ends by exit or
+ * _exit as it likes. EINTR never comes out; children are reaped inside.
+ *
+ * Ownership: *out is lent until the child ends or frees the server. Its
+ * descriptor is the child's.
+ * Context: parent. Blocks.
+ * Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
+ * forkserve_server_run.
+ * Since: 0.1.
  */
-void forkserve_server_free(struct forkserve_server *s);
+int forkserve_server_accept_fork(struct forkserve_server *s,
+                                 const struct forkserve_conn **out,
+                                 struct forkserve_error *err);
+
+/* --- 10  Hearing what happens ---------------------------------------------- */
+
+/* The loop has begun and accepts connections at address. */
+#define FORKSERVE_EVENT_LISTENING 1
+
+/* A connection was taken from the kernel: conn_id, peer. */
+#define FORKSERVE_EVENT_ACCEPTED 2
+
+/* A child was made for it: conn_id, peer, pid. */
+#define FORKSERVE_EVENT_FORKED 3
+
+/* fork failed: conn_id, peer, error. For a spare conn_id is 0. */
+#define FORKSERVE_EVENT_FORK_FAILED 4
+
+/* The connection is kept until a child can be made: conn_id, peer. */
+#define FORKSERVE_EVENT_HELD 5
+
+/* The connection was closed without a child: conn_id, peer, reason, error. */
+#define FORKSERVE_EVENT_REFUSED 6
 
 /*
- Copies the counters to *out.
-
- Context: parent, any thread, also while the server runs. Does not block.
- Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * A child has ended: conn_id, peer, pid, exit_code, exit_signal, times, memory.
  */
-int forkserve_server_stats(const struct forkserve_server *s, struct forkserve_stats *out);
+#define FORKSERVE_EVENT_ENDED 7
+
+/* No connection is accepted for now: reason, error. */
+#define FORKSERVE_EVENT_PAUSED 8
+
+/* Connections are accepted again. */
+#define FORKSERVE_EVENT_RESUMED 9
+
+/* forkserve_server_stop was called: live children are waited for. */
+#define FORKSERVE_EVENT_DRAINING 10
+
+/* The drain is complete: no listener, no child. */
+#define FORKSERVE_EVENT_STOPPED 11
 
 /*
- Copies the connections that are being served now, at most capacity of them,
- to out, and answers how many there are, which may be more.
-
- Each entry of out needs its size set to sizeof(forkserve_live), all the same.
- Context: parent, any thread, also while the server runs. Does not block.
- Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * In the host, from forkserve_server_wait: the supervisor has ended: pid,
+ * exit_code (0: it has drained), exit_signal.
  */
-int forkserve_server_connections(const struct forkserve_server *s,
-                                 struct forkserve_live *out,
-                                 size_t capacity);
+#define FORKSERVE_EVENT_SUPERVISOR_ENDED 12
+
+/* max_children children live. */
+#define FORKSERVE_REASON_CAPACITY 1
+
+/* max_per_source children serve this source. */
+#define FORKSERVE_REASON_SOURCE 2
+
+/* fork fails or kept failing; error says why. */
+#define FORKSERVE_REASON_FORK 3
+
+/* The client left while its connection was held. */
+#define FORKSERVE_REASON_GONE 4
+
+/* The time for the drain was over. */
+#define FORKSERVE_REASON_DRAINING 5
+
+/* accept had no descriptor or no memory; error says which. */
+#define FORKSERVE_REASON_RESOURCES 6
 
 /*
- Has observer called for every event, with userdata. NULL: nobody.
+ * One thing that happened. Fields that its type does not name are zero (NULL,
+ * or -1 for exit_code).
+ */
+typedef struct forkserve_event {
+    /* Bytes that this struct has in the library that made it. */
+    size_t size;
+    /* FORKSERVE_EVENT_*. New types may come; ignore those you do not know. */
+    int32_t type;
+    /* FORKSERVE_REASON_*. */
+    int32_t reason;
+    /* An error number, positive. */
+    int32_t error;
+    /* The child. */
+    int32_t pid;
+    /*
+     * What the child passed to exit, 0 to 255; -1 if a signal ended it or
+     * nobody knows.
+     */
+    int32_t exit_code;
+    /* The signal that ended it, or 0. */
+    int32_t exit_signal;
+    /* Number of the connection. */
+    uint64_t conn_id;
+    /* Children that live now. */
+    uint64_t live;
+    /* Microseconds from the connection's accept to its end. */
+    uint64_t duration_us;
+    /* Microseconds of processor time in user mode. */
+    uint64_t user_us;
+    /* Microseconds of processor time in the kernel. */
+    uint64_t system_us;
+    /* The child's largest resident set, in KiB. */
+    uint64_t max_rss_kib;
+    /* The client as text, or NULL. */
+    const char *peer;
+    /* The listening address as text, or NULL. */
+    const char *address;
+} forkserve_event;
 
- Context: parent, before the server runs.
- Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
+/*
+ * Hears of events, in the process and thread that runs the loop, from inside
+ * the call that runs it, in the order in which things happened. The event and
+ * its texts are lent for the call. It may call forkserve_server_stop,
+ * forkserve_server_stats and forkserve_server_address; it should not block,
+ * since the loop waits for it.
+ */
+typedef void (*forkserve_observer)(const struct forkserve_event *event, void *userdata);
+
+/*
+ * Has observer called for every event, with userdata. NULL: nobody.
+ *
+ * Context: parent, before the server runs.
+ * Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
+ * Since: 0.1.
  */
 int forkserve_server_observe(struct forkserve_server *s,
                              forkserve_observer observer,
                              void *userdata);
 
-#ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+/* --- 11  Looking at a server ----------------------------------------------- */
 
-#endif  /* FORKSERVE_H */
+/* How many entries duration_us_log2 has. */
+#define FORKSERVE_DURATIONS 32
 
-/* Initialisers. The rest of forkserve_stats and forkserve_error begins as zero. */
-#define FORKSERVE_OPTIONS_INIT                                                             \
+/*
+ * Counters of a server, since it was made. Set it to FORKSERVE_STATS_INIT
+ * before the call. While nothing is going on, accepted is the sum of live,
+ * held, ended and refused.
+ */
+typedef struct forkserve_stats {
+    /* sizeof(forkserve_stats), set by FORKSERVE_STATS_INIT. */
+    size_t size;
+    /* Connections taken from the kernel. */
+    uint64_t accepted;
+    /* Connections that are being served now. */
+    uint64_t live;
+    /* Children that wait for a connection now. */
+    uint64_t idle;
+    /* Connections held now because fork failed: 0 or 1. */
+    uint64_t held;
+    /* Connections that have been served to their end. */
+    uint64_t ended;
+    /* Of ended: because a signal ended the child. */
+    uint64_t crashed;
+    /*
+     * Of ended: with a status that someone else took (the host ignores SIGCHLD
+     * or waits for all of its children).
+     */
+    uint64_t unknown;
+    /* Connections closed without being served, for whatever reason. */
+    uint64_t refused;
+    /* Of refused: because of max_children. */
+    uint64_t refused_capacity;
+    /* Of refused: because of max_per_source. */
+    uint64_t refused_source;
+    /* Of refused: because fork kept failing. */
+    uint64_t refused_fork;
+    /* Failed calls of fork. */
+    uint64_t fork_failures;
+    /* Failed calls of accept that concern one connection only. */
+    uint64_t accept_errors;
+    /* Times that accepting paused for want of descriptors or memory. */
+    uint64_t starvations;
+    /*
+     * In the host, after forkserve_server_start: the supervisor's number while
+     * it lives, and 0 once it has ended. 0 without one.
+     */
+    uint64_t supervisor;
+    /*
+     * How long the connections of ended lasted: entry i counts those of less
+     * than 2^i microseconds that entry i - 1 does not count, and the last one
+     * all that were longer.
+     */
+    uint64_t duration_us_log2[FORKSERVE_DURATIONS];
+} forkserve_stats;
+
+/* Counters that are all zero. */
+#define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
-        sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
-            FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL                 \
+        sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {            \
+            0                                                                              \
+        }                                                                                  \
     }
-#define FORKSERVE_STATS_INIT {sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}
-#define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}
+
+/*
+ * Copies the counters to *out.
+ *
+ * Context: parent, any thread, also while the server runs. Does not block.
+ * Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * Since: 0.1.
+ */
+int forkserve_server_stats(const struct forkserve_server *s, struct forkserve_stats *out);
+
+/*
+ * A connection that is being served. Set size to sizeof(forkserve_live) before
+ * the call.
+ */
+typedef struct forkserve_live {
+    /* sizeof(forkserve_live). */
+    size_t size;
+    /* Number of the connection. */
+    uint64_t conn_id;
+    /* Microseconds since it was accepted. */
+    uint64_t age_us;
+    /* Connections that its child has served before. */
+    uint64_t served;
+    /* The child that serves it. */
+    int32_t pid;
+    /* The client as text; empty if its child was killed while it wrote it. */
+    char peer[124];
+} forkserve_live;
+
+/*
+ * Copies the connections that are being served now, at most capacity of them,
+ * to out, and answers how many there are, which may be more.
+ *
+ * The first entry of out needs its size set to sizeof(forkserve_live), by which
+ * the library finds the others. With a capacity of 0, out may be NULL.
+ *
+ * Context: parent, any thread, also while the server runs. Does not block.
+ * Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * Since: 0.1.
+ */
+int forkserve_server_connections(const struct forkserve_server *s,
+                                 struct forkserve_live *out,
+                                 size_t capacity);
+
+/* --- 12  Reading and writing ----------------------------------------------- */
+
+/*
+ * Reads up to len bytes, and reads again where a signal interrupts the call.
+ *
+ * Answers the number of bytes, 0 at the end of the connection, or -errno.
+ *
+ * Context: parent or child, any thread; async-signal-safe; blocks as read(2)
+ * does.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) answered.
+ * Since: 0.1.
+ */
+ssize_t forkserve_read(int fd, void *buf, size_t len);
+
+/*
+ * Writes all len bytes, however many calls that takes.
+ *
+ * A connection whose peer has gone answers -EPIPE, without SIGPIPE. Answers
+ * len, or -errno; how much was written before an error is not told.
+ *
+ * Context: parent or child, any thread; async-signal-safe; blocks as write(2)
+ * does.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
+ * answered.
+ * Since: 0.1.
+ */
+ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
+
+/* --- 13  Large hosts ------------------------------------------------------- */
+
+/*
+ * Collapses this process's private anonymous memory into huge pages, so that a
+ * large host is cheap to fork. For a host that cannot call
+ * forkserve_server_start while it is small; to be called once everything is
+ * loaded, before the first connection.
+ *
+ * Answers how many bytes are in huge pages after it; 0 where the kernel is
+ * older than 6.1 or has no memory to spare. What host or child write to later
+ * loses the gain, 2 MiB at a time. See madvise(2), MADV_COLLAPSE.
+ *
+ * Context: parent. Blocks, up to some seconds per GiB.
+ * Since: 0.1.
+ */
+size_t forkserve_prepare_heap(void);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* FORKSERVE_H */

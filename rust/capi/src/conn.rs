@@ -1,6 +1,5 @@
 //! A connection, lent to the handler.
 
-use crate::guard::Failure;
 use core::Connection;
 use libc::{c_char, c_int, sockaddr};
 use std::os::fd::AsRawFd;
@@ -17,9 +16,10 @@ pub(crate) fn lend(connection: &Connection) -> *const forkserve_conn {
     std::ptr::from_ref(connection).cast()
 }
 
-unsafe fn get<'a>(conn: *const forkserve_conn) -> Result<&'a Connection, Failure> {
+/// None for NULL. No error with a text: it would allocate.
+unsafe fn get<'a>(conn: *const forkserve_conn) -> Option<&'a Connection> {
     // SAFETY: C gets such pointers from `lend` only.
-    unsafe { crate::guard::borrow(conn.cast::<Connection>(), "conn") }
+    unsafe { conn.cast::<Connection>().as_ref() }
 }
 
 /// The connected socket: blocking, close-on-exec.
@@ -27,7 +27,9 @@ unsafe fn get<'a>(conn: *const forkserve_conn) -> Result<&'a Connection, Failure
 /// Ownership: lent. The library closes it when the handler returns; closing it
 /// earlier does no harm. After forkserve_server_accept_fork it is the child's
 /// to close, or its exit does.
+/// Context: child; async-signal-safe.
 /// Errors: -EINVAL: conn is NULL.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_conn_fd(conn: *const forkserve_conn) -> c_int {
     // SAFETY: by the contract of the function.
@@ -35,6 +37,9 @@ pub unsafe extern "C" fn forkserve_conn_fd(conn: *const forkserve_conn) -> c_int
 }
 
 /// Number of the connection, counted from 1 by its server. 0 if conn is NULL.
+///
+/// Context: child; async-signal-safe.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_conn_id(conn: *const forkserve_conn) -> u64 {
     // SAFETY: by the contract of the function.
@@ -46,6 +51,8 @@ pub unsafe extern "C" fn forkserve_conn_id(conn: *const forkserve_conn) -> u64 {
 /// if conn is NULL.
 ///
 /// Ownership: lent, valid as long as conn.
+/// Context: child; async-signal-safe.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_conn_peer_name(conn: *const forkserve_conn) -> *const c_char {
     // SAFETY: by the contract of the function.
@@ -55,6 +62,8 @@ pub unsafe extern "C" fn forkserve_conn_peer_name(conn: *const forkserve_conn) -
 /// The address that the client connected to, as text. NULL if conn is NULL.
 ///
 /// Ownership: lent, valid as long as conn.
+/// Context: child; async-signal-safe.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_conn_local_name(conn: *const forkserve_conn) -> *const c_char {
     // SAFETY: by the contract of the function.
@@ -65,13 +74,15 @@ pub unsafe extern "C" fn forkserve_conn_local_name(conn: *const forkserve_conn) 
 /// NULL if conn is NULL.
 ///
 /// Ownership: lent, valid as long as conn.
+/// Context: child; async-signal-safe.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_conn_peer(
     conn: *const forkserve_conn,
     len: *mut u32,
 ) -> *const sockaddr {
     // SAFETY: by the contract of the function.
-    let Ok(conn) = (unsafe { get(conn) }) else {
+    let Some(conn) = (unsafe { get(conn) }) else {
         return std::ptr::null();
     };
     let bytes = conn.peer_sockaddr();

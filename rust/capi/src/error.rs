@@ -49,10 +49,11 @@ pub(crate) unsafe fn report(out: *mut forkserve_error, failure: &Failure) {
     unsafe { end.write(0) };
 }
 
-/// Text for an error number, given with either sign.
+/// Text for an error number, given with either sign; never NULL.
 ///
 /// Ownership: a constant of the library's, never freed.
-/// Context: any thread, parent or child. Allocates once, at the first call.
+/// Context: parent or child, any thread. Allocates once, at the first call.
+/// Since: 0.1.
 #[no_mangle]
 pub extern "C" fn forkserve_strerror(code: c_int) -> *const c_char {
     static TEXTS: OnceLock<Vec<CString>> = OnceLock::new();
@@ -70,6 +71,7 @@ pub extern "C" fn forkserve_strerror(code: c_int) -> *const c_char {
 /// the header: major * 65536 + minor * 256 + patch.
 ///
 /// Context: anywhere; async-signal-safe.
+/// Since: 0.1.
 #[no_mangle]
 pub extern "C" fn forkserve_version() -> u32 {
     const fn number(text: &str) -> u32 {

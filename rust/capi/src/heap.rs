@@ -7,9 +7,10 @@
 ///
 /// Answers how many bytes are in huge pages after it; 0 where the kernel is
 /// older than 6.1 or has no memory to spare. What host or child write to later
-/// loses the gain, 2 MiB at a time.
+/// loses the gain, 2 MiB at a time. See madvise(2), MADV_COLLAPSE.
+///
 /// Context: parent. Blocks, up to some seconds per GiB.
-/// Source: madvise(2), MADV_COLLAPSE.
+/// Since: 0.1.
 #[no_mangle]
 pub extern "C" fn forkserve_prepare_heap() -> usize {
     core::prepare_heap()

@@ -6,9 +6,11 @@ use libc::{c_int, c_void, ssize_t};
 /// Reads up to len bytes, and reads again where a signal interrupts the call.
 ///
 /// Answers the number of bytes, 0 at the end of the connection, or -errno.
+///
 /// Context: parent or child, any thread; async-signal-safe; blocks as read(2)
 /// does.
-/// Errors: -EINVAL: buf is NULL; what read(2) answered.
+/// Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) answered.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t {
     if buf.is_null() && len > 0 {
@@ -23,9 +25,12 @@ pub unsafe extern "C" fn forkserve_read(fd: c_int, buf: *mut c_void, len: usize)
 ///
 /// A connection whose peer has gone answers -EPIPE, without SIGPIPE. Answers
 /// len, or -errno; how much was written before an error is not told.
+///
 /// Context: parent or child, any thread; async-signal-safe; blocks as write(2)
 /// does.
-/// Errors: -EINVAL: buf is NULL; what send(2) or write(2) answered.
+/// Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
+/// answered.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_write_all(fd: c_int, buf: *const c_void, len: usize) -> ssize_t {
     if buf.is_null() && len > 0 {

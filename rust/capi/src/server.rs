@@ -68,12 +68,15 @@ impl Drop for forkserve_server {
 /// Makes a server. Opens nothing to the outside yet.
 ///
 /// options may be NULL for the defaults, and is not needed afterwards.
+///
 /// Ownership: *out is the caller's, to be freed with forkserve_server_free. It
 /// is written on success only.
-/// Context: parent, any thread. Does not block.
-/// Errors: -EINVAL: an option is out of its range (the message names it), or
-/// out is NULL; -E2BIG: a field of a newer version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is
-/// older than 5.10.
+/// Context: any process and thread. Does not block.
+/// Errors: -EINVAL: an option is out of its range (the message names it), its
+/// size is that of no version, or out is NULL; -E2BIG: a field of a newer
+/// version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
+/// 5.10.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_new(
     options: *const forkserve_options,
@@ -110,10 +113,12 @@ pub unsafe extern "C" fn forkserve_server_new(
 /// May be called several times, before the server runs. The socket of
 /// unix:/path replaces a file that a dead server left, and is removed at the
 /// end.
+///
 /// Context: parent. May ask a name server, and wait for it.
 /// Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
-/// -EBUSY: the server runs, or has run; what socket, bind or listen
+/// -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
 /// answered, such as -EADDRINUSE. Nothing is left open on an error.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_listen(
     s: *mut forkserve_server,
@@ -141,9 +146,11 @@ pub unsafe extern "C" fn forkserve_server_listen(
 /// port that the kernel chose, to out, which has room for len bytes.
 ///
 /// Answers the length of the text without its NUL. 128 bytes are always enough.
+///
 /// Context: parent, any thread, also while the server runs.
 /// Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
 /// does not fit; -ECHILD.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_address(
     s: *const forkserve_server,
@@ -178,11 +185,13 @@ pub unsafe extern "C" fn forkserve_server_address(
 ///
 /// Makes no thread, touches no signal disposition of the host, waits for no
 /// child but its own. Signal handlers of the host run as usual.
+///
 /// Context: parent. Blocks.
 /// Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
 /// already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
 /// a listener unusable: that one is closed, the children live on, and run may
 /// be called again.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_run(
     s: *mut forkserve_server,
@@ -218,10 +227,12 @@ pub unsafe extern "C" fn forkserve_server_run(
 /// (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
 /// in the supervisor. Signals are blocked there; its children have the host's
 /// mask and dispositions.
+///
 /// Context: parent. Blocks until the supervisor stands, a few milliseconds.
-/// Errors: -EINVAL: NULL; -EDESTADDRREQ; -EBUSY; -ESHUTDOWN; -EAGAIN, -ENOMEM:
-/// fork; what kept the supervisor from starting. After an error the server can
-/// be started again.
+/// Errors: -EINVAL: NULL; -EDESTADDRREQ, -EBUSY, -ESHUTDOWN, -ECHILD: as for
+/// forkserve_server_run; -EAGAIN, -ENOMEM: fork; what kept the supervisor from
+/// starting. After an error the server can be started again.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_start(
     s: *mut forkserve_server,
@@ -253,6 +264,7 @@ pub unsafe extern "C" fn forkserve_server_start(
 /// Context: parent. Blocks; signal handlers of the host run as usual.
 /// Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
 /// -ECHILD: there is no supervisor, or called in a child.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_wait(
     s: *mut forkserve_server,
@@ -286,8 +298,10 @@ pub unsafe extern "C" fn forkserve_server_wait(
 /// A second call does not wait for the children: SIGTERM at once, and SIGKILL
 /// kill_after_ms later; a third sends SIGKILL. Before the loop runs, it makes
 /// the loop drain at once.
-/// Context: parent; any thread; async-signal-safe; keeps errno. Does not block.
+///
+/// Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
 /// Errors: -EINVAL: s is NULL; -ECHILD: a server is stopped by its own process.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_int {
     // SAFETY: NULL or a live server, by the contract of the function.
@@ -303,9 +317,13 @@ pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_in
 ///
 /// In the child the library's descriptors are closed, and it ends by exit or
 /// _exit as it likes. EINTR never comes out; children are reaped inside.
+///
+/// Ownership: *out is lent until the child ends or frees the server. Its
+/// descriptor is the child's.
 /// Context: parent. Blocks.
 /// Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
 /// forkserve_server_run.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_accept_fork(
     s: *mut forkserve_server,
@@ -343,6 +361,7 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
 /// Ownership: lent; to be polled (select, poll, epoll), not read, not closed.
 /// Context: parent, any thread.
 /// Errors: -EINVAL: s is NULL; -ECHILD.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_fd(s: *const forkserve_server) -> c_int {
     // SAFETY: NULL or a live server, by the contract of the function.
@@ -358,8 +377,9 @@ pub unsafe extern "C" fn forkserve_server_fd(s: *const forkserve_server) -> c_in
 /// things it did.
 ///
 /// Context: parent. Does not block.
-/// Errors: -ESHUTDOWN: a drain is complete, nothing more will come; others as
-/// for forkserve_server_run.
+/// Errors: -EINVAL: NULL; -ESHUTDOWN: a drain is complete, nothing more will
+/// come; others as for forkserve_server_run.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_dispatch(
     s: *mut forkserve_server,
@@ -394,6 +414,7 @@ pub unsafe extern "C" fn forkserve_server_dispatch(
 ///
 /// Context: parent, the thread that dispatches.
 /// Errors: -EINVAL: s is NULL; -EBUSY: another call runs the server; -ECHILD.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_server) -> i64 {
     let mut timeout = -1;
@@ -417,7 +438,10 @@ pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_se
 ///
 /// NULL is allowed. In a child it gives back memory and leaves everything else
 /// to the parent.
-/// Context: parent or child; not while another call uses the server.
+///
+/// Context: parent or child; not while another call uses the server. Blocks
+/// until its children have ended.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_free(s: *mut forkserve_server) {
     if s.is_null() {

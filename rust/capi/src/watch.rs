@@ -12,6 +12,7 @@ use libc::{c_int, c_void};
 ///
 /// Context: parent, any thread, also while the server runs. Does not block.
 /// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_stats(
     s: *const forkserve_server,
@@ -38,9 +39,12 @@ pub unsafe extern "C" fn forkserve_server_stats(
 /// Copies the connections that are being served now, at most capacity of them,
 /// to out, and answers how many there are, which may be more.
 ///
-/// Each entry of out needs its size set to sizeof(forkserve_live), all the same.
+/// The first entry of out needs its size set to sizeof(forkserve_live), by which
+/// the library finds the others. With a capacity of 0, out may be NULL.
+///
 /// Context: parent, any thread, also while the server runs. Does not block.
 /// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_connections(
     s: *const forkserve_server,
@@ -66,6 +70,7 @@ pub unsafe extern "C" fn forkserve_server_connections(
 ///
 /// Context: parent, before the server runs.
 /// Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
+/// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_observe(
     s: *mut forkserve_server,
