@@ -6,14 +6,16 @@
 //! word, and the one thing that is longer, the peer's name, has a sequence
 //! number that tells a reader to do without it.
 //!
-//! Layout: a page of counters, then a page for each 21 slots, with their states
+//! Layout: a page of counters, then a page for each 20 slots, with their states
 //! side by side, so that looking through them is quick, and the rest of each
-//! slot behind. A child that takes a connection writes to two pages, which is
-//! two page faults.
+//! slot behind. A child that takes a connection writes to two pages; it reads
+//! first, and the kernel then maps the pages around with them: one page fault.
 
 use crate::name::{Name, NAME_WORDS};
+use crate::sys::process::Usage;
 use crate::sys::shm::SharedWords;
 use nix::errno::Errno;
+use std::hint::black_box;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{fence, AtomicU64};
 use std::sync::Arc;
@@ -70,7 +72,10 @@ const CONNECTION: usize = 1;
 const SINCE_US: usize = 2;
 const SEQUENCE: usize = 3;
 const SOURCE: usize = 4;
-const PEER: usize = 5;
+/// Processor time that the child had used when the connection began: for itself.
+const USER_US: usize = 5;
+const SYSTEM_US: usize = 6;
+const PEER: usize = 7;
 const SLOT_WORDS: usize = PEER + NAME_WORDS;
 
 const PAGE_WORDS: usize = 4096 / 8;
@@ -132,23 +137,25 @@ const _: () = assert!(HISTOGRAM + DURATIONS <= PAGE_WORDS);
 
 /// The scoreboard of one server.
 #[derive(Clone)]
-pub(crate) struct Board {
-    words: Arc<SharedWords>,
+pub(crate) struct Board(Arc<Table>);
+
+struct Table {
+    words: SharedWords,
     slots: usize,
 }
 
 impl Board {
     pub(crate) fn new(slots: usize) -> Result<Board, Errno> {
         let words = SharedWords::new(PAGE_WORDS * (1 + slots.div_ceil(PAGE_SLOTS)))?;
-        Ok(Board { words: Arc::new(words), slots })
+        Ok(Board(Arc::new(Table { words, slots })))
     }
 
     pub(crate) fn get(&self, counter: Counter) -> u64 {
-        self.words[counter as usize].load(Relaxed)
+        self.0.words[counter as usize].load(Relaxed)
     }
 
     pub(crate) fn set(&self, counter: Counter, value: u64) {
-        self.words[counter as usize].store(value, Relaxed);
+        self.0.words[counter as usize].store(value, Relaxed);
     }
 
     /// Adds one; answers the new value.
@@ -157,31 +164,31 @@ impl Board {
     }
 
     pub(crate) fn add_many(&self, counter: Counter, count: u64) -> u64 {
-        self.words[counter as usize].fetch_add(count, Relaxed).wrapping_add(count)
+        self.0.words[counter as usize].fetch_add(count, Relaxed).wrapping_add(count)
     }
 
     /// Takes one away; answers the new value, as a signed number.
     pub(crate) fn subtract(&self, counter: Counter) -> i64 {
-        (self.words[counter as usize].fetch_sub(1, Relaxed) as i64).wrapping_sub(1)
+        (self.0.words[counter as usize].fetch_sub(1, Relaxed) as i64).wrapping_sub(1)
     }
 
     /// Notes how long a connection lasted.
     pub(crate) fn count_duration(&self, duration: Duration) {
         let bits = u128::BITS - duration.as_micros().leading_zeros();
         let bucket = (bits as usize).min(DURATIONS - 1);
-        self.words[HISTOGRAM + bucket].fetch_add(1, Relaxed);
+        self.0.words[HISTOGRAM + bucket].fetch_add(1, Relaxed);
     }
 
     /// Entry `i`: connections that lasted less than 2^i microseconds, and not
     /// less than the entry before says.
     pub(crate) fn durations(&self) -> [u64; DURATIONS] {
-        std::array::from_fn(|bucket| self.words[HISTOGRAM + bucket].load(Relaxed))
+        std::array::from_fn(|bucket| self.0.words[HISTOGRAM + bucket].load(Relaxed))
     }
 
     /// The page of a slot, and its place there.
     fn page(&self, slot: usize) -> (&[AtomicU64], usize) {
         let start = PAGE_WORDS * (1 + slot / PAGE_SLOTS);
-        (&self.words[start..start + PAGE_WORDS], slot % PAGE_SLOTS)
+        (&self.0.words[start..start + PAGE_WORDS], slot % PAGE_SLOTS)
     }
 
     fn state_word(&self, slot: usize) -> &AtomicU64 {
@@ -197,7 +204,7 @@ impl Board {
 
     /// How many children wait.
     pub(crate) fn waiting(&self) -> u32 {
-        let used = (self.get(Counter::Used) as usize).min(self.slots);
+        let used = (self.get(Counter::Used) as usize).min(self.0.slots);
         let words = (0..used).map(|slot| self.state_word(slot).load(Relaxed) & 0x7f);
         words.filter(|word| *word == Doing::Waiting as u64).count() as u32
     }
@@ -208,22 +215,42 @@ impl Board {
 
     /// All slots that have a child, with their states.
     pub(crate) fn states(&self) -> impl Iterator<Item = (usize, State)> + '_ {
-        let used = (self.get(Counter::Used) as usize).min(self.slots);
+        let used = (self.get(Counter::Used) as usize).min(self.0.slots);
         let states = (0..used).map(|slot| (slot, self.state(slot)));
         states.filter(|(_, state)| state.doing != Doing::Free)
     }
 
     /// A child is about to be made here.
     pub(crate) fn open(&self, slot: usize) {
-        self.words[Counter::Used as usize].fetch_max(slot as u64 + 1, Relaxed);
+        self.0.words[Counter::Used as usize].fetch_max(slot as u64 + 1, Relaxed);
         self.slot(slot)[PID].store(0, Relaxed);
         self.state_word(slot).store(Doing::Waiting as u64, Release);
     }
 
     /// In a new child: touches what it will write to when a client waits.
     pub(crate) fn touch(&self, slot: usize) {
-        self.words[Counter::Used as usize].fetch_add(0, Relaxed);
+        // Reading maps all pages around that are there, for writing as well.
+        black_box(self.0.words[Counter::Used as usize].load(Relaxed));
+        self.0.words[Counter::Used as usize].fetch_add(0, Relaxed);
         self.state_word(slot).fetch_add(0, Relaxed);
+    }
+
+    /// The child here had used so much when its connection began.
+    pub(crate) fn set_used(&self, slot: usize, used: &Usage) {
+        let words = self.slot(slot);
+        words[USER_US].store(used.user.as_micros() as u64, Relaxed);
+        words[SYSTEM_US].store(used.system.as_micros() as u64, Relaxed);
+    }
+
+    /// What the child here, which has used `now`, has used of it since then.
+    pub(crate) fn used_since(&self, slot: usize, now: &Usage) -> Usage {
+        let words = self.slot(slot);
+        let before = |word: usize| Duration::from_micros(words[word].load(Relaxed));
+        Usage {
+            user: now.user.saturating_sub(before(USER_US)),
+            system: now.system.saturating_sub(before(SYSTEM_US)),
+            max_rss_kib: now.max_rss_kib,
+        }
     }
 
     pub(crate) fn set_pid(&self, slot: usize, pid: libc::pid_t) {

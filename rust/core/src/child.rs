@@ -12,6 +12,7 @@
 use crate::admit::{classify, turn_away, Failure};
 use crate::backoff::Backoff;
 use crate::board::{Board, Counter, Serving};
+use crate::children::Token;
 use crate::conn::{accept, Connection, Ends};
 use crate::event::Refusal;
 use crate::hooks::Hooks;
@@ -23,7 +24,7 @@ use crate::sources::source_of;
 use crate::sys::channel;
 use crate::sys::clock::{millis_until, monotonic_us};
 use crate::sys::epoll::{self, Reports};
-use crate::sys::process::{self, Usage};
+use crate::sys::process;
 use crate::sys::{socket, wake};
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
@@ -54,33 +55,46 @@ pub(crate) struct Kit {
 }
 
 /// This process, as a child of the server.
+///
+/// Small enough to be moved without `memcpy`, whose text a new child would have
+/// to fault in.
 pub struct Child {
     seat: Seat,
     connection: Option<Connection>,
     spare: Option<Spare>,
-    /// It exits after the connection that it has.
-    last: bool,
 }
 
+const _: () = assert!(size_of::<Child>() <= 64);
+
 /// The child's place on the scoreboard.
-#[derive(Clone)]
 pub(crate) struct Seat {
     pub(crate) board: Board,
-    pub(crate) slot: usize,
-    /// Whether to say there that it is about to exit.
+    pub(crate) token: Token,
+    /// How many more connections it may take; 0: it exits after the one it has.
+    pub(crate) left: u32,
+    /// Whether to say on the scoreboard that it is about to exit.
     pub(crate) announce: bool,
+}
+
+impl Seat {
+    fn slot(&self) -> usize {
+        self.token.slot()
+    }
 }
 
 /// A child that waits for connections.
 struct Spare {
     kit: Arc<Kit>,
-    token: u64,
     room: Arc<Ends>,
-    left: u32,
-    /// Number of the connection that it has, or had last.
-    id: u64,
-    /// Processor time and memory when the current connection began.
-    before: Usage,
+}
+
+/// What the parent has back of what it gave to a child. It is moved and not
+/// shared: counting references would write to pages that the child before has a
+/// copy of, and each such page is a fault.
+pub(crate) struct Luggage {
+    pub(crate) board: Board,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) spare: Option<(Arc<Kit>, Arc<Ends>)>,
 }
 
 /// Tokens at the gate; the listeners have others.
@@ -90,14 +104,17 @@ pub(crate) const SITE: u64 = 2;
 
 impl Child {
     pub(crate) fn with(connection: Connection, seat: Seat) -> Child {
-        Child { seat, connection: Some(connection), spare: None, last: true }
+        Child { seat, connection: Some(connection), spare: None }
     }
 
-    pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, token: u64, room: Arc<Ends>) -> Child {
-        let left = kit.options.connections_per_child;
-        let before = Usage::default();
-        let spare = Spare { kit, token, room, left, id: 0, before };
-        Child { seat, connection: None, spare: Some(spare), last: false }
+    pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, room: Arc<Ends>) -> Child {
+        Child { seat, connection: None, spare: Some(Spare { kit, room }) }
+    }
+
+    /// The descriptors that it goes on using.
+    pub(crate) fn lasting(&self) -> &Owned {
+        const NONE: &Owned = &Owned::none();
+        self.spare.as_ref().map_or(NONE, |spare| &spare.kit.lasting)
     }
 
     /// The next connection to serve. A spare waits for it; `None`: it is to
@@ -108,9 +125,8 @@ impl Child {
         }
         let spare = self.spare.as_mut()?;
         let connection = spare.wait(&self.seat)?;
-        spare.left -= 1;
-        if spare.left == 0 {
-            self.last = true;
+        self.seat.left -= 1;
+        if self.seat.left == 0 {
             spare.close_lasting();
         }
         Some(connection)
@@ -118,12 +134,12 @@ impl Child {
 
     /// This child is to exit after the connection that it serves now.
     pub fn set_last(&mut self) {
-        self.last = true;
+        self.seat.left = 0;
     }
 
     /// Whether this child is known to exit after the connection that it has.
     pub fn is_last(&self) -> bool {
-        self.last
+        self.seat.left == 0
     }
 
     /// The connection has been served; `close` closes it, and is told whether
@@ -133,7 +149,7 @@ impl Child {
         // Output first, so that whoever waits for the end of the connection finds it.
         hooks.exit();
         let again = match &mut self.spare {
-            Some(spare) if !self.last => spare.finish(&self.seat, status),
+            Some(spare) if self.seat.left > 0 => spare.finish(&self.seat, status),
             _ => false,
         };
         // Then the connection: the client has its end of file before the kernel
@@ -152,21 +168,22 @@ impl Child {
     /// Ends the process.
     pub fn leave(&self, status: i32) -> ! {
         if self.seat.announce {
-            self.seat.board.leave(self.seat.slot);
+            self.seat.board.leave(self.seat.slot());
         }
         process::exit_now(status & 0xff)
     }
 
     /// In the parent: what the child was given, back again.
-    pub(crate) fn take_back(self) -> (Option<Connection>, Option<Arc<Ends>>) {
-        (self.connection, self.spare.map(|spare| spare.room))
+    pub(crate) fn take_back(self) -> Luggage {
+        let spare = self.spare.map(|Spare { kit, room }| (kit, room));
+        Luggage { board: self.seat.board, connection: self.connection, spare }
     }
 
     /// For a caller who takes over the process with its only connection. `None`:
     /// it is to leave.
     pub fn into_connection(mut self) -> Option<Connection> {
-        if let Some(spare) = &mut self.spare {
-            spare.left = 1;
+        if self.spare.is_some() {
+            self.seat.left = 1;
         }
         let connection = self.next_connection();
         // A spare's kit and its descriptors are this process's copies; the
@@ -185,14 +202,14 @@ impl Spare {
         let mut reports = Reports::<2>::new();
         let mut shortage: Option<Backoff> = None;
         let mut leaving = false;
-        seat.board.touch(seat.slot);
+        seat.board.touch(seat.slot());
         // Without its parent it must not go on taking connections.
         if process::getppid() != self.kit.parent_pid {
             return None;
         }
         // In a drain the supervisor takes what is queued; a child that went on
         // with those who come later would never be done.
-        if self.id != 0 && self.kit.board.get(Counter::Draining) != 0 {
+        if seat.board.state(seat.slot()).served > 0 && self.kit.board.get(Counter::Draining) != 0 {
             return None;
         }
         loop {
@@ -273,19 +290,18 @@ impl Spare {
         }
         let id = kit.board.add(Counter::Accepted);
         connection.set_id(id);
-        self.id = id;
         let source = source_of(connection.peer());
         let peer = connection.peer_label_ref();
-        seat.board.serve(seat.slot, &Serving { id, since_us: monotonic_us(), source, peer });
+        seat.board.serve(seat.slot(), &Serving { id, since_us: monotonic_us(), source, peer });
         // Having shown itself first, each child sees all earlier connections of
         // the same source, and the later ones give way.
         let most = kit.options.max_per_source;
         if most > 0 && source != 0 && kit.board.count_source(source, id) >= most {
-            seat.board.wait(seat.slot);
+            seat.board.wait(seat.slot());
             turn_away(connection, &kit.options.refuse_message);
             kit.board.add(Counter::RefusedSource);
             kit.board.add(Counter::Refused);
-            self.send(&Note::Refused(Refusal::Source));
+            self.send(seat, &Note::Refused(Refusal::Source));
             return None;
         }
         let low = kit.board.get(Counter::SparesLow) as i64;
@@ -297,8 +313,8 @@ impl Spare {
             let _ = wake::add(kit.bell, 1);
         }
         if kit.notes.is_some() {
-            self.before = process::usage_of_self();
-            self.send(&Note::Accepted);
+            seat.board.set_used(seat.slot(), &process::usage_of_self());
+            self.send(seat, &Note::Accepted);
         }
         Some(connection)
     }
@@ -306,16 +322,16 @@ impl Spare {
     /// The connection is served; false if this child must not take another.
     fn finish(&mut self, seat: &Seat, status: i32) -> bool {
         let kit = &self.kit;
-        let began = seat.board.since_us(seat.slot);
+        let began = seat.board.since_us(seat.slot());
         let duration = Duration::from_micros(monotonic_us().saturating_sub(began));
         if kit.notes.is_some() {
-            let usage = process::usage_of_self().since(&self.before);
-            self.send(&Note::Served { status: status & 0xff, duration, usage });
+            let usage = seat.board.used_since(seat.slot(), &process::usage_of_self());
+            self.send(seat, &Note::Served { status: status & 0xff, duration, usage });
         }
         // Counted before it shows: a count that is too low calls early, one that
         // is too high not at all.
         kit.board.add(Counter::SparesLeft);
-        if !seat.board.served(seat.slot) {
+        if !seat.board.served(seat.slot()) {
             kit.board.subtract(Counter::SparesLeft);
             return false;
         }
@@ -324,14 +340,16 @@ impl Spare {
     }
 
     /// About the connection that it has, or had last.
-    fn send(&self, note: &Note) {
+    fn send(&self, seat: &Seat, note: &Note) {
         if let Some(notes) = self.kit.notes {
-            channel::send(notes, &note.encode(self.token, self.id, self.room.peer_name()));
+            let id = seat.board.connection(seat.slot());
+            let peer = self.room.peer_name();
+            channel::send(notes, &note.encode(seat.token.to_bits(), id, peer));
         }
     }
 
     /// From here on the child holds its connection and nothing else.
     fn close_lasting(&mut self) {
-        self.kit.lasting.close_in_child(&Owned::default());
+        self.kit.lasting.close_in_child(&Owned::none());
     }
 }

@@ -92,6 +92,9 @@ pub(crate) const SIGNALS: u64 = 1 << 63 | 5;
 pub(crate) const HOST: u64 = 1 << 63 | 6;
 pub(crate) const PORT: u64 = 1 << 63 | 1 << 62;
 
+/// On one page: each fork makes each page that the loop writes to afterwards a
+/// page fault.
+#[repr(align(2048))]
 pub(crate) struct Engine {
     pub(crate) options: Options,
     /// The process that may use this server: see `supervisor` for the one case
@@ -102,6 +105,8 @@ pub(crate) struct Engine {
     reports: Reports<64>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) board: Board,
+    /// The handle on it that goes with the next child.
+    pub(crate) spare_board: Option<Board>,
     /// What a child has to close.
     pub(crate) owned: Owned,
     pub(crate) ports: Vec<Port>,
@@ -131,6 +136,8 @@ pub(crate) struct Engine {
     pub(crate) handled: usize,
     unread: bool,
 }
+
+const _: () = assert!(size_of::<Engine>() == 2048);
 
 /// A shortage that `accept` met.
 pub(crate) struct Starved {
@@ -167,6 +174,7 @@ impl Engine {
             wake,
             reports: Reports::new(),
             board,
+            spare_board: None,
             owned,
             ports: Vec::new(),
             ready: VecDeque::new(),

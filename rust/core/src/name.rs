@@ -9,11 +9,11 @@ use crate::sys::socket::{Parts, RawAddress};
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
 
-/// Room for the longest: `unix:@` and 107 bytes, and the NUL.
-const ROOM: usize = 124;
+/// Room for the longest, `unix:@` and 107 bytes, and the NUL, in whole words.
+const ROOM: usize = 120;
 
 /// A name as words, for the scoreboard.
-pub(crate) const NAME_WORDS: usize = 1 + ROOM.div_ceil(8);
+pub(crate) const NAME_WORDS: usize = 1 + ROOM / 8;
 
 /// The text of one socket address.
 #[derive(Clone, Copy)]
@@ -45,6 +45,10 @@ impl Name {
     }
 
     fn write_address(&mut self, address: &RawAddress) -> fmt::Result {
+        // Most names are of this kind: it is not to be reached through a table.
+        if let Some((ip, port)) = address.v4() {
+            return self.write_v4(ip, port);
+        }
         match address.parts() {
             Parts::V4(ip, port) => self.write_v4(ip, port),
             Parts::V6(ip, port, scope) => {
@@ -64,30 +68,36 @@ impl Name {
         }
     }
 
-    /// As `write!` would, without its tables: most names are of this kind, and a
-    /// child that has just been made would fault them in.
+    /// As `write!` would, without its tables and without `memcpy`, which a child
+    /// that has just been made would have to fault in.
     fn write_v4(&mut self, ip: [u8; 4], port: u16) -> fmt::Result {
         for (index, byte) in ip.into_iter().enumerate() {
             if index > 0 {
-                self.write_str(".")?;
+                self.push(b'.')?;
             }
             self.write_decimal(u16::from(byte))?;
         }
-        self.write_str(":")?;
+        self.push(b':')?;
         self.write_decimal(port)
     }
 
-    fn write_decimal(&mut self, mut number: u16) -> fmt::Result {
-        let mut digits = [0; 5];
-        let mut start = digits.len();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return self.write_str(std::str::from_utf8(&digits[start..]).unwrap_or("?"));
-            }
+    fn push(&mut self, byte: u8) -> fmt::Result {
+        // One byte is kept for the NUL.
+        *self.bytes[..ROOM - 1].get_mut(usize::from(self.len)).ok_or(fmt::Error)? = byte;
+        self.len += 1;
+        Ok(())
+    }
+
+    fn write_decimal(&mut self, number: u16) -> fmt::Result {
+        let mut unit = 1;
+        while number / unit >= 10 {
+            unit *= 10;
         }
+        while unit > 0 {
+            self.push(b'0' + (number / unit % 10) as u8)?;
+            unit /= 10;
+        }
+        Ok(())
     }
 
     /// A NUL is shown as `@`, as ss(8) does; bytes that are not UTF-8 as `?`.
@@ -117,11 +127,9 @@ impl Name {
 
     /// The name as words: only as many as it needs, the first with its length.
     pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        let text = self.bytes[..usize::from(self.len)].chunks(8).map(|chunk| {
-            let mut bytes = [0; 8];
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            u64::from_ne_bytes(bytes)
-        });
+        let used = usize::from(self.len).div_ceil(8);
+        let text = self.bytes.chunks_exact(8).take(used);
+        let text = text.map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()));
         std::iter::once(u64::from(self.len)).chain(text)
     }
 

@@ -15,6 +15,10 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
+    pub(crate) const fn none() -> Owned {
+        Owned { words: Vec::new() }
+    }
+
     /// In the parent, right after the library got `fd`.
     pub(crate) fn add(&mut self, fd: impl AsFd) {
         let fd = fd.as_fd().as_raw_fd() as usize;

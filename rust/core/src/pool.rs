@@ -44,7 +44,8 @@ pub(crate) struct Pool {
     /// This process, for the spares to see its end.
     _parent: OwnedFd,
     channel: Option<Channel>,
-    kit: Arc<Kit>,
+    /// Away only while a spare is being made.
+    pub(crate) kit: Option<Arc<Kit>>,
     /// How many spares to have when there is time to make them.
     high: u32,
     /// Whether `high` has been reached since the start.
@@ -91,8 +92,9 @@ impl Engine {
         self.options.spares > 0 || self.options.connections_per_child > 1
     }
 
-    pub(crate) fn kit(&self) -> Option<Arc<Kit>> {
-        self.pool.as_ref().map(|pool| Arc::clone(&pool.kit))
+    /// What a spare takes along; it is given back to the pool after the fork.
+    pub(crate) fn take_kit(&mut self) -> Option<Arc<Kit>> {
+        self.pool.as_mut().and_then(|pool| pool.kit.take())
     }
 
     /// At the beginning: what the spares share.
@@ -155,7 +157,7 @@ impl Engine {
             gate,
             _parent: parent,
             channel,
-            kit,
+            kit: Some(kit),
             high: self.options.spares.max(1),
             filled: false,
             fill_at: Some(self.now),

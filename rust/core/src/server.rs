@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// answers ECHILD. Dropping it before its drain is complete ends its children
 /// with SIGKILL and waits for them; dropping it in a child frees memory only.
 pub struct Server {
-    engine: Engine,
+    engine: Box<Engine>,
 }
 
 /// The answer of [`Server::accept_fork`], as of `fork(2)`.
@@ -51,7 +51,7 @@ impl Server {
     /// Errors: EINVAL with the option's name; EMFILE, ENFILE, ENOMEM; ENOSYS
     /// on a kernel that is too old.
     pub fn new(options: Options) -> Result<Server, Error> {
-        Engine::new(options).map(|engine| Server { engine })
+        Engine::new(options).map(|engine| Server { engine: Box::new(engine) })
     }
 
     /// Listens at `address`: `127.0.0.1:7000`, `[::1]:0` (a free port),
@@ -287,12 +287,14 @@ impl Server {
         mut serve: impl FnMut(Child, &mut H),
     ) -> ! {
         loop {
-            match self.engine.turn(hooks) {
-                Ok(Turn::Child(child)) => {
-                    serve(child, hooks);
-                    process::exit_now(0)
-                }
-                Ok(Turn::Forked(_)) => {}
+            let turn = self.engine.turn(hooks);
+            // Apart from the others: a child is to reach no table of jumps.
+            if let Ok(Turn::Child(child)) = turn {
+                serve(child, hooks);
+                process::exit_now(0)
+            }
+            match turn {
+                Ok(Turn::Child(_) | Turn::Forked(_)) => {}
                 Ok(Turn::Idle) => drop(self.engine.wait(None)),
                 Ok(Turn::Drained) => {
                     hooks.exit();

@@ -8,9 +8,9 @@
 use crate::admit::Patience;
 use crate::backoff::Backoff;
 use crate::board::{Counter, Serving};
-use crate::child::{Child as Myself, Seat};
+use crate::child::{Child as Myself, Luggage, Seat};
 use crate::children::{Child, Token};
-use crate::conn::Connection;
+use crate::conn::{Connection, Ends};
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::event::Event;
@@ -43,32 +43,39 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
-        let slot = self.children.next_token().slot();
+        let token = self.children.next_token();
+        let slot = token.slot();
         self.board.open(slot);
         let (id, source) = (connection.id(), source_of(connection.peer()));
         let peer = connection.peer_label_ref();
         self.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
         // Made here: a child writes to as little memory as it can.
-        let child = Myself::with(connection, self.seat(slot));
-        let unborn = match self.fork(&Owned::default(), hooks) {
-            Ok(None) => return Ok(Some(Turn::Child(child))),
-            Ok(Some(pid)) => {
+        let child = Myself::with(connection, self.seat(token, 0));
+        let forked = self.fork(child.lasting(), hooks);
+        if let Ok(None) = forked {
+            return Ok(Some(Turn::Child(child)));
+        }
+        let Luggage { board, connection, .. } = child.take_back();
+        self.spare_board = Some(board);
+        let unborn = match forked {
+            Ok(pid) => {
                 // First of all the parent's copy of the connection goes: kept
                 // open, it would stay in CLOSE_WAIT after the client and the
                 // child have left. Closing it also frees a descriptor for the
                 // pidfd, so that even a full table does not keep us from
                 // watching the child.
-                drop(child);
+                drop(connection);
                 if patience.is_some() {
                     self.board.subtract(Counter::Held);
                 }
+                let pid = pid.unwrap_or_default();
                 self.adopt(pid, id);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Err(unborn) => unborn,
         };
         self.board.close(slot);
-        let Some(connection) = child.take_back().0 else {
+        let Some(connection) = connection else {
             return Ok(None);
         };
         match unborn {
@@ -87,24 +94,29 @@ impl Engine {
     /// Makes a child that waits for connections by itself.
     pub(crate) fn spawn_spare(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
         let token = self.children.next_token();
-        let Some(kit) = self.kit() else {
+        let Some(kit) = self.take_kit() else {
             return Ok(None);
         };
         self.board.open(token.slot());
         // Memory for the spare's connection: it must not allocate.
-        let mut room = self.spare_room.take().unwrap_or_default();
-        if let (Some(ends), Some((listener, site))) = (Arc::get_mut(&mut room), kit.sites.first()) {
-            ends.prepare(*listener, site);
-        }
-        let keep = Arc::clone(&kit);
-        let child = Myself::spare(kit, self.seat(token.slot()), token.to_bits(), room);
-        let forked = self.fork(&keep.lasting, hooks);
+        let room = self.spare_room.take().unwrap_or_else(|| {
+            let mut ends = Ends::default();
+            if let Some((listener, site)) = kit.sites.first() {
+                ends.prepare(*listener, site);
+            }
+            Arc::new(ends)
+        });
+        let seat = self.seat(token, kit.options.connections_per_child);
+        let child = Myself::spare(kit, seat, room);
+        let forked = self.fork(child.lasting(), hooks);
         if let Ok(None) = forked {
-            // Nothing is dropped in the child: that would be writing.
-            std::mem::forget(keep);
             return Ok(Some(Turn::Child(child)));
         }
-        self.spare_room = child.take_back().1;
+        let Luggage { board, spare, .. } = child.take_back();
+        self.spare_board = Some(board);
+        if let (Some(pool), Some((kit, room))) = (&mut self.pool, spare) {
+            (pool.kit, self.spare_room) = (Some(kit), Some(room));
+        }
         let unborn = match forked {
             Ok(pid) => {
                 self.board.add(Counter::SparesLeft);
@@ -130,8 +142,9 @@ impl Engine {
         }
     }
 
-    fn seat(&self, slot: usize) -> Seat {
-        Seat { board: self.board.clone(), slot, announce: self.supervised() && self.numerous() }
+    fn seat(&mut self, token: Token, left: u32) -> Seat {
+        let board = self.spare_board.take().unwrap_or_else(|| self.board.clone());
+        Seat { board, token, left, announce: self.supervised() && self.numerous() }
     }
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {

@@ -23,6 +23,7 @@ pub(crate) enum Side {
 ///
 /// Linux restarts a fork that a signal interrupts inside the kernel
 /// (`ERESTARTNOINTR` in `copy_process`): EINTR does not come out of it.
+#[inline(always)]
 pub(crate) fn fork() -> Result<Side, Errno> {
     let blocked = block_all();
     // SAFETY: libc's fork. What the child may do afterwards is the contract of
@@ -149,15 +150,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What has been used since `before`; memory is the largest of all time.
-    pub(crate) fn since(&self, before: &Usage) -> Usage {
-        Usage {
-            user: self.user.saturating_sub(before.user),
-            system: self.system.saturating_sub(before.system),
-            max_rss_kib: self.max_rss_kib,
-        }
-    }
-
     fn of(usage: &libc::rusage) -> Usage {
         Usage {
             user: duration(usage.ru_utime),

@@ -90,8 +90,10 @@ impl Signals {
     pub(crate) fn take(&self) -> Option<Came> {
         let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
         let size = size_of::<libc::signalfd_siginfo>();
+        let args = [self.fd.as_raw_fd() as usize, info.as_mut_ptr() as usize, size];
+        // Not libc's: its errno lies on a page that each child has a copy of.
         // SAFETY: `info` is writable for `size` bytes.
-        let got = unsafe { libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        let got = unsafe { raw::call(libc::SYS_read, args) };
         if got != size as isize {
             return None;
         }

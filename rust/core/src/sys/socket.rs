@@ -112,9 +112,8 @@ impl RawAddress {
     pub(crate) fn parts(&self) -> Parts<'_> {
         match self.family() {
             libc::AF_INET => {
-                // SAFETY: the family says what the storage holds.
-                let v4 = unsafe { &*(&raw const self.storage).cast::<libc::sockaddr_in>() };
-                Parts::V4(v4.sin_addr.s_addr.to_ne_bytes(), u16::from_be(v4.sin_port))
+                let (ip, port) = self.v4().unwrap_or_default();
+                Parts::V4(ip, port)
             }
             libc::AF_INET6 => {
                 // SAFETY: the family says what the storage holds.
@@ -132,6 +131,16 @@ impl RawAddress {
             }
             other => Parts::Other(other as u16),
         }
+    }
+
+    /// Address and port, if it is of IPv4.
+    pub(crate) fn v4(&self) -> Option<([u8; 4], u16)> {
+        if self.family() != libc::AF_INET {
+            return None;
+        }
+        // SAFETY: the family says what the storage holds.
+        let v4 = unsafe { &*(&raw const self.storage).cast::<libc::sockaddr_in>() };
+        Some((v4.sin_addr.s_addr.to_ne_bytes(), u16::from_be(v4.sin_port)))
     }
 
     /// Whether it stands for every address of the machine.
