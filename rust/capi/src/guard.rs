@@ -54,21 +54,33 @@ pub(crate) fn field_room(size: usize, at: usize) -> usize {
     size.saturating_sub(at)
 }
 
+/// The size that a caller's struct begins with, if a version of it may have had
+/// it: `first` is that of its first version.
+pub(crate) unsafe fn caller_size<T>(
+    of: *const T,
+    first: usize,
+    name: &str,
+) -> Result<usize, Failure> {
+    // SAFETY: NULL, or a struct that begins with its size; no more is looked at.
+    let size = *unsafe { borrow(of.cast::<usize>(), name) }?;
+    if size < first || size > 4096 {
+        let text = format!("{name}: size {size} is not that of the struct; use the _INIT macro");
+        return failure(libc::EINVAL, text);
+    }
+    Ok(size)
+}
+
 /// Reads a struct that begins with its size and may be older (shorter) or newer
 /// (longer) than the library's. What is missing keeps its default; a longer
 /// tail must be zero, or the caller wants something that is not known here.
 pub(crate) unsafe fn read_sized<T>(
     from: *const T,
-    minimum: usize,
+    first: usize,
     mut value: T,
     name: &str,
 ) -> Result<T, Failure> {
-    // SAFETY: every such struct begins with its size.
-    let size = unsafe { from.cast::<usize>().read() };
-    if size < minimum || size > 4096 {
-        let text = format!("{name}: size {size} is not that of the struct; use the _INIT macro");
-        return failure(libc::EINVAL, text);
-    }
+    // SAFETY: handed through from the caller.
+    let size = unsafe { caller_size(from, first, name) }?;
     let known = size.min(size_of::<T>());
     // SAFETY: the caller vouches for `size` readable bytes, and `value` has
     // room for as many as are copied; every field takes any bytes.
@@ -80,4 +92,18 @@ pub(crate) unsafe fn read_sized<T>(
         return failure(libc::E2BIG, text);
     }
     Ok(value)
+}
+
+/// Writes as much of a struct as the caller's, of `size` bytes, has room for,
+/// and zeroes where it is newer than the library's. The caller's bytes may not
+/// be aligned as ours if they are an entry of a list of another version.
+pub(crate) unsafe fn write_sized<T>(value: &T, out: *mut u8, size: usize) {
+    let known = size.min(size_of::<T>());
+    let from = std::ptr::from_ref(value).cast::<u8>();
+    // SAFETY: both have this many bytes: the caller vouches for `size` at `out`.
+    unsafe { out.copy_from_nonoverlapping(from, known) };
+    // SAFETY: within the caller's `size` bytes, or right behind them.
+    let rest = unsafe { out.add(known) };
+    // SAFETY: from the last known byte to the caller's end.
+    unsafe { rest.write_bytes(0, size - known) };
 }

@@ -17,6 +17,7 @@ mod event;
 mod guard;
 mod heap;
 mod io;
+mod layout;
 mod live;
 mod options;
 mod server;

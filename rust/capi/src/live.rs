@@ -1,8 +1,9 @@
 //! Connections that are being served, as structs that may grow.
 
-use crate::guard::{borrow, failure, Failure};
+use crate::guard::{caller_size, write_sized, Failure};
 use core::Live;
 use libc::c_char;
+use std::mem::offset_of;
 
 /// A connection that is being served. Set size to sizeof(forkserve_live) before
 /// the call.
@@ -22,18 +23,17 @@ pub struct forkserve_live {
     pub peer: [c_char; 124],
 }
 
+/// Its size in the first version: a caller's cannot be smaller.
+const FIRST: usize = offset_of!(forkserve_live, peer) + size_of::<[c_char; 124]>();
+
 /// Writes as many as there is room for; entries are as long as the first says.
 pub(crate) unsafe fn write(
     connections: &[Live],
     out: *mut forkserve_live,
     capacity: usize,
 ) -> Result<(), Failure> {
-    // SAFETY: at least one entry, by the contract of the function; only its
-    // first field is looked at.
-    let size = *unsafe { borrow(out.cast::<usize>(), "out") }?;
-    if size < size_of::<forkserve_live>() || size > 4096 {
-        return failure(libc::EINVAL, format!("live: size {size} is not that of the struct"));
-    }
+    // SAFETY: at least one entry, by the contract of the function.
+    let size = unsafe { caller_size(out, FIRST, "out") }?;
     for (index, connection) in connections.iter().take(capacity).enumerate() {
         let mut live = forkserve_live {
             size,
@@ -49,9 +49,8 @@ pub(crate) unsafe fn write(
         live.peer.iter_mut().zip(bytes).for_each(|(to, from)| *to = from as c_char);
         // SAFETY: entry `index` of those that the caller vouches for.
         let entry = unsafe { out.cast::<u8>().add(index * size) };
-        // SAFETY: an entry has at least this size; it may not be aligned as
-        // ours if it is of another version.
-        unsafe { entry.cast::<forkserve_live>().write_unaligned(live) };
+        // SAFETY: an entry has this size.
+        unsafe { write_sized(&live, entry, size) };
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Counters as a struct that may grow.
 
+use std::mem::offset_of;
+
 /// How many entries duration_us_log2 has.
 pub const FORKSERVE_DURATIONS: usize = 32;
 
@@ -48,10 +50,15 @@ pub struct forkserve_stats {
     pub duration_us_log2: [u64; FORKSERVE_DURATIONS],
 }
 
-impl From<core::Stats> for forkserve_stats {
-    fn from(stats: core::Stats) -> forkserve_stats {
+/// Its size in the first version: a caller's cannot be smaller.
+pub(crate) const FIRST: usize =
+    offset_of!(forkserve_stats, duration_us_log2) + size_of::<[u64; FORKSERVE_DURATIONS]>();
+
+impl forkserve_stats {
+    /// For a caller whose struct has `size` bytes.
+    pub(crate) fn new(stats: core::Stats, size: usize) -> forkserve_stats {
         forkserve_stats {
-            size: size_of::<forkserve_stats>(),
+            size,
             accepted: stats.accepted,
             live: stats.live,
             idle: stats.idle,
@@ -69,26 +76,5 @@ impl From<core::Stats> for forkserve_stats {
             supervisor: stats.supervisor,
             duration_us_log2: stats.durations,
         }
-    }
-}
-
-impl forkserve_stats {
-    /// Writes as much as the caller's struct, of `size` bytes, has room for,
-    /// and zeroes where it is newer than the library.
-    pub(crate) unsafe fn write(self, out: *mut forkserve_stats, size: usize) {
-        let known = size.min(size_of::<forkserve_stats>());
-        let skip = size_of::<usize>();
-        let to = out.cast::<u8>();
-        // SAFETY: the caller vouches for `size` bytes at `out`; its `size`
-        // field, the first, stays as it is.
-        let to = unsafe { to.add(skip) };
-        // SAFETY: within this struct.
-        let from = unsafe { std::ptr::from_ref(&self).cast::<u8>().add(skip) };
-        // SAFETY: both have this many bytes.
-        unsafe { to.copy_from_nonoverlapping(from, known - skip) };
-        // SAFETY: within the caller's `size` bytes, or right behind them.
-        let rest = unsafe { to.add(known - skip) };
-        // SAFETY: from the last known byte to the caller's end.
-        unsafe { rest.write_bytes(0, size - known) };
     }
 }

@@ -2,10 +2,10 @@
 //! which none of it waits for.
 
 use crate::event::{flatten, forkserve_observer};
-use crate::guard::{borrow, failure, guard};
+use crate::guard::{borrow, caller_size, guard, write_sized};
 use crate::live::{self, forkserve_live};
 use crate::server::forkserve_server;
-use crate::stats::forkserve_stats;
+use crate::stats::{self, forkserve_stats};
 use libc::{c_int, c_void};
 
 /// Copies the counters to *out.
@@ -21,15 +21,12 @@ pub unsafe extern "C" fn forkserve_server_stats(
     let body = || {
         // SAFETY: by the contract of the function.
         let handle = unsafe { borrow(s, "server") }?;
-        // SAFETY: as above; only the first field is looked at.
-        let size = unsafe { borrow(out.cast::<usize>(), "out") }?;
         handle.stopper.check_owner()?;
-        if *size < size_of::<forkserve_stats>() || *size > 4096 {
-            let text = format!("stats: size {size} is not that of the struct; use the _INIT macro");
-            return failure(libc::EINVAL, text);
-        }
+        // SAFETY: as above.
+        let size = unsafe { caller_size(out, stats::FIRST, "out") }?;
+        let stats = forkserve_stats::new(handle.stats.read(), size);
         // SAFETY: `out` has `size` bytes by the contract of the function.
-        unsafe { forkserve_stats::from(handle.stats.read()).write(out, *size) };
+        unsafe { write_sized(&stats, out.cast(), size) };
         Ok(0)
     };
     // SAFETY: nobody asked for the text.
