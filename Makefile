@@ -95,7 +95,7 @@ test-e2e: examples python tools-test ## Run the end-to-end tests
 	$(PY) -m pytest tests/e2e
 
 .PHONY: lint
-lint: header-check tools-lint $(VENV)/.tools ## Check format, lints, header and types
+lint: header-check abi-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI and types
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	git ls-files '*.c' '*.cc' | xargs clang-format --dry-run --Werror
@@ -118,6 +118,14 @@ header: ## Write include/forkserve.h from the C crate
 .PHONY: header-check
 header-check: ## Fail if include/forkserve.h has drifted
 	cargo run --quiet --locked -p forkserve-xtask -- header --check
+
+.PHONY: abi
+abi: tools-abi ## Take the present ABI for that of the last release: at a release
+	$(MAKE) -C tests/abi OUT=$(BUILD)/tests/abi CC=$(CC) dump
+
+.PHONY: abi-check
+abi-check: tools-abi ## Fail if the ABI breaks programs of the last release
+	$(MAKE) -C tests/abi OUT=$(BUILD)/tests/abi CC=$(CC) diff
 
 .PHONY: bench
 bench: stage python tools-bench ## Measure against the rivals, and write docs/benchmarks.md
@@ -154,7 +162,7 @@ install = { echo "installing $(1) for $(2)"; \
 tools = @for tool in $(1); do \
   command -v $$tool > /dev/null || { $(call install,$(2),$$tool) && break; }; done
 
-.PHONY: tools-build tools-test tools-lint tools-bench
+.PHONY: tools-build tools-test tools-lint tools-abi tools-bench
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
@@ -163,6 +171,9 @@ tools-test:
 
 tools-lint:
 	$(call tools,clang-format,clang-format)
+
+tools-abi:
+	$(call tools,abidw abidiff,abigail-tools)
 
 tools-bench:
 	$(call tools,tcpserver tcpsvd xinetd socat,ucspi-tcp ipsvd xinetd socat libnet-server-perl)

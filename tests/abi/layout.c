@@ -1,13 +1,19 @@
 /*
  * Where each field lies, in written numbers: programs that were compiled
  * against an older header rely on them. A field may be added at the end of a
- * struct; none of these lines may ever change. For LP64 (x86-64, aarch64).
+ * struct, and changes its lines SIZE and LAST; no other line may ever change. For
+ * LP64 (x86-64, aarch64).
  */
 #include <forkserve.h>
 
 #define AT(type, field, offset)                                                                \
     _Static_assert(offsetof(type, field) == (offset), #type "." #field " has moved")
 #define SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has another size")
+/* Bytes of padding behind the last field would be sent as garbage by old programs,
+ * and read as the next field by a library that has one there. */
+#define LAST(type, field)                                                                      \
+    _Static_assert(offsetof(type, field) + sizeof(((type *)0)->field) == sizeof(type),         \
+                   #type " ends with padding, or another field: append int32_t reserved")
 #define IS(name, value) _Static_assert((name) == (value), #name " has another value")
 
 _Static_assert(sizeof(void *) == 8 && sizeof(long) == 8, "written for LP64");
@@ -29,11 +35,13 @@ AT(forkserve_options, kill_after_ms, 64);
 AT(forkserve_options, fork_retry_ms, 72);
 AT(forkserve_options, refuse_message, 80);
 SIZE(forkserve_options, 88);
+LAST(forkserve_options, refuse_message);
 
 AT(forkserve_error, size, 0);
 AT(forkserve_error, code, 8);
 AT(forkserve_error, message, 12);
 SIZE(forkserve_error, 256);
+LAST(forkserve_error, message);
 
 AT(forkserve_stats, size, 0);
 AT(forkserve_stats, accepted, 8);
@@ -53,6 +61,7 @@ AT(forkserve_stats, starvations, 112);
 AT(forkserve_stats, supervisor, 120);
 AT(forkserve_stats, duration_us_log2, 128);
 SIZE(forkserve_stats, 384);
+LAST(forkserve_stats, duration_us_log2);
 
 AT(forkserve_live, size, 0);
 AT(forkserve_live, conn_id, 8);
@@ -61,6 +70,7 @@ AT(forkserve_live, served, 24);
 AT(forkserve_live, pid, 32);
 AT(forkserve_live, peer, 36);
 SIZE(forkserve_live, 160);
+LAST(forkserve_live, peer);
 
 AT(forkserve_event, size, 0);
 AT(forkserve_event, type, 8);
@@ -78,6 +88,7 @@ AT(forkserve_event, max_rss_kib, 72);
 AT(forkserve_event, peer, 80);
 AT(forkserve_event, address, 88);
 SIZE(forkserve_event, 96);
+LAST(forkserve_event, address);
 
 IS(FORKSERVE_EVENT_LISTENING, 1);
 IS(FORKSERVE_EVENT_ACCEPTED, 2);
