@@ -38,7 +38,8 @@ help: ## List the targets
 	  /^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: examples ## Start the echo server: make run HOST=127.0.0.1 PORT=7000
+run: stage ## Start the echo server: make run HOST=127.0.0.1 PORT=7000
+	@$(STAGE_ENV) $(MAKE) -C c-examples OUT=$(BUILD)/examples CC=$(CC) $(BUILD)/examples/echo
 	@echo "Echo server. Talk to it from another terminal:  nc $(HOST) $(PORT)"
 	@echo "Ctrl-C lets the connections finish and stops it."
 	@exec $(BUILD)/examples/echo $(HOST) $(PORT)
@@ -60,8 +61,8 @@ install: build ## Install the C library: make install PREFIX=/usr/local DESTDIR=
 	    rust/capi/forkserve.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/forkserve.pc
 
 .PHONY: examples
-examples: stage ## Build the C examples against the staged library
-	$(STAGE_ENV) $(MAKE) -C c-examples OUT=$(BUILD)/examples CC=$(CC)
+examples: build-examples tools-test $(VENV)/.tools ## Build the C examples, and try each of them
+	$(PY) -m pytest tests/e2e/test_examples.py
 
 .PHONY: python
 python: $(VENV)/.tools ## Build the Python module into build/venv
@@ -81,7 +82,7 @@ test-rust: ## Run the Rust tests
 	cargo test --locked --workspace --exclude forkserve-python
 
 .PHONY: test-c
-test-c: examples ## Run the C tests against the staged library
+test-c: build-examples ## Run the C tests against the staged library
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) check
 
 .PHONY: test-python
@@ -89,7 +90,7 @@ test-python: python ## Run the Python tests
 	$(PY) -m pytest tests/python
 
 .PHONY: test-e2e
-test-e2e: examples python tools-test ## Run the end-to-end tests
+test-e2e: build-examples python tools-test ## Run the end-to-end tests
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
 	cargo build --release --locked -p forkserve --examples
 	$(PY) -m pytest tests/e2e
@@ -151,6 +152,11 @@ clean: ## Remove everything that was built
 stage: tools-build
 	@$(MAKE) install PREFIX=$(STAGE) DESTDIR= > /dev/null
 
+# The examples, built like a user's programs: by what pkg-config says.
+.PHONY: build-examples
+build-examples: stage tools-examples
+	$(STAGE_ENV) $(MAKE) -C c-examples OUT=$(BUILD)/examples CC=$(CC)
+
 # $(call install,Debian packages,what they are needed for)
 install = { echo "installing $(1) for $(2)"; \
   sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -162,12 +168,20 @@ install = { echo "installing $(1) for $(2)"; \
 tools = @for tool in $(1); do \
   command -v $$tool > /dev/null || { $(call install,$(2),$$tool) && break; }; done
 
-.PHONY: tools-build tools-test tools-lint tools-abi tools-bench
+# $(call libraries,names for pkg-config,Debian packages): the same for libraries.
+libraries = @for library in $(1); do \
+  pkg-config --exists $$library || { $(call install,$(2),$$library) && break; }; done
+
+.PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
+tools-examples: tools-build
+	$(call libraries,openssl libuv glib-2.0,libssl-dev libuv1-dev libglib2.0-dev)
+	$(call tools,cmake meson ninja,cmake meson ninja-build)
+
 tools-test:
-	$(call tools,strace prlimit,strace util-linux)
+	$(call tools,strace prlimit lsof curl openssl nc,strace util-linux lsof curl openssl netcat-openbsd)
 
 tools-lint:
 	$(call tools,clang-format,clang-format)

@@ -140,5 +140,7 @@ PROGRAMS = [
     Program("notes_own", (str(EXAMPLES / "notes_own"), "127.0.0.1", "0"), says_where=False),
     Program("echo", (str(EXAMPLES / "echo"), "127.0.0.1", "0")),
     Program("hostloop", (str(EXAMPLES / "hostloop"), "127.0.0.1", "0")),
+    Program("loop_uv", (str(EXAMPLES / "loop_uv"), "127.0.0.1:0")),
+    Program("loop_glib", (str(EXAMPLES / "loop_glib"), "127.0.0.1:0")),
     Program("python", (sys.executable, "-m", "forkserve", "127.0.0.1:0")),
 ]
