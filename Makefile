@@ -15,6 +15,7 @@ PORT ?= 7000
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 PYTHON ?= python3
 CC ?= cc
@@ -48,8 +49,12 @@ run: stage ## Start the echo server: make run HOST=127.0.0.1 PORT=7000
 build: ## Build the Rust crate and the C library
 	cargo build --release --locked -p forkserve -p forkserve-capi
 
+.PHONY: man
+man: ## Write the manual pages into build/man
+	@cargo run --quiet --locked -p forkserve-xtask --no-default-features -- man $(BUILD)/man
+
 .PHONY: install
-install: build ## Install the C library: make install PREFIX=/usr/local DESTDIR=
+install: build man ## Install the C library: make install PREFIX=/usr/local DESTDIR=
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -C -m 644 include/forkserve.h $(DESTDIR)$(INCLUDEDIR)/forkserve.h
 	install -C -m 644 target/release/libforkserve.a $(DESTDIR)$(LIBDIR)/libforkserve.a
@@ -59,6 +64,11 @@ install: build ## Install the C library: make install PREFIX=/usr/local DESTDIR=
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	    -e 's|@VERSION@|$(VERSION)|; s|@STATIC_LIBS@|$(STATIC_LIBS)|' \
 	    rust/capi/forkserve.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/forkserve.pc
+	for section in man3 man7; do \
+	  install -d $(DESTDIR)$(MANDIR)/$$section && \
+	  find $(BUILD)/man/$$section -type f -exec install -C -m 644 -t $(DESTDIR)$(MANDIR)/$$section {} + && \
+	  find $(BUILD)/man/$$section -type l -exec cp -Pf -t $(DESTDIR)$(MANDIR)/$$section {} + || exit 1; \
+	done
 
 .PHONY: examples
 examples: build-examples tools-test $(VENV)/.tools ## Build the C examples, and try each of them
@@ -96,7 +106,7 @@ test-e2e: build-examples python tools-test ## Run the end-to-end tests
 	$(PY) -m pytest tests/e2e
 
 .PHONY: lint
-lint: header-check abi-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI and types
+lint: header-check abi-check man-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	git ls-files '*.c' '*.cc' | xargs clang-format --dry-run --Werror
@@ -127,6 +137,10 @@ abi: tools-abi ## Take the present ABI for that of the last release: at a releas
 .PHONY: abi-check
 abi-check: tools-abi ## Fail if the ABI breaks programs of the last release
 	$(MAKE) -C tests/abi OUT=$(BUILD)/tests/abi CC=$(CC) diff
+
+.PHONY: man-check
+man-check: man tools-lint ## Fail if a manual page is malformed
+	find $(BUILD)/man -type f | xargs mandoc -Tlint -Wwarning
 
 .PHONY: bench
 bench: stage python tools-bench ## Measure against the rivals, and write docs/benchmarks.md
@@ -184,7 +198,7 @@ tools-test:
 	$(call tools,strace prlimit lsof curl openssl nc,strace util-linux lsof curl openssl netcat-openbsd)
 
 tools-lint:
-	$(call tools,clang-format,clang-format)
+	$(call tools,clang-format mandoc,clang-format mandoc)
 
 tools-abi:
 	$(call tools,abidw abidiff,abigail-tools)

@@ -4,6 +4,8 @@
  */
 #include <forkserve.h>
 
+#include <forkserve.h>
+
 forkserve_options options = FORKSERVE_OPTIONS_INIT;
 forkserve_stats stats = FORKSERVE_STATS_INIT;
 forkserve_error error = FORKSERVE_ERROR_INIT;

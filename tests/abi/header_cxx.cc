@@ -4,6 +4,8 @@
  */
 #include <forkserve.h>
 
+#include <forkserve.h>
+
 static forkserve_options options = FORKSERVE_OPTIONS_INIT;
 static forkserve_stats stats = FORKSERVE_STATS_INIT;
 static forkserve_error error = FORKSERVE_ERROR_INIT;

@@ -52,6 +52,28 @@ pub(crate) fn items(text: &str) -> Vec<Item> {
     items
 }
 
+/// The fields of a struct: declaration and comment of each.
+pub(crate) fn fields(item: &Item) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let mut comment = Vec::new();
+    let mut inside = Vec::new();
+    if !item.declaration[0].ends_with('{') {
+        return fields;
+    }
+    for line in item.declaration[1..item.declaration.len() - 1].iter().map(|line| line.trim()) {
+        if line.starts_with("/*") || !inside.is_empty() {
+            inside.push(line.trim_start_matches("/*").trim_end_matches("*/").trim());
+            if line.ends_with("*/") {
+                let text = inside.drain(..).map(|line| line.trim_start_matches('*').trim());
+                comment = text.filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            }
+        } else if let Some(declaration) = line.strip_suffix(';') {
+            fields.push((declaration.to_owned(), comment.join(" ")));
+        }
+    }
+    fields
+}
+
 fn starts_item(line: &str) -> bool {
     let prose = ["#if", "#endif", "#include", "extern \"C\"", "}", " "];
     !prose.iter().any(|start| line.starts_with(start)) && line.contains("forkserve")
@@ -158,5 +180,7 @@ const char *forkserve_strerror(int code);
         assert_eq!(items[4].declaration.len(), 2);
         assert!(items[4].is_function() && !items[3].is_function() && items[0].is_constant());
         assert_eq!(items[5].comment, [""; 0]);
+        assert_eq!(fields(&items[2]), [("size_t size".to_owned(), "Its size.".to_owned())]);
+        assert_eq!(fields(&items[1]), []);
     }
 }

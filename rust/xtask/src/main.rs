@@ -1,8 +1,14 @@
-//! What the Makefile does in Rust: `header [--check]` writes include/forkserve.h
-//! from the C crate, or says whether the committed file is what it would write.
+//! What the Makefile does in Rust.
+//!
+//! - `header [--check]` writes include/forkserve.h from the C crate, or says
+//!   whether the committed file is what it would write;
+//! - `man DIRECTORY` writes the manual pages there.
 
+#[cfg(feature = "header")]
 mod header;
 mod items;
+mod man;
+mod mdoc;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,10 +18,13 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let result = match arguments[..] {
+        #[cfg(feature = "header")]
         ["header"] => header::header(&root, false),
+        #[cfg(feature = "header")]
         ["header", "--check"] => header::header(&root, true),
+        ["man", directory] => man::man(&root, Path::new(directory)),
         _ => {
-            eprintln!("Usage: forkserve-xtask header [--check]");
+            eprintln!("Usage: forkserve-xtask header [--check] | man DIRECTORY");
             return ExitCode::from(2);
         }
     };
