@@ -23,6 +23,7 @@ fn main() {
         ("a_child_cannot_use_the_server", a_child_cannot_use_the_server),
         ("a_child_may_drop_the_server", a_child_may_drop_the_server),
         ("drop_ends_the_children_and_waits", drop_ends_the_children_and_waits),
+        ("released_children_outlive_the_server", released_children_outlive_the_server),
         ("a_server_that_never_ran_leaves_nothing", a_server_that_never_ran_leaves_nothing),
         ("a_broken_listener_leaves_the_others", a_broken_listener_leaves_the_others),
         ("dispatch_tells_what_it_did_and_when", dispatch_tells_what_it_did_and_when),
@@ -231,6 +232,42 @@ fn drop_ends_the_children_and_waits() {
     assert_eq!(ends.exits(), [Exit::Signal(libc::SIGKILL); 3]);
     clients.into_iter().for_each(|client| assert_eq!(client.wait(), 0));
     // That no child and no descriptor is left is seen at the end of each test.
+}
+
+fn released_children_outlive_the_server() {
+    let options = Options { lifetime: Some(Duration::from_secs(15)), ..Default::default() };
+    let (mut server, address) = server(options);
+    let (from_test, to_clients) = pipe();
+    let clients = [(); 3].map(|()| {
+        client(&address, |mut stream| {
+            assert!(readable(&from_test, 15_000));
+            stream.write_all(b"x").unwrap();
+            assert_eq!(rest(&stream), "y");
+        })
+    });
+    let mut forked = Vec::new();
+    while forked.len() < 3 {
+        match server.accept_fork().unwrap() {
+            Fork::Child(connection) => {
+                let mut connection = &connection;
+                connection.read_exact(&mut [0]).unwrap();
+                connection.write_all(b"y").unwrap();
+                exit(7);
+            }
+            Fork::Parent(pid) => forked.push(pid),
+        }
+    }
+    let mut released = server.release_children();
+    released.sort_unstable();
+    forked.sort_unstable();
+    assert_eq!(released, forked);
+    assert_eq!(server.release_children(), []);
+    drop(server);
+    (&to_clients).write_all(b"now").unwrap();
+    clients.into_iter().for_each(|client| assert_eq!(client.wait(), 0));
+    for pid in forked {
+        assert_eq!(support::wait_for(pid), 7);
+    }
 }
 
 fn a_server_that_never_ran_leaves_nothing() {

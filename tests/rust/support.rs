@@ -59,15 +59,20 @@ impl Process {
 
     /// Its exit status; 1000 and the signal's number if a signal ended it.
     pub(crate) fn wait(self) -> i32 {
-        let mut status = 0;
-        // SAFETY: `status` is writable.
-        let got = unsafe { libc::waitpid(self.0, &mut status, 0) };
-        assert_eq!(got, self.0, "the host's own child is there to be waited for");
-        if libc::WIFEXITED(status) {
-            libc::WEXITSTATUS(status)
-        } else {
-            1000 + libc::WTERMSIG(status)
-        }
+        wait_for(self.0)
+    }
+}
+
+/// As [`Process::wait`], for a child by its number.
+pub(crate) fn wait_for(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: `status` is writable.
+    let got = unsafe { libc::waitpid(pid, &mut status, 0) };
+    assert_eq!(got, pid, "the host's own child is there to be waited for");
+    if libc::WIFEXITED(status) {
+        libc::WEXITSTATUS(status)
+    } else {
+        1000 + libc::WTERMSIG(status)
     }
 }
 

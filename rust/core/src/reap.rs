@@ -274,6 +274,27 @@ impl Engine {
         }
     }
 
+    /// Forgets all children, which live on, and answers their numbers.
+    pub(crate) fn release_children(&mut self) -> Vec<libc::pid_t> {
+        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+        let mut pids = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let Some(child) = self.children.remove(token) else {
+                continue;
+            };
+            if let Some(pidfd) = &child.pidfd {
+                if child.watched {
+                    let _ = self.epoll.remove(pidfd.as_fd());
+                }
+                self.owned.remove(pidfd);
+            }
+            self.board.close(token.slot());
+            pids.push(child.pid);
+        }
+        self.alarms = Alarms::default();
+        pids
+    }
+
     /// Ends all children at once and waits for them: for a server that is
     /// freed without a drain.
     pub(crate) fn end_children(&mut self) {

@@ -267,6 +267,13 @@ impl Server {
         self.engine.unwatch_extra(fd);
     }
 
+    /// Gives up the children, which live on, and answers their numbers: they are
+    /// the caller's to wait for. A server that is dropped after this ends
+    /// nobody. Not for one that has spares.
+    pub fn release_children(&mut self) -> Vec<i32> {
+        self.engine.release_children()
+    }
+
     /// In the host: readable once the supervisor has ended; to be polled beside
     /// other things, before [`Server::wait_supervisor`]. `None` without one.
     pub fn supervisor_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -1,0 +1,327 @@
+"""The forking servers of socketserver, on forkserve. Imported when first used.
+
+The contract is that of socketserver; docs/from-socketserver.md lists what
+differs. A class that leaves accepting to TCPServer is run by the native loop.
+For others, such as those with datagrams and those that override a step which is
+the parent's, the loop is here and has the steps called in the same order.
+"""
+
+import errno
+import os
+import socket
+import socketserver
+import sys
+import warnings
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Optional
+
+from ._forkserve import Error, Loop
+
+# With socketserver's 5 a burst overruns the kernel's queue, and those whose
+# connection it drops try again after a second, then after three, then seven.
+BACKLOG = 1024
+SOCKETSERVERS_BACKLOG = 5
+
+# What the native loop has room for.
+MOST_CHILDREN = 1_000_000
+
+# accept(2): a connection waits, but there is nothing to take it with.
+SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+if TYPE_CHECKING:
+
+    class Mixed(socketserver.ForkingMixIn, socketserver.BaseServer):
+        """What ForkingMixIn is once it is mixed in."""
+
+        socket: socket.socket
+        request_queue_size: int
+
+        def fileno(self) -> int: ...
+
+else:
+    Mixed = socketserver.ForkingMixIn
+
+
+class Run:
+    """The time that a server waits for requests, with the loop that it does so by."""
+
+    def __init__(self, server: "ForkingMixIn") -> None:
+        self.server = server
+
+    def __enter__(self) -> Loop:
+        self.before = self.server._loop
+        self.loop = self.server._loop = Loop()
+        return self.loop
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc_value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.server._loop = self.before
+        self.loop.close()
+
+
+class ForkingMixIn(Mixed):
+    """Serves each request in a process of its own. To be put before the server class.
+
+    Attributes and methods are those of socketserver.ForkingMixIn, with their meaning:
+
+    max_children: how many children may live at once; further requests wait in the kernel's
+    queue. Read when serve_forever() begins.
+    active_children: the numbers of those that live, a set; None before the first.
+    timeout: seconds that handle_request() waits before it calls handle_timeout().
+    block_on_close: whether server_close() waits for the children.
+
+    A subclass whose server class does not say otherwise has a request_queue_size of 1024. In
+    the child of a stream server, server.socket is closed: it does not keep the port open.
+    """
+
+    __module__ = "forkserve"
+
+    _loop: Optional[Loop] = None
+    _stop = False
+    _in_child = False
+    _short = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        # What a class of the program's says counts, wherever the mix-in stands.
+        says = next((c for c in cls.__mro__ if "request_queue_size" in vars(c)), None)
+        if says is socketserver.TCPServer and says.request_queue_size == SOCKETSERVERS_BACKLOG:
+            cls.request_queue_size = BACKLOG
+
+    @property
+    def _BaseServer__shutdown_request(self) -> bool:
+        # BaseServer's flag, by the name that programs know which set it themselves.
+        return self._stop
+
+    @_BaseServer__shutdown_request.setter
+    def _BaseServer__shutdown_request(self, stop: bool) -> None:
+        if stop and self._in_child:
+            text = "the server belongs to the process that made it, not to this child"
+            raise Error(errno.ECHILD, text)
+        self._stop = stop
+        loop = self._loop
+        if stop and loop is not None:
+            loop.wake()
+
+    # ---- The loop ----
+
+    def serve_forever(self, poll_interval: Optional[float] = 0.5) -> None:
+        """Serve requests until another thread calls shutdown().
+
+        Children that live go on then; server_close() waits for them. An exception of a
+        signal handler, such as KeyboardInterrupt, comes out at once. poll_interval has a
+        meaning only where service_actions() is overridden: it is called at least so often.
+        Otherwise nothing wakes the process up but requests, ended children and signals.
+
+        Raises ValueError if max_children is less than 1, and Error if the listener has
+        become unusable.
+        """
+        is_shut_down = self._BaseServer__is_shut_down  # type: ignore[attr-defined]
+        is_shut_down.clear()
+        try:
+            warn_of_threads()
+            most = self._most_children()
+            pause = None if self._keeps("service_actions", ForkingMixIn) else poll_interval
+            with Run(self) as loop:
+                self._serve(loop, most, pause)
+        finally:
+            self._stop = False
+            is_shut_down.set()
+
+    def _serve(self, loop: Loop, most: int, pause: Optional[float]) -> None:
+        native = self._is_native()
+        backoff = 0.0
+        while not self._stop:
+            # Children of an earlier run are looked after below, until none is left.
+            if native and not self.active_children and self.fileno() >= 0:
+                self._serve_natively(loop, most, pause)
+                continue
+            full = len(self.active_children or ()) >= most
+            deaf = full or self._short or self.fileno() < 0
+            limit = pause
+            if self._short:
+                backoff = min(2 * backoff or 0.01, 1.0)
+                limit = backoff if pause is None else min(backoff, pause)
+            self._short = False
+            ready = loop.wait(None if deaf else self.fileno(), self.active_children, limit)
+            if self._stop:
+                break
+            if ready:
+                self._handle_request_noblock()
+                if not self._short:
+                    backoff = 0.0
+            self.service_actions()
+
+    def _serve_natively(self, loop: Loop, most: int, pause: Optional[float]) -> None:
+        if self.active_children is None:
+            self.active_children = set()
+        try:
+            loop.serve(self, self.socket, self.active_children, most, pause)
+        finally:
+            # The loop has made it non-blocking.
+            if self.socket.fileno() >= 0:
+                self.socket.settimeout(self.socket.gettimeout())
+
+    def handle_request(self) -> None:
+        """Handle one request, or call handle_timeout() if none comes.
+
+        Waits as long as the smaller of timeout and the timeout of the socket; also for a
+        place, while max_children children live.
+        """
+        timeouts = (self.socket.gettimeout(), self.timeout)
+        timeout = min((t for t in timeouts if t is not None), default=None)
+        deadline = None if timeout is None else monotonic() + timeout
+        most = self._most_children()
+        if self.fileno() < 0:
+            raise ValueError("handle_request() of a closed server")
+        with Run(self) as loop:
+            while True:
+                self.collect_children()
+                full = len(self.active_children or ()) >= most
+                left = None if deadline is None else max(deadline - monotonic(), 0.0)
+                if loop.wait(
+                    None if full else self.fileno(),
+                    self.active_children if full else None,
+                    left,
+                ):
+                    return self._handle_request_noblock()
+                if deadline is not None and monotonic() >= deadline:
+                    return self.handle_timeout()
+
+    def _handle_request_noblock(self) -> None:
+        try:
+            request, client_address = self.get_request()
+        except OSError as error:
+            self._short = error.errno in SHORTAGE
+            return
+        if self.verify_request(request, client_address):
+            try:
+                self.process_request(request, client_address)
+            except Exception:
+                self.handle_error(request, client_address)
+                self.shutdown_request(request)
+            except:
+                self.shutdown_request(request)
+                raise
+        else:
+            self.shutdown_request(request)
+
+    # ---- Children ----
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Fork a child that serves the request."""
+        loop = self._loop
+        if loop is None:
+            with Run(self):
+                self.process_request(request, client_address)
+            return
+        # A datagram is answered by the socket that it came to.
+        streams = self.socket.type == socket.SOCK_STREAM and self.socket is not request
+        listener = self.socket if streams else None
+        pid = loop.spawn(self, listener, request, client_address)
+        if self.active_children is None:
+            self.active_children = set()
+        self.active_children.add(pid)
+        self.close_request(request)
+
+    def _answer(self, request: Any, client_address: Any) -> int:
+        # In the child; the result is its exit status.
+        self._in_child = True
+        status = 1
+        try:
+            self.finish_request(request, client_address)
+            status = 0
+        except Exception:
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+        return status
+
+    def collect_children(self, *, blocking: bool = False) -> None:
+        """Wait for children that have ended, or, if blocking, for all of them."""
+        flags = 0 if blocking else os.WNOHANG
+        for pid in list(self.active_children or ()):
+            try:
+                ended, _ = os.waitpid(pid, flags)
+            except ChildProcessError:
+                # Somebody else has waited for it.
+                ended = pid
+            if ended and self.active_children is not None:
+                self.active_children.discard(ended)
+
+    def server_close(self) -> None:
+        """Close the listener, and wait for the children if block_on_close says so."""
+        loop = self._loop
+        if loop is not None:
+            # serve_forever() in another thread has a duplicate of the listener.
+            self.socket.close()
+            loop.wake()
+        super().server_close()
+
+    # ---- What kind of server this is ----
+
+    def _most_children(self) -> int:
+        if not self.max_children >= 1:
+            raise ValueError(f"max_children: {self.max_children!r} is less than 1")
+        return int(min(self.max_children, MOST_CHILDREN))
+
+    def _keeps(self, name: str, owner: type) -> bool:
+        """Whether a method is that of `owner`."""
+        return name not in vars(self) and getattr(type(self), name, None) is getattr(
+            owner, name
+        )
+
+    def _is_native(self) -> bool:
+        """Whether the parent has nothing to do for a request but to accept and to fork."""
+        return (
+            all(self._keeps(name, socketserver.TCPServer) for name in TCP_SERVERS)
+            and all(self._keeps(name, ForkingMixIn) for name in OURS)
+            and type(self.socket) is socket.socket
+            and self.socket.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+            and self.socket.type == socket.SOCK_STREAM
+            and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        )
+
+
+# The steps that are the parent's.
+TCP_SERVERS = ("get_request", "verify_request", "close_request", "fileno")
+OURS = ("_handle_request_noblock", "process_request", "collect_children")
+
+
+def warn_of_threads() -> None:
+    """Give CPython's warning of a fork beside threads; once, and before the first one."""
+    if sys.version_info >= (3, 12) and len(os.listdir("/proc/self/task")) > 1:
+        text = (
+            f"This process (pid={os.getpid()}) is multi-threaded, use of serve_forever() "
+            "may lead to deadlocks in the children."
+        )
+        warnings.warn(text, DeprecationWarning, stacklevel=3)
+
+
+class ForkingTCPServer(ForkingMixIn, socketserver.TCPServer):
+    """socketserver.ForkingTCPServer, on forkserve."""
+
+    __module__ = "forkserve"
+
+
+class ForkingUDPServer(ForkingMixIn, socketserver.UDPServer):
+    """socketserver.ForkingUDPServer, on forkserve: a child for each datagram."""
+
+    __module__ = "forkserve"
+
+
+class ForkingUnixStreamServer(ForkingMixIn, socketserver.UnixStreamServer):
+    """socketserver.ForkingUnixStreamServer of CPython 3.12, on forkserve."""
+
+    __module__ = "forkserve"
+
+
+class ForkingUnixDatagramServer(ForkingMixIn, socketserver.UnixDatagramServer):
+    """socketserver.ForkingUnixDatagramServer of CPython 3.12, on forkserve."""
+
+    __module__ = "forkserve"
