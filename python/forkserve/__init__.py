@@ -26,11 +26,44 @@ from ._forkserve import (
     prepare_heap,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from socketserver import BaseRequestHandler as BaseRequestHandler
+    from socketserver import BaseServer as BaseServer
+    from socketserver import DatagramRequestHandler as DatagramRequestHandler
+    from socketserver import StreamRequestHandler as StreamRequestHandler
+    from socketserver import TCPServer as TCPServer
+    from socketserver import ThreadingMixIn as ThreadingMixIn
+    from socketserver import ThreadingTCPServer as ThreadingTCPServer
+    from socketserver import ThreadingUDPServer as ThreadingUDPServer
+    from socketserver import ThreadingUnixDatagramServer as ThreadingUnixDatagramServer
+    from socketserver import ThreadingUnixStreamServer as ThreadingUnixStreamServer
+    from socketserver import UDPServer as UDPServer
+    from socketserver import UnixDatagramServer as UnixDatagramServer
+    from socketserver import UnixStreamServer as UnixStreamServer
+
+    from ._dropins import (
+        ForkingMixIn,
+        ForkingTCPServer,
+        ForkingUDPServer,
+        ForkingUnixDatagramServer,
+        ForkingUnixStreamServer,
+    )
+    from ._http import ForkingHTTPServer
+    from ._wsgi import ForkingWSGIServer
+
 __all__ = [
     "AddressError",
     "Connection",
     "Error",
     "Event",
+    "ForkingHTTPServer",
+    "ForkingMixIn",
+    "ForkingTCPServer",
+    "ForkingUDPServer",
+    "ForkingUnixDatagramServer",
+    "ForkingUnixStreamServer",
+    "ForkingWSGIServer",
     "Live",
     "Server",
     "Stats",
@@ -39,3 +72,41 @@ __all__ = [
     "fork",
     "prepare_heap",
 ]
+
+# Loaded when first used: socketserver brings threading along, which adds to the price of
+# each fork. The names of socketserver that are the same here are for programs that
+# "import forkserve as socketserver".
+_LATER = {
+    "ForkingHTTPServer": "forkserve._http",
+    "ForkingMixIn": "forkserve._dropins",
+    "ForkingTCPServer": "forkserve._dropins",
+    "ForkingUDPServer": "forkserve._dropins",
+    "ForkingUnixDatagramServer": "forkserve._dropins",
+    "ForkingUnixStreamServer": "forkserve._dropins",
+    "ForkingWSGIServer": "forkserve._wsgi",
+    "BaseRequestHandler": "socketserver",
+    "BaseServer": "socketserver",
+    "DatagramRequestHandler": "socketserver",
+    "StreamRequestHandler": "socketserver",
+    "TCPServer": "socketserver",
+    "ThreadingMixIn": "socketserver",
+    "ThreadingTCPServer": "socketserver",
+    "ThreadingUDPServer": "socketserver",
+    "ThreadingUnixDatagramServer": "socketserver",
+    "ThreadingUnixStreamServer": "socketserver",
+    "UDPServer": "socketserver",
+    "UnixDatagramServer": "socketserver",
+    "UnixStreamServer": "socketserver",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(__import__(_LATER[name], fromlist=[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

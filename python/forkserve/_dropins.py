@@ -37,8 +37,6 @@ if TYPE_CHECKING:
         socket: socket.socket
         request_queue_size: int
 
-        def fileno(self) -> int: ...
-
 else:
     Mixed = socketserver.ForkingMixIn
 
@@ -138,17 +136,17 @@ class ForkingMixIn(Mixed):
         backoff = 0.0
         while not self._stop:
             # Children of an earlier run are looked after below, until none is left.
-            if native and not self.active_children and self.fileno() >= 0:
+            if native and not self.active_children and self._listener() >= 0:
                 self._serve_natively(loop, most, pause)
                 continue
             full = len(self.active_children or ()) >= most
-            deaf = full or self._short or self.fileno() < 0
+            deaf = full or self._short or self._listener() < 0
             limit = pause
             if self._short:
                 backoff = min(2 * backoff or 0.01, 1.0)
                 limit = backoff if pause is None else min(backoff, pause)
             self._short = False
-            ready = loop.wait(None if deaf else self.fileno(), self.active_children, limit)
+            ready = loop.wait(None if deaf else self._listener(), self.active_children, limit)
             if self._stop:
                 break
             if ready:
@@ -177,7 +175,7 @@ class ForkingMixIn(Mixed):
         timeout = min((t for t in timeouts if t is not None), default=None)
         deadline = None if timeout is None else monotonic() + timeout
         most = self._most_children()
-        if self.fileno() < 0:
+        if self._listener() < 0:
             raise ValueError("handle_request() of a closed server")
         with Run(self) as loop:
             while True:
@@ -185,7 +183,7 @@ class ForkingMixIn(Mixed):
                 full = len(self.active_children or ()) >= most
                 left = None if deadline is None else max(deadline - monotonic(), 0.0)
                 if loop.wait(
-                    None if full else self.fileno(),
+                    None if full else self._listener(),
                     self.active_children if full else None,
                     left,
                 ):
@@ -264,6 +262,11 @@ class ForkingMixIn(Mixed):
         super().server_close()
 
     # ---- What kind of server this is ----
+
+    def _listener(self) -> int:
+        """What is readable when a request has come; negative: nothing any more."""
+        number: int = self.fileno()  # type: ignore[attr-defined]
+        return number
 
     def _most_children(self) -> int:
         if not self.max_children >= 1:

@@ -163,5 +163,30 @@ class Server:
         /,
     ) -> None: ...
 
+# Of the drop-ins for socketserver, and no part of the interface.
+@final
+class Loop:
+    def __new__(cls) -> Self: ...
+    def wake(self) -> None: ...
+    def wait(
+        self, listener: int | None, children: set[int] | None, limit: float | None
+    ) -> bool: ...
+    def serve(
+        self,
+        server: object,
+        socket: socket.socket,
+        active: set[int],
+        max_children: int,
+        pause: float | None,
+    ) -> None: ...
+    def spawn(
+        self,
+        server: object,
+        listener: socket.socket | None,
+        request: object,
+        client_address: object,
+    ) -> int: ...
+    def close(self) -> None: ...
+
 def fork() -> int: ...
 def prepare_heap(*, collect: bool = True) -> int: ...

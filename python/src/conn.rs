@@ -79,13 +79,13 @@ impl Connection {
     }
 }
 
-fn family(sockaddr: &[u8]) -> u16 {
+pub(crate) fn family(sockaddr: &[u8]) -> u16 {
     sockaddr.first_chunk().map_or(0, |family| u16::from_ne_bytes(*family))
 }
 
 /// `struct sockaddr_in`, `sockaddr_in6` or `sockaddr_un`, as `makesockaddr` of
 /// CPython's socketmodule.c turns them into objects.
-fn address<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn address<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let part = |range: std::ops::Range<usize>| raw.get(range).unwrap_or_default();
     let port = part(2..4).first_chunk().map_or(0, |port| u16::from_be_bytes(*port));
     match i32::from(family(raw)) {

@@ -1,4 +1,5 @@
-//! The fork, by the interpreter's protocol; the one file with `unsafe`.
+//! The steps around a fork, by the interpreter's protocol. Only this file and
+//! `fork` have `unsafe`.
 //!
 //! What `os.fork` does (posixmodule.c): audit, `PyOS_BeforeFork`, fork, then
 //! `PyOS_AfterFork_Parent` or `PyOS_AfterFork_Child`. All of it with the
@@ -30,6 +31,8 @@ pub(crate) struct PythonHooks<'a, 'py> {
     callbacks: &'a Callbacks,
     stdio: StdioHooks,
     pub(crate) wakeup: Wakeup,
+    /// Whether Ctrl-C stays a KeyboardInterrupt in a child, if it is one here.
+    pub(crate) interruptible: bool,
     /// What an audit hook raised to forbid the fork.
     pub(crate) forbidden: Option<PyErr>,
 }
@@ -41,7 +44,15 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
         wakeup: Wakeup,
     ) -> PyResult<PythonHooks<'a, 'py>> {
         let (tools, stdio) = (tools(py)?, StdioHooks::default());
-        Ok(PythonHooks { py, tools, callbacks, stdio, wakeup, forbidden: None })
+        Ok(PythonHooks {
+            py,
+            tools,
+            callbacks,
+            stdio,
+            wakeup,
+            interruptible: false,
+            forbidden: None,
+        })
     }
 
     fn flush(&self) {
@@ -54,6 +65,9 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
         let py = self.py;
         for number in PARENTS {
             let handler = self.tools.getsignal.bind(py).call1((number,))?;
+            if self.interruptible && handler.is(&self.tools.default_int_handler) {
+                continue;
+            }
             if handler.is_callable() {
                 self.tools.signal.bind(py).call1((number, libc::SIG_DFL))?;
             }
@@ -119,32 +133,6 @@ pub(crate) fn flush(py: Python<'_>, unexpected: impl Fn(PyErr)) {
             unexpected(error);
         }
     }
-}
-
-/// Forks this process as os.fork() does: 0 in the child, the child's number in the parent.
-///
-/// The hooks of os.register_at_fork() and the audit event "os.fork" are those of
-/// os.fork(). The one difference: there is no DeprecationWarning where the process
-/// has threads.
-#[pyfunction]
-pub(crate) fn fork(py: Python<'_>) -> PyResult<i32> {
-    tools(py)?.audit.bind(py).call1(("os.fork",))?;
-    // SAFETY: attached; the fork and one of the two partners follow.
-    unsafe { pyo3::ffi::PyOS_BeforeFork() };
-    // SAFETY: what a child may do is the caller's to know, as with os.fork().
-    let pid = unsafe { libc::fork() };
-    let error = std::io::Error::last_os_error();
-    if pid == 0 {
-        // SAFETY: attached, and after `PyOS_BeforeFork`, in the new process.
-        unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
-    } else {
-        // SAFETY: attached, and after `PyOS_BeforeFork`.
-        unsafe { pyo3::ffi::PyOS_AfterFork_Parent() };
-    }
-    if pid == -1 {
-        return Err(error.into());
-    }
-    Ok(pid)
 }
 
 /// Makes this process cheap to fork. To be called once everything is loaded, before the

@@ -14,8 +14,10 @@
 mod address;
 mod child;
 mod conn;
+mod dropin;
 mod error;
 mod event;
+mod fork;
 mod gate;
 mod hooks;
 mod options;
@@ -33,9 +35,13 @@ mod _forkserve {
     #[pymodule_export]
     use crate::conn::Connection;
     #[pymodule_export]
+    use crate::dropin::Loop;
+    #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]
-    use crate::hooks::{fork, prepare_heap};
+    use crate::fork::fork;
+    #[pymodule_export]
+    use crate::hooks::prepare_heap;
     #[pymodule_export]
     use crate::server::Server;
     #[pymodule_export]

@@ -21,6 +21,8 @@ pub(crate) struct Tools {
     pub(crate) signal: Py<PyAny>,
     /// `signal.getsignal`, likewise.
     pub(crate) getsignal: Py<PyAny>,
+    /// `signal.default_int_handler`, which raises KeyboardInterrupt.
+    pub(crate) default_int_handler: Py<PyAny>,
     /// `_socket.socket.close`, which closes whatever `makefile` still refers to.
     pub(crate) close_socket: Py<PyAny>,
 }
@@ -38,6 +40,7 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
         set_wakeup_fd: signal.getattr("set_wakeup_fd")?.unbind(),
         signal: signal.getattr("signal")?.unbind(),
         getsignal: signal.getattr("getsignal")?.unbind(),
+        default_int_handler: signal.getattr("default_int_handler")?.unbind(),
         close_socket: py.import("_socket")?.getattr("socket")?.getattr("close")?.unbind(),
     };
     let _ = TOOLS.set(py, tools);

@@ -83,12 +83,18 @@ impl Wakeup {
 
     /// Puts back what was before.
     pub(crate) fn remove(self, py: Python<'_>, server: &Server) -> PyResult<()> {
-        if let Wakeup::Watched(read, _write) = &self {
-            let before = set(py, -1);
-            server.unwatch(read.as_fd());
-            before?;
+        if let Some(fd) = self.fd() {
+            server.unwatch(fd);
         }
-        Ok(())
+        self.unset(py)
+    }
+
+    /// As `remove`, where no server watches it.
+    pub(crate) fn unset(self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Wakeup::Watched(_read, _write) => set(py, -1).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// In a child: it must not write to the parent's socket, whoever set it.
