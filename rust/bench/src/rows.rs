@@ -68,6 +68,8 @@ pub fn rows() -> Vec<Row> {
     let mut calm = row("ahead-500", "fork ahead at 500 conn/s", ahead(), bare(), 1, &[]);
     calm.arrivals = Arrivals::Open { rate: 500.0 };
     list.push(calm);
+    let ahead_run = ours("forkserve run, fork ahead", "--spares 16");
+    list.push(row("ahead-run-16", "fork ahead in the host", ahead_run, bare(), 16, &[]));
     let reuse = ours("forkserve, 1000 a child", "--spares 16 --per-child 1000");
     list.push(row("reuse-16", "1000 connections a child", reuse, bare(), 16, &[(Rate, 2.3)]));
 
@@ -91,6 +93,22 @@ pub fn rows() -> Vec<Row> {
         start(),
         16,
         &[(Rate, 0.9)],
+    ));
+
+    // For hosts that are big before they can start.
+    let prepared = |writes: u32| {
+        let options = format!("--ballast 1024 --prepare --writes {writes}");
+        let name = if writes > 0 { "prepared, the host writes" } else { "prepared heap" };
+        ours(&format!("forkserve, {name}"), &options)
+    };
+    list.push(row("prepared-1024", "prepared host of 1 GiB", prepared(0), bare_big(1024), 16, &[]));
+    list.push(row(
+        "prepared-writes",
+        "prepared host of 1 GiB, a page written per connection",
+        prepared(1),
+        bare_big(1024),
+        16,
+        &[],
     ));
 
     for held in [1000, 5000] {
