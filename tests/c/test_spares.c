@@ -106,6 +106,36 @@ TEST(a_deadline_does_not_meet_the_next_connection_of_a_reused_child) {
     }
 }
 
+#define HELD 40
+
+/* Nobody listens to the notes of the children, so only the bell calls for more. */
+TEST(a_single_spare_is_enough_for_many_who_stay) {
+    size_t w;
+    uint32_t per_child;
+    int held[HELD], i;
+
+    for (w = 0; w < 2; w++)
+        for (per_child = 1; per_child <= 3; per_child += 2) {
+            forkserve_options options = ahead(1, per_child);
+            forkserve_server *server = server_at("127.0.0.1:0", &options);
+
+            CHECK_EQUAL(forkserve_server_observe(server, NULL, NULL), 0);
+            begin(DRIVEN[w], server, echo, NULL);
+            for (i = 0; i < HELD; i++) {
+                held[i] = connect_to(server, 0);
+                UNTIL(stats_of(server).accepted == (uint64_t)i + 1);
+            }
+            for (i = 0; i < HELD; i++)
+                ask(held[i]);
+            CHECK_EQUAL(stats_of(server).live, HELD);
+            for (i = 0; i < HELD; i++)
+                hang_up(held[i]);
+            UNTIL(stats_of(server).ended == HELD);
+            finish();
+            forkserve_server_free(server);
+        }
+}
+
 TEST(a_stop_sends_idle_spares_home) {
     size_t w;
     uint32_t per_child;
