@@ -1,18 +1,17 @@
-"""One connection, one process: a fork-per-connection server.
+"""One connection, one process: network servers, not multiprocessing's "forkserver".
 
-    import forkserve
+import forkserve
 
-    def echo(conn):
-        while data := conn.socket.recv(4096):
-            conn.socket.sendall(data)
+def echo(conn):
+    while data := conn.socket.recv(4096):
+        conn.socket.sendall(data)
 
-    with forkserve.Server("127.0.0.1:7000", echo) as server:
-        server.serve_forever()
-
-Not to be confused with "forkserver", a start method of multiprocessing.
+with forkserve.Server("127.0.0.1:7000", echo) as server:
+    server.serve_forever()
 """
 
 from ._forkserve import (
+    HANDSHAKE_FAILED,
     AddressError,
     Connection,
     Error,
@@ -50,9 +49,11 @@ if TYPE_CHECKING:
         ForkingUnixStreamServer,
     )
     from ._http import ForkingHTTPServer
+    from ._log import log_events
     from ._wsgi import ForkingWSGIServer
 
 __all__ = [
+    "HANDSHAKE_FAILED",
     "AddressError",
     "Connection",
     "Error",
@@ -70,11 +71,12 @@ __all__ = [
     "TimedOut",
     "__version__",
     "fork",
+    "log_events",
     "prepare_heap",
 ]
 
-# Loaded when first used: socketserver brings threading along, which adds to the price of
-# each fork. The names of socketserver that are the same here are for programs that
+# Loaded when first used: socketserver brings threading along, and so does logging, which
+# adds to the price of each fork. The names of socketserver that are the same here are for programs that
 # "import forkserve as socketserver".
 _LATER = {
     "ForkingHTTPServer": "forkserve._http",
@@ -84,6 +86,7 @@ _LATER = {
     "ForkingUnixDatagramServer": "forkserve._dropins",
     "ForkingUnixStreamServer": "forkserve._dropins",
     "ForkingWSGIServer": "forkserve._wsgi",
+    "log_events": "forkserve._log",
     "BaseRequestHandler": "socketserver",
     "BaseServer": "socketserver",
     "DatagramRequestHandler": "socketserver",

@@ -1,13 +1,15 @@
 # The stubs of the native module; the descriptions are in its docstrings.
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from ssl import SSLContext
 from types import TracebackType
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from typing_extensions import Self, TypeAlias
 
 __version__: str
+HANDSHAKE_FAILED: int
 
 _OneAddress: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int] | socket.socket | int
 _SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
@@ -140,11 +142,16 @@ class Server:
         nodelay: bool = False,
         keepalive: bool = False,
         reuse_port: bool = False,
+        ssl: SSLContext | None = None,
+        handshake_timeout: float | None = 10.0,
+        gc_freeze: bool = False,
         observer: Callable[[Event], object] | None = None,
     ) -> Self: ...
     def serve_forever(self) -> None: ...
+    def serve(self) -> Coroutine[Any, Any, None]: ...
     def dispatch(self) -> int: ...
     def stop(self) -> None: ...
+    def _begin_drain(self) -> None: ...
     def close(self) -> None: ...
     def stats(self) -> Stats: ...
     @property

@@ -7,6 +7,7 @@
 
 use crate::conn::Connection;
 use crate::hooks::{flush, PythonHooks};
+use crate::tls::{Tls, HANDSHAKE_FAILED};
 use crate::tools::tools;
 use forkserve::{Hooks, EXIT_PANIC};
 use pyo3::exceptions::PySystemExit;
@@ -20,6 +21,7 @@ pub(crate) struct Work<'py> {
     pub(crate) handler: Bound<'py, PyAny>,
     /// `socket.socket`.
     pub(crate) class: Bound<'py, PyAny>,
+    pub(crate) tls: Option<&'py Tls>,
 }
 
 /// Serves the child's connections and ends the process.
@@ -59,22 +61,24 @@ fn serve_one(
     work: &Work<'_>,
     hooks: &mut PythonHooks<'_, '_>,
 ) {
-    let connection = Connection::new(&work.class, connection).and_then(|c| Bound::new(py, c));
-    let status = connection
-        .as_ref()
-        .map_err(|error| error.clone_ref(py))
+    let connection = Connection::new(&work.class, connection, work.tls)
+        .and_then(|connection| connection.map(|c| Bound::new(py, c)).transpose());
+    let fail = |child: &mut forkserve::Child, error: PyErr| {
+        if error.is_instance_of::<PySystemExit>(py) {
+            // It has asked for the end of the process.
+            child.set_last();
+        }
+        report(py, error)
+    };
+    let status = match &connection {
         // The result goes at once, and what its end prints is still written.
-        .and_then(|connection| work.handler.call1((connection,)).map(drop))
-        .map_or_else(
-            |error| {
-                if error.is_instance_of::<PySystemExit>(py) {
-                    // It has asked for the end of the process.
-                    child.set_last();
-                }
-                report(py, error)
-            },
-            |()| 0,
-        );
+        Ok(Some(connection)) => match work.handler.call1((connection,)).map(drop) {
+            Ok(()) => 0,
+            Err(error) => fail(child, error),
+        },
+        Ok(None) => HANDSHAKE_FAILED,
+        Err(error) => fail(child, error.clone_ref(py)),
+    };
     // Threads may print, and have the connection.
     let last = child.is_last();
     if last {
@@ -86,7 +90,10 @@ fn serve_one(
             join_threads(py);
             flush(py, |_| {});
         }
-        let _ = connection.map(|connection| connection.get().close(py));
+        let complete = status == 0 && work.tls.is_some();
+        if let Ok(Some(connection)) = connection {
+            let _ = connection.get().close(py, complete);
+        }
     });
 }
 

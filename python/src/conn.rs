@@ -3,6 +3,7 @@
 //! Made in the child, which owns the socket from here on: the core has given it
 //! up. Addresses have the form that the socket module gives them.
 
+use crate::tls::{self, Tls};
 use crate::tools::tools;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -16,8 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 /// One connection, in the child that serves it; the argument of the handler.
 #[pyclass(frozen, module = "forkserve")]
 pub(crate) struct Connection {
-    /// The connected socket, a blocking socket.socket. It is the handler's to close,
-    /// or the end of the child does.
+    /// The connected socket, a blocking socket.socket; an ssl.SSLSocket where the server
+    /// has ssl. It is the handler's to close, or the end of the child does.
     #[pyo3(get)]
     socket: Py<PyAny>,
     /// Number of the connection, counted from 1 by its server.
@@ -35,11 +36,13 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// In the child. `class` is `socket.socket`.
+    /// In the child. `class` is `socket.socket`. `None`: the TLS handshake has failed, and
+    /// the connection is closed.
     pub(crate) fn new(
         class: &Bound<'_, PyAny>,
         connection: forkserve::Connection,
-    ) -> PyResult<Connection> {
+        tls: Option<&Tls>,
+    ) -> PyResult<Option<Connection>> {
         let id = connection.id();
         let peer: Box<[u8]> = connection.peer_sockaddr().into();
         let local: Box<[u8]> = connection.local_sockaddr().into();
@@ -47,13 +50,24 @@ impl Connection {
         let local_name = connection.local_name().to_owned();
         let family = i32::from(family(&peer));
         let fd = OwnedFd::from(connection).into_raw_fd();
-        let socket = class.call1((family, libc::SOCK_STREAM, 0, fd))?.unbind();
-        Ok(Connection { socket, id, peer_name, local_name, peer, local })
+        let mut socket = class.call1((family, libc::SOCK_STREAM, 0, fd))?;
+        if let Some(tls) = tls {
+            match tls.handshake(&socket, &peer_name)? {
+                Some(encrypted) => socket = encrypted,
+                None => return Ok(None),
+            }
+        }
+        let socket = socket.unbind();
+        Ok(Some(Connection { socket, id, peer_name, local_name, peer, local }))
     }
 
     /// Closes the socket, also while files made of it are still about: the
-    /// client is to have its end of file before the process goes.
-    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+    /// client is to have its end of file before the process goes. `complete`: it
+    /// speaks TLS, and the client is told that this is the end of what was to come.
+    pub(crate) fn close(&self, py: Python<'_>, complete: bool) -> PyResult<()> {
+        if complete {
+            tls::close_notify(self.socket.bind(py));
+        }
         tools(py)?.close_socket.bind(py).call1((&self.socket,)).map(drop)
     }
 }

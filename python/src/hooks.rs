@@ -16,7 +16,7 @@ use crate::tools::{tools, Tools};
 use crate::wakeup::Wakeup;
 use forkserve::{Error, Hooks, StdioHooks};
 use nix::sys::signal::{SigSet, SigmaskHow};
-use pyo3::exceptions::{PyAttributeError, PyOSError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -147,11 +147,37 @@ pub(crate) fn flush(py: Python<'_>, unexpected: impl Fn(PyErr)) {
 #[pyo3(signature = (*, collect=true), text_signature = "(*, collect=True)")]
 pub(crate) fn prepare_heap(py: Python<'_>, collect: bool) -> PyResult<usize> {
     if collect {
-        let gc = py.import("gc")?;
-        gc.call_method0("collect")?;
-        gc.call_method0("freeze")?;
+        freeze(py)?;
     }
     Ok(py.detach(forkserve::prepare_heap))
+}
+
+/// Takes what is alive now out of the cycle collector's sight. It writes into each object
+/// that it looks at, and in a child each first write to a page copies it.
+pub(crate) fn freeze(py: Python<'_>) -> PyResult<()> {
+    let gc = py.import("gc")?;
+    gc.call_method0("collect")?;
+    gc.call_method0("freeze").map(drop)
+}
+
+/// Refuses an interpreter in which a fork would not work, when the module is imported.
+pub(crate) fn check_interpreter(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: attached.
+    let interpreter = unsafe { pyo3::ffi::PyInterpreterState_Get() };
+    // SAFETY: attached, and it is this thread's.
+    let id = unsafe { pyo3::ffi::PyInterpreterState_GetID(interpreter) };
+    if id != 0 {
+        let text = "forkserve: only the main interpreter can fork, and this is a subinterpreter";
+        return Err(PyImportError::new_err(text));
+    }
+    // Of free-threaded builds; the module asks such a build to switch its GIL on.
+    let Ok(enabled) = py.import("sys")?.getattr("_is_gil_enabled") else { return Ok(()) };
+    if !enabled.call0()?.is_truthy()? {
+        let text = "forkserve: needs the GIL, which this free-threaded interpreter was told \
+            to leave off; run it without -X gil=0 and PYTHON_GIL=0";
+        return Err(PyImportError::new_err(text));
+    }
+    Ok(())
 }
 
 /// A descriptor that `os.dup` has just made.

@@ -21,14 +21,20 @@ mod fork;
 mod gate;
 mod hooks;
 mod options;
+mod run;
 mod server;
+mod sigterm;
 mod stats;
 mod supervisor;
+mod threads;
+mod tls;
 mod tools;
 mod wakeup;
 
 /// The native half of forkserve; import forkserve instead.
-#[pyo3::pymodule]
+///
+/// It relies on the GIL: a free-threaded interpreter switches it on for the import.
+#[pyo3::pymodule(gil_used = true)]
 mod _forkserve {
     use pyo3::prelude::*;
 
@@ -49,8 +55,10 @@ mod _forkserve {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::hooks::check_interpreter(module.py())?;
         crate::tools::init(module.py())?;
         crate::error::add(module)?;
+        module.add("HANDSHAKE_FAILED", crate::tls::HANDSHAKE_FAILED)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -3,6 +3,7 @@
 //! A value of the wrong type is a TypeError, one out of its range a ValueError;
 //! both name the option and show the value. Times are seconds.
 
+use crate::tls::Tls;
 use forkserve::{AtCapacity, Options, Orphans};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -16,8 +17,19 @@ const MAX_SPARES: u32 = 10_000;
 const MAX_SECONDS: f64 = 1e9;
 const MAX_REFUSE_MESSAGE: usize = 4096;
 
+/// Default of `handshake_timeout`.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// An argument that was given, with the name that errors show.
 pub(crate) struct Argument<'a, 'py>(pub(crate) &'a str, pub(crate) &'a Bound<'py, PyAny>);
+
+/// What the keyword arguments of `Server` say.
+pub(crate) struct Settings {
+    pub(crate) core: Options,
+    pub(crate) observer: Option<Py<PyAny>>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) gc_freeze: bool,
+}
 
 impl Argument<'_, '_> {
     /// A TypeError: what was wanted, and what the value is instead.
@@ -59,7 +71,8 @@ impl Argument<'_, '_> {
         self.duration("seconds, or None for no limit").map(Some)
     }
 
-    fn lifetime(&self) -> PyResult<Option<Duration>> {
+    /// Some time, or None for no limit.
+    fn positive_or_none(&self) -> PyResult<Option<Duration>> {
         match self.seconds_or_none()? {
             Some(Duration::ZERO) => Err(self.wrong_value("more than 0 seconds, or None")),
             other => Ok(other),
@@ -106,6 +119,21 @@ impl Argument<'_, '_> {
         }
     }
 
+    /// An `ssl.SSLContext` for servers, or None.
+    fn context(&self) -> PyResult<Option<Py<PyAny>>> {
+        if self.1.is_none() {
+            return Ok(None);
+        }
+        let ssl = self.1.py().import("ssl")?;
+        if !self.1.is_instance(&ssl.getattr("SSLContext")?)? {
+            return Err(self.wrong_type("an ssl.SSLContext or None"));
+        }
+        if self.1.getattr("protocol")?.eq(ssl.getattr("PROTOCOL_TLS_CLIENT")?)? {
+            return Err(self.wrong_value("for servers: its protocol is PROTOCOL_TLS_CLIENT"));
+        }
+        Ok(Some(self.1.clone().unbind()))
+    }
+
     pub(crate) fn callable(&self) -> PyResult<Py<PyAny>> {
         if self.1.is_callable() {
             Ok(self.1.clone().unbind())
@@ -115,12 +143,11 @@ impl Argument<'_, '_> {
     }
 }
 
-/// The keyword arguments of `Server`: the core's options, and the observer.
-pub(crate) fn parse(
-    keywords: Option<&Bound<'_, PyDict>>,
-) -> PyResult<(Options, Option<Py<PyAny>>)> {
+/// The keyword arguments of `Server`.
+pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
     let mut options = Options::default();
-    let mut observer = None;
+    let (mut observer, mut context, mut gc_freeze) = (None, None, false);
+    let mut handshake_timeout = Some(HANDSHAKE_TIMEOUT);
     for (key, value) in keywords.into_iter().flatten() {
         let key = key.cast_into::<PyString>()?;
         let name = key.to_cow()?;
@@ -131,7 +158,7 @@ pub(crate) fn parse(
             "spares" => options.spares = given.number(0, MAX_SPARES)?,
             "connections_per_child" => options.connections_per_child = given.number(1, u32::MAX)?,
             "backlog" => options.backlog = given.number(1, i32::MAX as u32)?,
-            "lifetime" => options.lifetime = given.lifetime()?,
+            "lifetime" => options.lifetime = given.positive_or_none()?,
             "grace" => options.grace = given.seconds_or_none()?,
             "kill_after" => options.kill_after = given.seconds()?,
             "fork_retry" => options.fork_retry = given.seconds()?,
@@ -147,6 +174,9 @@ pub(crate) fn parse(
             "nodelay" => options.nodelay = given.flag()?,
             "keepalive" => options.keepalive = given.flag()?,
             "reuse_port" => options.reuse_port = given.flag()?,
+            "ssl" => context = given.context()?,
+            "handshake_timeout" => handshake_timeout = given.positive_or_none()?,
+            "gc_freeze" => gc_freeze = given.flag()?,
             "observer" if value.is_none() => observer = None,
             "observer" => observer = Some(given.callable()?),
             other => {
@@ -160,5 +190,6 @@ pub(crate) fn parse(
         let text = format!("spares: {spares} is more than max_children, {most}");
         return Err(PyValueError::new_err(text));
     }
-    Ok((options, observer))
+    let tls = context.map(|context| Tls { context, timeout: handshake_timeout });
+    Ok(Settings { core: options, observer, tls, gc_freeze })
 }

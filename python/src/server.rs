@@ -9,9 +9,12 @@
 use crate::child::{self, Work};
 use crate::event::Callbacks;
 use crate::gate::{Gate, Pass};
-use crate::hooks::PythonHooks;
+use crate::hooks::{self, PythonHooks};
+use crate::options::Settings;
+use crate::sigterm::Sigterm;
 use crate::stats::{Live, Stats};
-use crate::supervisor::warn_of_threads;
+use crate::threads::warn_of_threads;
+use crate::tls::Tls;
 use crate::wakeup::Wakeup;
 use crate::{address, error, options};
 use forkserve::{Server as Core, StatsReader, Stopper, Turn};
@@ -59,6 +62,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// "terminate".
 /// nodelay, keepalive: set TCP_NODELAY, SO_KEEPALIVE on connections.
 /// reuse_port: sets SO_REUSEPORT on TCP listeners.
+/// ssl: an ssl.SSLContext for servers; connections speak TLS, and conn.socket is an
+/// ssl.SSLSocket. The handshake is made in the child. If it fails, the handler is not
+/// called and the exit status is HANDSHAKE_FAILED, 76. The end of a handler without an
+/// exception or status is told to the client (close_notify). refuse_message is not encrypted.
+/// handshake_timeout: how long a handshake may take; None: no limit.
+/// gc_freeze: collects garbage and freezes what is left (gc.freeze()) before the first fork,
+/// so that a collection in a child leaves the memory that it shares with its parent alone.
 /// observer: called in the parent, or in the supervisor, inside the loop, with an Event for
 /// each thing that happens; it should not block. Exceptions in it go to sys.unraisablehook.
 ///
@@ -80,6 +90,8 @@ pub(crate) struct Server {
     pub(crate) callbacks: Arc<Callbacks>,
     /// `socket.socket`.
     class: Py<PyAny>,
+    tls: Option<Tls>,
+    gc_freeze: bool,
     begun: AtomicBool,
     /// How many times `stop` was called.
     pub(crate) stops: AtomicU32,
@@ -93,7 +105,8 @@ impl Server {
         text_signature = "(address, handler, *, max_children=256, max_per_source=0, spares=0, \
             connections_per_child=1, backlog=1024, lifetime=None, grace=10.0, kill_after=5.0, \
             fork_retry=10.0, refuse_message=b'', at_capacity='queue', orphans='finish', \
-            nodelay=False, keepalive=False, reuse_port=False, observer=None)"
+            nodelay=False, keepalive=False, reuse_port=False, ssl=None, handshake_timeout=10.0, \
+            gc_freeze=False, observer=None)"
     )]
     fn new(
         address: &Bound<'_, PyAny>,
@@ -102,7 +115,7 @@ impl Server {
     ) -> PyResult<Server> {
         let py = address.py();
         let handler = options::Argument("handler", handler).callable()?;
-        let (options, observer) = options::parse(options)?;
+        let Settings { core: options, observer, tls, gc_freeze } = options::parse(options)?;
         let class = py.import("socket")?.getattr("socket")?.unbind();
         let mut core = Core::new(options).map_err(|error| error::from_core(py, &error))?;
         address::listen(&mut core, address)?;
@@ -123,6 +136,8 @@ impl Server {
             gate: Gate::new(core),
             callbacks,
             class,
+            tls,
+            gc_freeze,
             begun: AtomicBool::new(false),
             stops: AtomicU32::new(0),
         })
@@ -134,23 +149,28 @@ impl Server {
     /// once, and their Python handlers run. If one raises, as Ctrl-C raises
     /// KeyboardInterrupt, the server stops accepting and drains, and then the exception
     /// comes out; one more exception meanwhile does not wait for the children any longer
-    /// (SIGTERM), and a third kills them.
+    /// (SIGTERM), and a third kills them. Where SIGTERM has its default effect, it is
+    /// stop() meanwhile, and serve_forever() returns after the drain.
     ///
     /// Raises Error with ESHUTDOWN if the server has been stopped before, EBUSY if another
     /// call runs it, ECHILD in a child; and what made a listener unusable: that one is
     /// closed, the children live on, and serve_forever() may be called again. Warns
     /// (RuntimeWarning) where the process has other threads.
-    fn serve_forever(&self, py: Python<'_>) -> PyResult<()> {
+    fn serve_forever(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
         warn_of_threads(
             py,
-            c"serve_forever() in a process with other threads: what they \
-            hold locked at a fork stays locked in the child; call start() before making them",
+            "serve_forever() in a process with other threads",
+            "what they hold locked at a fork stays locked in the child; \
+             call start() before making them",
         )?;
-        let mut core = self.enter(py)?;
+        let mut core = this.enter(py)?;
         let core = core.get(py)?;
-        self.begun.store(true, Relaxed);
+        this.prepare(py)?;
         core.begin().map_err(|error| error::from_core(py, &error))?;
-        self.run(py, core)
+        let sigterm = Sigterm::install(slf)?;
+        let result = this.run(py, core);
+        sigterm.remove(py).and(result)
     }
 
     /// Do what there is to do without waiting, for a program with a loop of its own.
@@ -164,7 +184,7 @@ impl Server {
     fn dispatch(&self, py: Python<'_>) -> PyResult<usize> {
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
-        self.begun.store(true, Relaxed);
+        self.prepare(py)?;
         let work = self.work(py)?;
         let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
         core.begin_dispatch().map_err(|error| error::from_core(py, &error))?;
@@ -188,6 +208,28 @@ impl Server {
         }
     }
 
+    /// Serve beside the other tasks of the running asyncio loop, as a coroutine.
+    ///
+    /// Returns after stop(), when the drain is complete. If it is cancelled, it drains, and
+    /// the CancelledError comes out after that; stop() hastens it, further cancellations do
+    /// not. Signals are the loop's: loop.add_signal_handler(signal.SIGTERM, server.stop).
+    /// A child calls the handler and ends; it never runs the loop, and the handler may make
+    /// one of its own with asyncio.run().
+    ///
+    /// Raises what serve_forever() does, and warns as it does; of a server that has been
+    /// drained already it returns at once.
+    fn serve<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        slf.get().own(py)?;
+        warn_of_threads(
+            py,
+            "serve() in a process with other threads",
+            "what they hold locked at a fork stays locked in the child; \
+             call start() before making them",
+        )?;
+        py.import("forkserve._asyncio")?.call_method1("serve", (slf,))
+    }
+
     /// Begin the drain: accept what the kernel has queued, close the listeners, let the
     /// children finish within grace, then SIGTERM, then SIGKILL.
     ///
@@ -200,6 +242,15 @@ impl Server {
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         self.own(py)?;
         self.request_stop(py)
+    }
+
+    /// What a cancellation of serve() does: stop(), unless that has been called.
+    fn _begin_drain(&self, py: Python<'_>) -> PyResult<()> {
+        self.own(py)?;
+        match self.stops.load(Relaxed) {
+            0 => self.request_stop(py),
+            _ => Ok(()),
+        }
     }
 
     /// Stop, wait until the drain is complete, and give back all descriptors.
@@ -287,11 +338,15 @@ impl Server {
     fn start(&self, py: Python<'_>) -> PyResult<i32> {
         warn_of_threads(
             py,
-            c"start() in a process with threads: what they hold locked now \
-            stays locked in the supervisor; call it before making threads",
+            "start() in a process with threads",
+            "what they hold locked now stays locked in the supervisor; \
+             call it before making threads",
         )?;
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
+        if self.gc_freeze {
+            hooks::freeze(py)?;
+        }
         self.start_supervisor(py, core)
     }
 
@@ -300,18 +355,23 @@ impl Server {
     ///
     /// Other threads run meanwhile. In the main thread, signals interrupt it at once, and
     /// what their Python handlers raise comes out; the supervisor is not stopped by that,
-    /// but close() and the end of a with block stop it.
+    /// but close() and the end of a with block stop it. Where SIGTERM has its default
+    /// effect, it is stop() meanwhile.
     ///
     /// Raises TimedOut, which is a TimeoutError, if the supervisor has not ended by then;
     /// Error with ECHILD if there is none, EBUSY if another thread waits.
     #[pyo3(signature = (timeout=None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    fn wait(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
         let limit = match timeout {
             Some(timeout) => options::Argument("timeout", timeout).seconds_or_none()?,
             None => None,
         };
-        let mut core = self.enter(py)?;
-        match self.await_supervisor(py, core.get(py)?, limit)? {
+        let mut core = this.enter(py)?;
+        let core = core.get(py)?;
+        let sigterm = Sigterm::install(slf)?;
+        let ended = this.await_supervisor(py, core, limit);
+        match sigterm.remove(py).and(ended)? {
             true => Ok(()),
             false => Err(error::timed_out(py, "wait: the supervisor still runs")),
         }
@@ -365,6 +425,7 @@ impl Server {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         visit.call(&self.class)?;
+        visit.call(self.tls.as_ref().map(|tls| &tls.context))?;
         self.callbacks.traverse(&visit)
     }
 
@@ -400,10 +461,18 @@ impl Server {
         }
     }
 
-    pub(crate) fn work<'py>(&self, py: Python<'py>) -> PyResult<Work<'py>> {
+    /// Before the first turn of the loop in this process.
+    fn prepare(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.begun.swap(true, Relaxed) && self.gc_freeze {
+            hooks::freeze(py)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn work<'a>(&'a self, py: Python<'a>) -> PyResult<Work<'a>> {
         let collected = || PyTypeError::new_err("the server has been collected");
         let handler = self.callbacks.handler(py).ok_or_else(collected)?;
-        Ok(Work { handler, class: self.class.bind(py).clone() })
+        Ok(Work { handler, class: self.class.bind(py).clone(), tls: self.tls.as_ref() })
     }
 
     pub(crate) fn request_stop(&self, py: Python<'_>) -> PyResult<()> {
@@ -411,76 +480,5 @@ impl Server {
         let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
         let stopped = stopper.as_ref().map_or(Ok(()), Stopper::stop);
         stopped.map_err(|errno| error::new(py, errno, forkserve::strerror(errno)))
-    }
-
-    /// From running to stopped, unless that is done.
-    fn drain(&self, py: Python<'_>, core: &mut Core) -> PyResult<()> {
-        if self.stops.load(Relaxed) == 0 {
-            self.request_stop(py)?;
-        }
-        match core.begin() {
-            Ok(()) => self.run(py, core),
-            // Has been drained before.
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// The loop, with signals heard of while it waits.
-    fn run(&self, py: Python<'_>, core: &mut Core) -> PyResult<()> {
-        let wakeup = Wakeup::install(py, core)?;
-        let mut hooks = PythonHooks::new(py, &self.callbacks, wakeup)?;
-        let result = self.serve(py, core, &mut hooks);
-        let removed = hooks.wakeup.remove(py, core);
-        result.and(removed)
-    }
-
-    fn serve(
-        &self,
-        py: Python<'_>,
-        core: &mut Core,
-        hooks: &mut PythonHooks<'_, '_>,
-    ) -> PyResult<()> {
-        let work = self.work(py)?;
-        let mut raised: Option<PyErr> = None;
-        let mut stops = self.stops.load(Relaxed);
-        loop {
-            let idle = match core.turn(hooks) {
-                Ok(Turn::Child(child)) => child::serve(py, child, &work, hooks),
-                Ok(Turn::Forked(_)) => false,
-                Ok(Turn::Idle) => true,
-                Ok(Turn::Drained) => {
-                    let raised = raised.or_else(|| self.callbacks.take_interrupt());
-                    return raised.map_or(Ok(()), Err);
-                }
-                // While draining because of an exception, that one is what is
-                // to come out; but nothing else may keep the drain from its end.
-                Err(_) if raised.is_some() => {
-                    hooks.forbidden = None;
-                    self.request_stop(py)?;
-                    true
-                }
-                Err(error) => {
-                    let forbidden = hooks.forbidden.take();
-                    return Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)));
-                }
-            };
-            let interrupt = self.callbacks.take_interrupt();
-            if let Some(error) = interrupt.or_else(|| py.check_signals().err()) {
-                // Unless the program's own handler has called stop.
-                if self.stops.load(Relaxed) == stops {
-                    self.request_stop(py)?;
-                }
-                stops = self.stops.load(Relaxed);
-                raised.get_or_insert(error);
-            }
-            if idle {
-                let limit = hooks.wakeup.limit();
-                let waited = py.detach(|| core.wait(limit));
-                hooks.wakeup.drain();
-                if let Err(error) = waited {
-                    return Err(raised.unwrap_or_else(|| error::from_core(py, &error)));
-                }
-            }
-        }
     }
 }

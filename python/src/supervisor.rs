@@ -11,10 +11,8 @@ use crate::server::Server;
 use crate::wakeup::Wakeup;
 use forkserve::{Server as Core, Start};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::convert::Infallible;
-use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering::Relaxed;
@@ -111,13 +109,4 @@ fn sleep(supervisor: Option<BorrowedFd<'_>>, wakeup: &Wakeup, limit: Option<Dura
     // EINTR: a signal has come. Other errors have no cause here, and the caller
     // looks by itself.
     let _ = poll(&mut fds, limit);
-}
-
-/// Threads of Python, and of libraries that it knows nothing of.
-pub(crate) fn warn_of_threads(py: Python<'_>, text: &CStr) -> PyResult<()> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads > 1 {
-        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), text, 1)?;
-    }
-    Ok(())
 }

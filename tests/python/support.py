@@ -20,7 +20,7 @@ DEADLINE = 20
 
 # Programs with threads are among what is tested; the warnings have a test of their own.
 WARNINGS = ["-W", "error"]
-for call in ("serve_forever() in a process with other threads", "start() in a process with"):
+for call in ("serve_forever() in a process", "serve() in a process", "start() in a process"):
     WARNINGS += ["-W", f"ignore:{call}:RuntimeWarning"]
 
 PREAMBLE = """

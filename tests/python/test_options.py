@@ -70,6 +70,8 @@ def test_values_out_of_range_are_refused_by_name(name, bad, good):
         ("nodelay", [1, None, "yes"]),
         ("keepalive", [0]),
         ("reuse_port", ["no"]),
+        ("handshake_timeout", ["10", True]),
+        ("gc_freeze", [1, None]),
         ("observer", [1, "print"]),
     ],
 )

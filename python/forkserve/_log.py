@@ -1,0 +1,38 @@
+"""Events as records of the logging module; imported when log_events is first asked for.
+
+The module logging makes children dearer: its locks are dealt with at each fork. So only a
+program that logs pays for it.
+"""
+
+import logging
+
+from ._forkserve import Event
+from ._text import describe
+
+# No handler and no level: what is shown, and where, is the program's to say.
+logger = logging.getLogger("forkserve")
+
+LEVELS = {
+    "accepted": logging.DEBUG,
+    "forked": logging.DEBUG,
+    "refused": logging.WARNING,
+    "fork_failed": logging.WARNING,
+    "held": logging.WARNING,
+    "paused": logging.WARNING,
+}
+
+
+def log_events(event: Event) -> None:
+    """Write an event to the logger "forkserve"; to be given to Server as observer.
+
+    DEBUG: each connection accepted and each child made. INFO: connections that ended by
+    themselves, and what the server does as a whole. WARNING: children that a signal ended,
+    refused connections, failing forks, pauses. The record has the Event as its attribute
+    "event". Nothing is shown unless the program sets logging up.
+    """
+    level = LEVELS.get(event.kind, logging.INFO)
+    if event.exit_signal is not None:
+        level = logging.WARNING
+    if logger.isEnabledFor(level):
+        what, particulars = describe(event) or (event.kind, "")
+        logger.log(level, "%s", f"{what} {particulars}".rstrip(), extra={"event": event})

@@ -1,0 +1,63 @@
+"""Events in words, for people who read what a server does."""
+
+import os
+from typing import Optional
+
+from ._forkserve import Event
+
+REASONS = {
+    "capacity": "as many children as allowed",
+    "source": "too many from this address",
+    "fork": "no child can be made",
+    "gone": "the client has left",
+    "draining": "no time left",
+    "resources": "no descriptor or memory",
+}
+
+
+def describe(event: Event) -> Optional[tuple[str, str]]:
+    """What happened, and the particulars; None for an event that is not known."""
+    error = f": {os.strerror(event.error)}" if event.error else ""
+    reason = REASONS.get(event.reason or "", event.reason)
+    if event.kind == "listening":
+        return "listening", str(event.address)
+    if event.kind == "accepted":
+        return "accepted", f"#{event.conn_id} from {event.peer}"
+    if event.kind == "forked":
+        return "child", f"#{event.conn_id} is pid {event.pid}, {event.live} alive"
+    if event.kind == "ended":
+        return "ended", describe_end(event)
+    if event.kind == "fork_failed":
+        return "no child", f"#{event.conn_id}, fork failed{error}"
+    if event.kind == "held":
+        return "held", f"#{event.conn_id} until a child can be made"
+    if event.kind == "refused":
+        return "refused", f"#{event.conn_id} from {event.peer}, {reason}{error}"
+    if event.kind == "paused":
+        return "paused", f"{reason}{error}"
+    if event.kind == "draining":
+        return "draining", f"{event.live} alive"
+    if event.kind in ("resumed", "stopped"):
+        return event.kind, ""
+    if event.kind == "supervisor_ended":
+        return "supervisor", f"has ended: {describe_status(event)}"
+    return None
+
+
+def describe_end(event: Event) -> str:
+    """How a child ended and what it used."""
+    return (
+        f"#{event.conn_id}, pid {event.pid}: {describe_status(event)}"
+        f" after {event.duration:.3f} s,"
+        f" cpu {(event.user_time or 0) * 1e3:.1f} ms user"
+        f" + {(event.system_time or 0) * 1e3:.1f} ms system, {event.max_rss_kib or 0} KiB"
+    )
+
+
+def describe_status(event: Event) -> str:
+    """How a process ended."""
+    if event.exit_signal is not None:
+        return f"signal {event.exit_signal}"
+    if event.exit_code is None:
+        return "status unknown"
+    return f"status {event.exit_code}"
