@@ -1,13 +1,15 @@
 """One connection, one process: network servers, not multiprocessing's "forkserver".
 
-import forkserve
+A whole server:
 
-def echo(conn):
-    while data := conn.socket.recv(4096):
-        conn.socket.sendall(data)
+    import forkserve
 
-with forkserve.Server("127.0.0.1:7000", echo) as server:
-    server.serve_forever()
+    def echo(conn):
+        while data := conn.socket.recv(4096):
+            conn.socket.sendall(data)
+
+    with forkserve.Server("127.0.0.1:7000", echo) as server:
+        server.serve_forever()
 """
 
 from ._forkserve import (
@@ -75,8 +77,8 @@ __all__ = [
     "prepare_heap",
 ]
 
-# Loaded when first used: socketserver brings threading along, and so does logging, which
-# adds to the price of each fork. The names of socketserver that are the same here are for programs that
+# Loaded when first used: socketserver and logging bring threading along, which adds to the
+# price of each fork. The names of socketserver that are the same here are for programs that
 # "import forkserve as socketserver".
 _LATER = {
     "ForkingHTTPServer": "forkserve._http",

@@ -1,26 +1,24 @@
-"""An echo server that tells what happens: python -m forkserve [ADDRESS] [options].
+"""A server that tells what happens: python -m forkserve [ADDRESS ...] [options].
 
-The lines are those of the C example `echo`. Ctrl-C and SIGTERM let the clients finish; a
-second one sends them SIGTERM, a third SIGKILL.
+It sends back what it gets, or runs a function of the user's for each connection, or serves
+the files of a folder over HTTP. The lines are those of the C example `echo`. Ctrl-C and
+SIGTERM let the clients finish; a second one sends them SIGTERM, a third SIGKILL.
 """
 
 import argparse
+import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import reduce
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import forkserve
+from forkserve._text import describe
 
-REASONS = {
-    "capacity": "as many children as allowed",
-    "source": "too many from this address",
-    "fork": "no child can be made",
-    "gone": "the client has left",
-    "draining": "no time left",
-    "resources": "no descriptor or memory",
-}
+Handler = Callable[[forkserve.Connection], object]
 
 
 def echo(conn: forkserve.Connection) -> None:
@@ -29,50 +27,23 @@ def echo(conn: forkserve.Connection) -> None:
         conn.socket.sendall(data)
 
 
-def describe(event: forkserve.Event) -> Optional[str]:
-    """One line about an event; None for one that is not known."""
-    error = f": {os.strerror(event.error)}" if event.error else ""
-    reason = REASONS.get(event.reason or "", event.reason)
-    if event.kind == "accepted":
-        return f"accepted  #{event.conn_id} from {event.peer}"
-    if event.kind == "forked":
-        return f"child     #{event.conn_id} is pid {event.pid}, {event.live} alive"
-    if event.kind == "ended":
-        return describe_end(event)
-    if event.kind == "fork_failed":
-        return f"no child  #{event.conn_id}, fork failed{error}"
-    if event.kind == "held":
-        return f"held      #{event.conn_id} until a child can be made"
-    if event.kind == "refused":
-        return f"refused   #{event.conn_id} from {event.peer}, {reason}{error}"
-    if event.kind == "paused":
-        return f"paused    {reason}{error}"
-    if event.kind == "draining":
-        return f"draining  {event.live} alive"
-    if event.kind in ("resumed", "stopped"):
-        return event.kind
-    if event.kind == "supervisor_ended":
-        return f"supervisor has ended: {describe_status(event)}"
-    return None
-
-
-def describe_end(event: forkserve.Event) -> str:
-    """How a child ended and what it used."""
-    return (
-        f"ended     #{event.conn_id}, pid {event.pid}: {describe_status(event)}"
-        f" after {event.duration:.3f} s,"
-        f" cpu {(event.user_time or 0) * 1e3:.1f} ms user"
-        f" + {(event.system_time or 0) * 1e3:.1f} ms system, {event.max_rss_kib or 0} KiB"
-    )
-
-
-def describe_status(event: forkserve.Event) -> str:
-    """How a process ended."""
-    if event.exit_signal is not None:
-        return f"signal {event.exit_signal}"
-    if event.exit_code is not None:
-        return f"status {event.exit_code}"
-    return "status unknown"
+def load(name: str) -> Handler:
+    """Find MODULE:FUNCTION. What goes wrong inside the module comes out as it is."""
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise argparse.ArgumentTypeError(f"{name}: not MODULE:FUNCTION")
+    try:
+        found: Any = reduce(getattr, function.split("."), importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        # A module that this one imports is not the command line's fault.
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+    except AttributeError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+    if not callable(found):
+        raise argparse.ArgumentTypeError(f"{name}: not a function")
+    return cast(Handler, found)
 
 
 def say(line: str) -> None:
@@ -85,9 +56,12 @@ def say(line: str) -> None:
 
 def observe(event: forkserve.Event) -> None:
     """Print each event but "listening", which has been said."""
-    line = describe(event)
-    if line is not None:
-        say(line)
+    if event.kind == "listening":
+        return
+    words = describe(event)
+    if words is not None:
+        what, particulars = words
+        say(f"{what:<9} {particulars}".rstrip())
 
 
 def seconds(text: str) -> Optional[float]:
@@ -99,10 +73,12 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line. What is not given is left to the library's defaults."""
     p = argparse.ArgumentParser(
         prog="python -m forkserve",
-        description="Echo server: each connection in a process of its own.",
-        epilog="Talk to it: nc 127.0.0.1 7000. Ctrl-C lets the clients finish, a second one "
-        "sends them SIGTERM, a third SIGKILL. Exit status: 0 after that, 1 on an error, 2 for "
-        "a wrong command line.",
+        usage="%(prog)s [options] [ADDRESS ...]",
+        description="Server with each connection in a process of its own: an echo server, "
+        "unless --handler or --http says otherwise.",
+        epilog="Talk to the echo server: nc 127.0.0.1 7000. Ctrl-C lets the clients finish, a "
+        "second one sends them SIGTERM, a third SIGKILL. Exit status: 0 after that, 1 on an "
+        "error, 2 for a wrong command line.",
         argument_default=argparse.SUPPRESS,
     )
     p.add_argument(
@@ -120,17 +96,29 @@ def parser() -> argparse.ArgumentParser:
         default=False,
         help="serve in a process of its own, the supervisor",
     )
-    limits = p.add_argument_group("limits")
+    what = p.add_argument_group("what to serve").add_mutually_exclusive_group()
+    what.add_argument(
+        "--handler",
+        type=load,
+        metavar="MODULE:FUNCTION",
+        help="call this with the connection, in its child",
+    )
+    what.add_argument("--http", metavar="DIR", help="the files of a folder, one request each")
     number: dict[str, Any] = {"type": int, "metavar": "N"}
     time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
-    limits.add_argument("--max-children", **number, help="children at once (256)")
-    limits.add_argument("--max-per-source", **number, help="of one address (0: no limit)")
-    limits.add_argument(
-        "--spares", **number, help="children that wait for a connection ahead of time (0)"
+    children = p.add_argument_group("children")
+    children.add_argument("--max-children", **number, help="at once (256)")
+    children.add_argument("--max-per-source", **number, help="of one address (0: no limit)")
+    children.add_argument(
+        "--spares", **number, help="that wait for a connection ahead of time (0)"
     )
-    limits.add_argument(
-        "--connections-per-child", **number, help="that a child serves, one after the other (1)"
+    children.add_argument(
+        "--connections-per-child", **number, help="that one serves, one after the other (1)"
     )
+    children.add_argument(
+        "--gc-freeze", action="store_true", help="call gc.freeze() before the first"
+    )
+    limits = p.add_argument_group("limits")
     limits.add_argument("--backlog", **number, help="length of the kernel's queue (1024)")
     limits.add_argument("--lifetime", **time, help='of a connection ("none")')
     limits.add_argument("--grace", **time, help="for the clients to finish (10)")
@@ -139,26 +127,75 @@ def parser() -> argparse.ArgumentParser:
     limits.add_argument("--at-capacity", choices=["queue", "refuse"], help="(queue)")
     limits.add_argument("--refuse-message", metavar="TEXT", type=os.fsencode)
     limits.add_argument("--orphans", choices=["finish", "terminate"], help="(finish)")
-    connections = p.add_argument_group("sockets")
+    sockets = p.add_argument_group("sockets")
     for flag, name in (
         ("--nodelay", "TCP_NODELAY"),
         ("--keepalive", "SO_KEEPALIVE"),
         ("--reuse-port", "SO_REUSEPORT"),
     ):
-        connections.add_argument(flag, action="store_true", help=f"set {name}")
+        sockets.add_argument(flag, action="store_true", help=f"set {name}")
+    sockets.add_argument("--tls-cert", metavar="FILE", help="speak TLS; the chain, as PEM")
+    sockets.add_argument("--tls-key", metavar="FILE", help="its key, if not in the same file")
+    sockets.add_argument("--handshake-timeout", **time, help="for the TLS handshake (10)")
     return p
+
+
+class WrongOption(Exception):
+    """What is wrong with the command line, as a whole line."""
+
+
+def folder(directory: str, quiet: bool) -> Handler:
+    """Return the handler of --http."""
+    try:
+        os.scandir(directory).close()
+    except OSError as error:
+        raise WrongOption(f"argument --http: {directory}: {error.strerror}") from None
+    from forkserve._folder import folder
+
+    return folder(directory, (lambda _: None) if quiet else say)
+
+
+def context(cert: str, key: Optional[str]) -> Any:
+    """Return the SSLContext of --tls-cert and --tls-key."""
+    import ssl
+
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        made.load_cert_chain(cert, key)
+    except OSError as error:
+        # OpenSSL does not say which of the two files it is about.
+        files = cert if key is None else f"{cert}, {key}"
+        reason = getattr(error, "reason", None) or error.strerror
+        raise WrongOption(f"argument --tls-cert: {files}: {reason}") from None
+    return made
+
+
+def make(options: dict[str, Any]) -> forkserve.Server:
+    """Make the server that the command line describes."""
+    quiet = options.pop("quiet")
+    handler = options.pop("handler", echo)
+    directory = options.pop("http", None)
+    if directory is not None:
+        handler = folder(directory, quiet)
+    cert, key = options.pop("tls_cert", None), options.pop("tls_key", None)
+    if cert is not None:
+        options["ssl"] = context(cert, key)
+    elif key is not None:
+        raise WrongOption("argument --tls-key: wants --tls-cert too")
+    if not quiet:
+        options["observer"] = observe
+    return forkserve.Server(options.pop("address"), handler, **options)
 
 
 def main() -> int:
     """Run the server; the result is the exit status."""
     p = parser()
     options = vars(p.parse_args())
-    addresses = options.pop("address")
     start = options.pop("start")
-    if not options.pop("quiet"):
-        options["observer"] = observe
     try:
-        server = forkserve.Server(addresses, echo, **options)
+        server = make(options)
+    except WrongOption as error:
+        p.error(str(error))
     except ValueError as error:
         p.error(getattr(error, "strerror", None) or str(error))
     except forkserve.Error as error:

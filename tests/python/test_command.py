@@ -1,0 +1,324 @@
+"""python -m forkserve."""
+
+import inspect
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import forkserve
+import pytest
+
+from support import connect, read_all, wait_until
+
+CERT = Path(__file__).with_name("localhost.pem")
+
+
+@pytest.fixture
+def command(start):
+    return lambda *arguments: start(None, "-m", "forkserve", *arguments)
+
+
+def test_the_echo_server_tells_what_happens(command):
+    server = command("127.0.0.1:0", "--max-children", "5", "--grace", "none").wait_listening()
+    server.ask(b"hello")
+    lines = [server.line() for _ in range(3)]
+    assert re.fullmatch(r"accepted  #1 from 127\.0\.0\.1:\d+", lines[0])
+    assert re.fullmatch(r"child     #1 is pid \d+, 1 alive", lines[1])
+    assert re.fullmatch(
+        r"ended     #1, pid \d+: status 0 after \d\.\d{3} s,"
+        r" cpu \d+\.\d ms user \+ \d+\.\d ms system, \d+ KiB",
+        lines[2],
+    )
+    assert server.end(by=signal.SIGTERM) == ("draining  0 alive\nstopped\n", "")
+
+
+def test_the_echo_server_under_a_supervisor(command):
+    options = [
+        "--start",
+        "--spares",
+        "1",
+        "--max-children",
+        "1",
+        "--connections-per-child",
+        "2",
+    ]
+    server = command("127.0.0.1:0", *options).wait_listening()
+    (supervisor,) = re.fullmatch(r"supervisor is pid (\d+)", server.line()).groups()
+    for _ in range(3):
+        server.ask()
+    out, err = server.end(by=signal.SIGINT)
+    assert err == ""
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines if "#" in line] == [
+        "accepted",
+        "child",
+        "ended",
+    ] * 3
+    first, second, third = (line.split()[4] for line in lines if line.startswith("child "))
+    assert first == second != third
+    assert lines[-2:] == ["stopped", "supervisor has ended: status 0"]
+    assert not Path(f"/proc/{supervisor}").exists()
+
+
+def test_the_echo_server_can_be_quiet(command):
+    server = command("--quiet", "127.0.0.1:0", "[::1]:0").wait_listening()
+    assert server.line().startswith("listening [::1]:")
+    server.ask()
+    assert server.end(by=signal.SIGINT) == ("", "")
+
+
+@pytest.mark.parametrize("options", [[], ["--spares", "2"], ["--start"]])
+def test_clients_of_the_echo_server_may_finish(command, options):
+    """Also if Ctrl-C reaches the children, as it does at a terminal."""
+    server = command("127.0.0.1:0", *options).wait_listening()
+    with server.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        os.killpg(server.pid, signal.SIGINT)
+        while server.line() != "draining  1 alive":
+            pass
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
+    out, err = server.end()
+    last = ["supervisor has ended: status 0"] if "--start" in options else []
+    assert out.splitlines()[-1 - len(last) :] == ["stopped", *last]
+    assert err == ""
+
+
+def test_a_port_in_use_is_an_error(command):
+    with forkserve.Server("127.0.0.1:0", print) as taken:
+        address = taken.addresses[0]
+        expected = f"python -m forkserve: bind {address}: Address already in use\n"
+        assert command(address).end(1) == ("", expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--spares", "10001"], "spares: 10001 is not in 0..=10000"),
+        (["--spares", "9", "--max-children", "8"], "spares: 9 is more than max_children, 8"),
+        (["127.0.0.1"], 'address "127.0.0.1" wants HOST:PORT'),
+        (["--max-children", "0"], "max_children: 0 is not in 1..=1000000"),
+        (["--max-children", "many"], "--max-children: invalid int value: 'many'"),
+        (["--grace", "-1"], "grace: -1.0 is not in"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--at-capacity", "maybe"], "invalid choice: 'maybe'"),
+    ],
+)
+def test_a_wrong_command_line_is_status_2(command, arguments, message):
+    out, err = command(*arguments).end(2)
+    assert out == ""
+    assert err.startswith("usage: python -m forkserve ")
+    assert message in err
+
+
+def test_help_and_version(command):
+    out, err = command("--help").end()
+    assert out.startswith("usage: python -m forkserve ")
+    for option in ("--max-children", "--spares", "--connections-per-child", "--start"):
+        assert option in out
+    assert err == ""
+    assert command("--version").end() == (f"forkserve {forkserve.__version__}\n", "")
+
+
+def test_nobody_reading_does_not_stop_the_echo_server(command):
+    server = command("127.0.0.1:0").wait_listening()
+    server.process.stdout.close()
+    for _ in range(3):
+        server.ask()
+    server.signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    assert server.errors() == ""
+
+
+# ---- --handler ----
+
+
+@pytest.fixture
+def module(tmp_path):
+    """Writes hello.py, and is what a program needs to find it."""
+    (tmp_path / "hello.py").write_text(
+        "import sys\n"
+        "def handle(conn):\n"
+        "    conn.socket.sendall(b'hello ' + conn.peer_name.encode())\n"
+        "    sys.exit(4)\n"
+        "class Space:\n"
+        "    handle = staticmethod(handle)\n"
+        "number = 5\n"
+    )
+    (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
+    return {"cwd": tmp_path}
+
+
+@pytest.mark.parametrize("name", ["hello:handle", "hello:Space.handle"])
+def test_a_function_serves_the_connections(start, module, name):
+    arguments = ["-m", "forkserve", "--handler", name, "127.0.0.1:0"]
+    server = start(None, *arguments, **module).wait_listening()
+    with server.connect() as client:
+        assert read_all(client) == "hello {}:{}".format(*client.getsockname()).encode()
+    assert [server.line().split()[0] for _ in range(2)] == ["accepted", "child"]
+    assert ": status 4 after " in server.line()
+    server.end(by=signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing:handle", "nothing:handle: No module named 'nothing'"),
+        ("hello", "hello: not MODULE:FUNCTION"),
+        (":handle", ":handle: not MODULE:FUNCTION"),
+        ("hello:nothing", "hello:nothing: module 'hello' has no attribute 'nothing'"),
+        ("hello:number", "hello:number: not a function"),
+    ],
+)
+def test_a_function_that_is_not_there_is_status_2(start, module, name, message):
+    out, err = start(None, "-m", "forkserve", "--handler", name, **module).end(2)
+    assert out == ""
+    assert err.endswith(f"python -m forkserve: error: argument --handler: {message}\n")
+
+
+def test_a_module_that_fails_shows_why(start, module):
+    _, err = start(None, "-m", "forkserve", "--handler", "broken:handle", **module).end(1)
+    assert err.startswith("Traceback")
+    assert err.endswith("No module named 'no_such_module_anywhere'\n")
+
+
+# ---- --http ----
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public/page.txt").write_text("the page\n")
+    (tmp_path / "public/large").write_bytes(b"x" * 10_000_000)
+    (tmp_path / "secret.txt").write_text("not public\n")
+    return tmp_path / "public"
+
+
+def get(address, path, *, head=b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"):
+    with connect(address) as client:
+        client.sendall(head % path)
+        answer = read_all(client)
+    header, _, body = answer.partition(b"\r\n\r\n")
+    return header.split(b"\r\n"), body
+
+
+@pytest.mark.parametrize("options", [[], ["--spares", "2"], ["--connections-per-child", "9"]])
+def test_a_folder_is_served_with_a_process_a_request(command, site, options):
+    server = command("127.0.0.1:0", "--http", str(site), *options).wait_listening()
+    header, body = get(server.address, b"/page.txt")
+    assert header[0] == b"HTTP/1.0 200 OK"
+    assert b"Server: forkserve" in [line.strip() for line in header]
+    assert b"Content-type: text/plain" in header
+    assert body == b"the page\n"
+    assert get(server.address, b"/large")[1] == b"x" * 10_000_000
+    assert b'<a href="page.txt">' in get(server.address, b"/")[1]
+    header, body = get(server.address, b"/page.txt", head=b"HEAD %s HTTP/1.0\r\n\r\n")
+    assert (header[0], body) == (b"HTTP/1.0 200 OK", b"")
+    out, err = server.end(by=signal.SIGTERM)
+    assert err == ""
+    lines = out.splitlines()
+    assert len([line for line in lines if line.startswith("ended ")]) == 4
+    said = [line.split(": ", 1)[1] for line in lines if line.startswith("request   from 127.")]
+    assert said[0] == '"GET /page.txt HTTP/1.1" 200 -'
+    assert len(said) == 4
+
+
+@pytest.mark.parametrize(
+    "path", [b"/nothing", b"/../secret.txt", b"/%2e%2e/secret.txt", b"/..%2fsecret.txt"]
+)
+def test_nothing_beyond_the_folder_is_served(command, site, path):
+    server = command("127.0.0.1:0", "--http", str(site)).wait_listening()
+    header, body = get(server.address, path)
+    assert header[0] == b"HTTP/1.0 404 File not found"
+    assert b"not public" not in body
+
+
+def test_a_request_cannot_write_to_the_terminal(command, site):
+    server = command("127.0.0.1:0", "--http", str(site)).wait_listening()
+    get(server.address, b"/\x1b[31m\x07\x9b\x7f")
+    out, _ = server.end(by=signal.SIGTERM)
+    assert "/\\x1b[31m\\x07\\x9b\\x7f HTTP" in out
+    assert out.replace("\n", "").isprintable()
+
+
+def test_a_client_that_leaves_is_not_reported(command, site):
+    server = command("127.0.0.1:0", "--http", str(site)).wait_listening()
+    with connect(server.address) as client:
+        client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+        client.recv(1000)
+    lines = [server.line() for _ in range(4)]
+    assert ": status 0 after " in lines[-1]
+    assert server.errors() == ""
+
+
+def test_a_folder_over_a_unix_socket(command, site, tmp_path):
+    server = command(f"unix:{tmp_path}/socket", "--http", str(site), "--quiet")
+    server.wait_listening()
+    assert get(server.address, b"/page.txt")[1] == b"the page\n"
+    assert server.end(by=signal.SIGTERM) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "No such file or directory"), ("page.txt", "Not a dir")]
+)
+def test_a_folder_that_is_none_is_status_2(command, site, name, reason):
+    out, err = command("127.0.0.1:0", "--http", str(site / name)).end(2)
+    assert out == ""
+    assert f"error: argument --http: {site / name}: {reason}" in err
+
+
+# ---- --tls-cert ----
+
+
+def test_connections_may_be_encrypted(command, site):
+    arguments = ["--http", str(site), "--tls-cert", str(CERT)]
+    server = command("127.0.0.1:0", *arguments).wait_listening()
+    context = ssl.create_default_context(cafile=str(CERT))
+    with context.wrap_socket(connect(server.address), server_hostname="localhost") as client:
+        client.sendall(b"GET /page.txt HTTP/1.0\r\n\r\n")
+        assert read_all(client).endswith(b"\r\n\r\nthe page\n")
+    with connect(server.address) as client:
+        client.sendall(b"plain text\r\n\r\n")
+
+    def failed():
+        return ": status 76 after " in server.line()
+
+    wait_until(failed, "the end of the failed handshake")
+    assert server.errors() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--tls-cert", "/nowhere"],
+            "--tls-cert: /nowhere: No such file or directory",
+        ),
+        (["--tls-cert", __file__], f"argument --tls-cert: {__file__}: "),
+        (["--tls-key", "/nowhere"], "argument --tls-key: wants --tls-cert too"),
+        (["--http", ".", "--handler", "os:abort"], "not allowed with argument"),
+        (["--handshake-timeout", "0"], "handshake_timeout: 0.0 is not more than 0 seconds"),
+    ],
+)
+def test_what_cannot_be_used_is_status_2(command, arguments, message):
+    out, err = command("127.0.0.1:0", *arguments).end(2)
+    assert out == ""
+    assert message in err
+
+
+def test_all_options_are_those_of_the_library():
+    """Each option of Server can be given, but for objects of a program."""
+    text = subprocess.run(
+        [sys.executable, "-m", "forkserve", "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    ours = set(re.findall(r"--([a-z-]+)", text))
+    options = set(list(inspect.signature(forkserve.Server).parameters)[2:])
+    assert {name.replace("_", "-") for name in options - {"observer", "ssl"}} <= ours
