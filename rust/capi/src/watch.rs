@@ -80,7 +80,7 @@ pub unsafe extern "C" fn forkserve_server_observe(
         let handle = unsafe { borrow(s, "server") }?;
         let mut server = handle.lock()?;
         let Some(observer) = observer else {
-            server.observe(|_| {});
+            server.unobserve();
             return Ok(0);
         };
         let stats = handle.stats.clone();

@@ -82,6 +82,11 @@ impl Server {
         self.engine.observer = Some(Box::new(observer));
     }
 
+    /// Takes the observer away. Children made ahead then have nobody to tell.
+    pub fn unobserve(&mut self) {
+        self.engine.observer = None;
+    }
+
     /// Serves until a drain is complete, with `handler` called in a new child
     /// for each connection; its answer is the child's exit status.
     ///
