@@ -13,17 +13,14 @@
  * rust/core/examples/testserver.rs and tests/e2e/testserver.py, so that one
  * list of scenarios runs against all of them.
  */
+#include "testserver.h"
+
 #include <errno.h>
-#include <forkserve.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -32,38 +29,36 @@ static const char usage[] =
     "  [--host SETUP]... [--stop-first N] [--max-children N] [--max-per-source N]\n"
     "  [--backlog N] [--lifetime MS] [--grace MS] [--kill-after MS]\n"
     "  [--fork-retry MS] [--refuse-message TEXT] [--at-capacity queue|refuse]\n"
-    "  [--orphans finish|terminate]\n"
-    "handlers: echo hold ignore-term crash close-fd fork-child flood print exit=N\n"
+    "  [--orphans finish|terminate] [--report FD] [--again 1]\n"
+    "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
+    "  flood print work call-back exit=N _exit=N\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
-    "  own-child unflushed\n";
+    "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
 
-static forkserve_server *server;
+forkserve_server *server;
 static const char *handler_name = "echo";
-static pid_t own_child;
+/* Where the lines go. */
+static int report = STDOUT_FILENO;
+FILE *busy_stream;
 
 /* ---- What is printed ---------------------------------------------------- */
 
 /* One line as a whole, so that a reader never sees half of one. */
 static void put_line(const char *line, size_t len) {
-    if (forkserve_write_all(STDOUT_FILENO, line, len) < 0)
+    if (forkserve_write_all(report, line, len) < 0)
         _exit(3); /* Nobody is left to read. */
 }
 
-struct line {
-    char text[1024];
-    size_t len;
-};
-
-static void begin_line(struct line *line, const char *event) {
+void begin_line(struct line *line, const char *event) {
     line->len = (size_t)snprintf(line->text, sizeof line->text, "{\"event\": \"%s\"", event);
 }
 
-static void add_number(struct line *line, const char *name, long long value) {
+void add_number(struct line *line, const char *name, long long value) {
     line->len += (size_t)snprintf(line->text + line->len, sizeof line->text - line->len,
                                   ", \"%s\": %lld", name, value);
 }
 
-static void add_text(struct line *line, const char *name, const char *value) {
+void add_text(struct line *line, const char *name, const char *value) {
     line->len += (size_t)snprintf(line->text + line->len, sizeof line->text - line->len,
                                   ", \"%s\": \"", name);
     for (; *value && line->len < sizeof line->text - 8; value++) {
@@ -74,7 +69,7 @@ static void add_text(struct line *line, const char *name, const char *value) {
     line->text[line->len++] = '"';
 }
 
-static void end_line(struct line *line) {
+void end_line(struct line *line) {
     line->text[line->len++] = '}';
     line->text[line->len++] = '\n';
     put_line(line->text, line->len);
@@ -201,6 +196,8 @@ static int flood(int fd) {
     return n == -EPIPE || n == -ECONNRESET ? EPIPE : 1;
 }
 
+static int serve(const forkserve_conn *conn, void *userdata);
+
 /* A process of the handler's own; answers its status. */
 static int fork_child(int fd) {
     int status = 0;
@@ -210,6 +207,51 @@ static int fork_child(int fd) {
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     return echo(fd) ? 1 : WEXITSTATUS(status);
+}
+
+/* A process of the handler's own that goes on with the client when the handler
+ * has long returned. */
+static int leave_child(int fd) {
+    if (fork() == 0)
+        _exit(hold(fd));
+    return 0;
+}
+
+/* What handlers do in a host with threads: memory and stdio. */
+static int work(int fd) {
+    for (int i = 0; i < 20; i++) {
+        char *memory = malloc(100 + 5000 * (size_t)i);
+        if (!memory || fprintf(busy_stream, "%d\n", i) < 0)
+            return 1;
+        free(memory);
+    }
+    puts(""); /* a line of its own, which nobody reads */
+    return echo(fd);
+}
+
+/* Every function that takes a server, in a child, with its answer. At last the
+ * server is freed, and asked once more. */
+static int call_back(int fd) {
+    forkserve_stats stats = FORKSERVE_STATS_INIT;
+    const forkserve_conn *conn;
+    forkserve_live live = {.size = sizeof live};
+    char text[400], address[128];
+    int len = snprintf(
+        text, sizeof text,
+        "listen=%d address=%d run=%d start=%d wait=%d stop=%d accept_fork=%d fd=%d dispatch=%d "
+        "next_timeout=%d stats=%d connections=%d observe=%d",
+        forkserve_server_listen(server, "127.0.0.1:0", NULL),
+        forkserve_server_address(server, 0, address, sizeof address),
+        forkserve_server_run(server, serve, NULL, NULL),
+        forkserve_server_start(server, serve, NULL, NULL),
+        forkserve_server_wait(server, 0, NULL), forkserve_server_stop(server),
+        forkserve_server_accept_fork(server, &conn, NULL), forkserve_server_fd(server),
+        forkserve_server_dispatch(server, serve, NULL, NULL),
+        (int)forkserve_server_next_timeout_ms(server), forkserve_server_stats(server, &stats),
+        forkserve_server_connections(server, &live, 1),
+        forkserve_server_observe(server, NULL, NULL));
+    text[len++] = '\n';
+    return forkserve_write_all(fd, text, (size_t)len) < 0 ? 1 : echo(fd);
 }
 
 static int serve(const forkserve_conn *conn, void *userdata) {
@@ -232,101 +274,31 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         close(fd);
         return 0;
     }
+    if (strcmp(handler_name, "close-all") == 0) {
+        greet(fd);
+        for (int number = 3; number < 1024; number++)
+            close(number);
+        return 0;
+    }
     if (strcmp(handler_name, "fork-child") == 0)
         return fork_child(fd);
+    if (strcmp(handler_name, "leave-child") == 0)
+        return leave_child(fd);
+    if (strcmp(handler_name, "work") == 0)
+        return work(fd);
+    if (strcmp(handler_name, "call-back") == 0)
+        return call_back(fd);
     if (strcmp(handler_name, "flood") == 0)
         return flood(fd);
     if (strcmp(handler_name, "print") == 0) {
         printf("<served %llu>", (unsigned long long)forkserve_conn_id(conn));
         return echo(fd);
     }
+    if (handler_name[0] == '_') {
+        greet(fd);
+        _exit(atoi(handler_name + strlen("_exit=")));
+    }
     return atoi(handler_name + strlen("exit="));
-}
-
-/* ---- Set-ups: what the host is like ------------------------------------- */
-
-static void do_nothing(int number) {
-    (void)number;
-}
-
-static void reap_everything(int number) {
-    int saved = errno;
-    (void)number;
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        ;
-    errno = saved;
-}
-
-static void stop(int number) {
-    (void)number;
-    (void)forkserve_server_stop(server);
-}
-
-/* Without SA_RESTART: calls of the host are to be interrupted. */
-static void on_signal(int number, void (*handler)(int), int flags) {
-    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
-    sigemptyset(&action.sa_mask);
-    if (sigaction(number, &action, NULL) < 0)
-        abort();
-}
-
-/* A thread of a busy host: in malloc and stdio most of the time. */
-static void *busy(void *null) {
-    const struct timespec pause = {0, 100000};
-    for (;;) {
-        char *memory = malloc(10000);
-        if (memory)
-            snprintf(memory, 10000, "%p", null);
-        free(memory);
-        nanosleep(&pause, NULL);
-    }
-    return NULL;
-}
-
-static int set_up(const char *name) {
-    if (strcmp(name, "sigchld-ignored") == 0) {
-        on_signal(SIGCHLD, SIG_IGN, 0);
-    } else if (strcmp(name, "nocldwait") == 0) {
-        on_signal(SIGCHLD, SIG_DFL, SA_NOCLDWAIT);
-    } else if (strcmp(name, "sigchld-handler") == 0) {
-        on_signal(SIGCHLD, do_nothing, 0);
-    } else if (strcmp(name, "reaper") == 0) {
-        on_signal(SIGCHLD, reap_everything, 0);
-    } else if (strcmp(name, "alarm-1khz") == 0) {
-        const struct itimerval every = {{0, 1000}, {0, 1000}};
-        on_signal(SIGALRM, do_nothing, 0);
-        setitimer(ITIMER_REAL, &every, NULL);
-    } else if (strcmp(name, "threads") == 0) {
-        for (int i = 0; i < 4; i++) {
-            pthread_t thread;
-            if (pthread_create(&thread, NULL, busy, NULL) != 0)
-                return 0;
-        }
-    } else if (strcmp(name, "own-child") == 0) {
-        struct line line;
-        own_child = fork();
-        if (own_child == 0)
-            _exit(7);
-        begin_line(&line, "own_child");
-        add_number(&line, "pid", own_child);
-        end_line(&line);
-    } else if (strcmp(name, "unflushed") == 0) {
-        printf("<host>");
-    } else {
-        return 0;
-    }
-    return 1;
-}
-
-/* After the loop: the host's own child must still be there to be waited for. */
-static void put_own_child(void) {
-    struct line line;
-    int status;
-    pid_t got = waitpid(own_child, &status, 0);
-    begin_line(&line, "own_child_ended");
-    add_number(&line, "pid", got);
-    add_number(&line, "status", got == own_child ? WEXITSTATUS(status) : -errno);
-    end_line(&line);
 }
 
 /* ---- The ways to run ---------------------------------------------------- */
@@ -371,6 +343,15 @@ static int run(const char *mode, forkserve_error *err) {
     return forkserve_server_run(server, serve, NULL, err);
 }
 
+/* What a stop and the loop answer once the loop has ended. */
+static void put_again(const char *mode) {
+    struct line line;
+    begin_line(&line, "again");
+    add_number(&line, "stop", forkserve_server_stop(server));
+    add_number(&line, "run", run(mode, NULL));
+    end_line(&line);
+}
+
 /* ---- The command line --------------------------------------------------- */
 
 static _Noreturn void bad_usage(const char *what) {
@@ -394,7 +375,7 @@ struct plan {
     const char *mode;
     const char *addresses[64];
     const char *setups[8];
-    int address_count, setup_count, stop_first;
+    int address_count, setup_count, stop_first, again;
 };
 
 static void take_option(struct plan *plan, const char *name, const char *value) {
@@ -410,6 +391,10 @@ static void take_option(struct plan *plan, const char *name, const char *value) 
         plan->setups[plan->setup_count++] = value;
     else if (strcmp(name, "--stop-first") == 0)
         plan->stop_first = (int)number;
+    else if (strcmp(name, "--report") == 0)
+        report = (int)number;
+    else if (strcmp(name, "--again") == 0)
+        plan->again = number != 0;
     else if (strcmp(name, "--spares") == 0)
         options->spares = (uint32_t)number;
     else if (strcmp(name, "--per-child") == 0)
@@ -451,6 +436,12 @@ int main(int argc, char **argv) {
     }
     if (plan.address_count == 0)
         plan.addresses[plan.address_count++] = "127.0.0.1:0";
+    busy_stream = fopen("/dev/null", "w");
+    if (!busy_stream)
+        abort();
+    for (int i = 0; i < plan.setup_count; i++)
+        if (!set_up(plan.setups[i]))
+            bad_usage(plan.setups[i]);
     if (forkserve_server_new(&plan.options, &server, &err) < 0)
         die(err.message);
     for (int i = 0; i < plan.address_count; i++)
@@ -465,15 +456,13 @@ int main(int argc, char **argv) {
         int len = snprintf(line, sizeof line, "listening %s\n", address);
         put_line(line, (size_t)len);
     }
-    for (int i = 0; i < plan.setup_count; i++)
-        if (!set_up(plan.setups[i]))
-            bad_usage(plan.setups[i]);
     for (int i = 0; i < plan.stop_first; i++)
         stop(0);
     put_line("ready\n", 6);
     result = run(plan.mode, &err);
-    if (own_child)
-        put_own_child();
+    if (plan.again)
+        put_again(plan.mode);
+    put_own_children();
     put_result(result, err.message);
     put_stats();
     forkserve_server_free(server);

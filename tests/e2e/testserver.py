@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -21,10 +22,15 @@ import forkserve
 # ---- What is printed ----
 
 
+# Where the lines go; and the server, for handlers that call it.
+report = 1
+server = None
+
+
 def put_line(line):
     """As a whole and past the buffer of `print`."""
     data = line.encode()
-    if os.write(1, data) != len(data):
+    if os.write(report, data) != len(data):
         os._exit(3)  # Nobody is left to read.
 
 
@@ -96,6 +102,51 @@ def fork_child(conn):
     sys.exit(ended.returncode)
 
 
+def close_all(conn):
+    greet(conn)
+    os.closerange(3, 1024)
+
+
+def leave_child(conn):
+    """A process of the handler's own that goes on with the client when the
+    handler has long returned."""
+    if os.fork() == 0:
+        hold(conn)
+        os._exit(0)
+
+
+def work(conn):
+    """What handlers do in a host with threads."""
+    for size in range(20):
+        json.loads(json.dumps(list(range(10 * size))))
+    print()  # A line of its own, which nobody reads.
+    echo(conn)
+
+
+def call_back(conn):
+    """Everything that a server can be asked, in a child, with its answer."""
+    calls = {
+        "run": server.serve_forever,
+        "start": server.start,
+        "wait": lambda: server.wait(0),
+        "stop": server.stop,
+        "fd": server.fileno,
+        "dispatch": server.dispatch,
+        "next_timeout": server.next_timeout,
+        "stats": server.stats,
+        "connections": server.connections,
+        "close": server.close,
+    }
+    answers = []
+    for name, call in calls.items():
+        try:
+            answers.append(f"{name}={call()}")
+        except forkserve.Error as error:
+            answers.append(f"{name}={-error.errno}")
+    conn.socket.sendall(" ".join(answers).encode() + b"\n")
+    echo(conn)
+
+
 def flood(conn):
     """Sends until the client has gone."""
     block = bytes(65536)
@@ -117,13 +168,25 @@ HANDLERS = {
     "ignore-term": ignore_term,
     "crash": crash,
     "close-fd": close_fd,
+    "close-all": close_all,
     "fork-child": fork_child,
+    "leave-child": leave_child,
+    "work": work,
+    "call-back": call_back,
     "flood": flood,
     "print": show,
 }
 
 
+def exit_at_once(conn, status):
+    greet(conn)
+    os._exit(status)
+
+
 def handler(name):
+    if name.startswith("_exit="):
+        status = int(name.partition("=")[2])
+        return lambda conn: exit_at_once(conn, status)
     if name.startswith("exit="):
         status = int(name.partition("=")[2])
         return lambda conn: sys.exit(status)
@@ -169,20 +232,51 @@ def storm():
 def busy():
     while True:
         json.loads(json.dumps(list(range(1000))))
+        sys.stdout.write("")
         time.sleep(0.0001)
 
 
 def threads():
-    for _ in range(4):
+    for _ in range(8):
         threading.Thread(target=busy, daemon=True).start()
 
 
-def own_child():
+own_children = []
+
+
+def own_child(ends=True):
+    """One that ends at once, or one that waits for a signal to end it."""
     pid = os.fork()
     if pid == 0:
+        while not ends:
+            signal.pause()
         os._exit(7)
     put("own_child", pid=pid)
-    return pid
+    own_children.append(pid)
+
+
+def three_own_children():
+    own_child()
+    own_child(ends=False)
+    own_child(ends=False)
+
+
+def stop_thread():
+    """A thread that stops the server when SIGUSR1 asks for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    def wait():
+        while True:
+            signal.sigwait({signal.SIGUSR1})
+            server.stop()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def remove_cwd():
+    path = tempfile.mkdtemp()
+    os.chdir(path)
+    os.rmdir(path)
 
 
 SETUPS = {
@@ -193,17 +287,23 @@ SETUPS = {
     "alarm-1khz": storm,
     "threads": threads,
     "own-child": own_child,
+    "own-children": three_own_children,
     "unflushed": lambda: sys.stdout.write("<host>"),
+    "stop-thread": stop_thread,
+    "stdio-closed": lambda: os.closerange(0, 3),
+    "stdin-read": lambda: sys.stdin.read(),
+    "cwd-removed": remove_cwd,
 }
 
 
 def put_own_child(pid):
-    """After the loop: the host's own child must still be there to be waited for."""
+    """After the loop: the host's own child must still be there to be waited for.
+    One that a signal ended has that as a negative status."""
     try:
         got, status = os.waitpid(pid, 0)
         put("own_child_ended", pid=got, status=os.waitstatus_to_exitcode(status))
     except ChildProcessError as error:
-        put("own_child_ended", pid=-1, status=-error.errno)
+        put("own_child_ended", pid=-1, errno=error.errno)
 
 
 # ---- The ways to run ----
@@ -221,6 +321,16 @@ def run_dispatch(server):
             if error.errno == 108:  # ESHUTDOWN
                 return
             raise
+
+
+def put_again(mode):
+    """What a stop and the loop answer once the loop has ended."""
+    try:
+        server.stop()
+        stopped = 0
+    except forkserve.Error as error:
+        stopped = -error.errno
+    put("again", stop=stopped, run=run(mode, server)[0])
 
 
 def run(mode, server):
@@ -252,6 +362,8 @@ def parse():
     parser.add_argument("--handler", default="echo")
     parser.add_argument("--host", choices=SETUPS, action="append", default=[])
     parser.add_argument("--stop-first", type=int, default=0)
+    parser.add_argument("--report", type=int, default=1)
+    parser.add_argument("--again", type=int, default=0)
     parser.add_argument("--per-child", type=int, dest="connections_per_child")
     for name in ("--spares", "--max-children", "--max-per-source", "--backlog"):
         parser.add_argument(name, type=int)
@@ -264,7 +376,9 @@ def parse():
 
 
 def main():
+    global report, server
     options = parse()
+    report, again = options.pop("report"), options.pop("again")
     mode, setups = options.pop("mode"), options.pop("host")
     stop_first = options.pop("stop_first")
     addresses = options.pop("address", ["127.0.0.1:0"])
@@ -273,6 +387,8 @@ def main():
     options["lifetime"] = options.get("lifetime") or None
     if options.get("grace", 0) < 0:
         options["grace"] = None
+    for setup in setups:
+        SETUPS[setup]()
     try:
         server = forkserve.Server(addresses, serve, observer=observe, **options)
     except (forkserve.Error, ValueError) as error:
@@ -283,16 +399,13 @@ def main():
         signal.signal(signal.SIGINT, lambda _number, _frame: server.stop())
         for address in server.addresses:
             put_line(f"listening {address}\n")
-        child = None
-        for setup in setups:
-            answer = SETUPS[setup]()
-            if setup == "own-child":
-                child = answer
         for _ in range(stop_first):
             server.stop()
         put_line("ready\n")
         code, message = run(mode, server)
-        if child is not None:
+        if again:
+            put_again(mode)
+        for child in own_children:
             put_own_child(child)
         put("result", code=code, message=message)
         put("stats", **server.stats().asdict())

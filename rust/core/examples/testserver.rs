@@ -10,10 +10,17 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::exit;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+#[path = "testserver/host.rs"]
+mod host;
+use host::{handler, on_signal, put_own_child, set_up, stop};
+
 static STOPPER: OnceLock<forkserve::Stopper> = OnceLock::new();
+/// Where the lines go.
+static REPORT: AtomicI32 = AtomicI32::new(libc::STDOUT_FILENO);
 
 // ---- What is printed --------------------------------------------------------
 
@@ -43,7 +50,7 @@ impl Line {
 }
 
 fn put_line(line: &str) {
-    if nix::unistd::write(std::io::stdout(), line.as_bytes()) != Ok(line.len()) {
+    if forkserve::write_all(REPORT.load(Ordering::Relaxed), line.as_bytes()).is_err() {
         exit(3); // Nobody is left to read.
     }
 }
@@ -179,6 +186,37 @@ fn fork_child(connection: &Connection) -> i32 {
     }
 }
 
+/// A process of the handler's own that goes on with the client when the handler
+/// has long returned.
+fn leave_child(connection: &Connection) -> i32 {
+    // SAFETY: the process has one thread here.
+    if unsafe { libc::fork() } == 0 {
+        let status = i32::from(hold(connection).is_err());
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(status) }
+    }
+    0
+}
+
+/// What handlers do in a host with threads.
+fn work(connection: &Connection) -> std::io::Result<()> {
+    for size in 1..20 {
+        drop(std::hint::black_box(format!("{:?}", vec![1u8; 500 * size])));
+    }
+    echo(connection)
+}
+
+/// What there is to call in a child, with its answer: a server that is run is
+/// borrowed.
+fn call_back(mut connection: &Connection) -> std::io::Result<()> {
+    let answer = STOPPER.get().map(|stopper| (stopper.stop(), stopper.check_owner()));
+    let Some((Err(stop), Err(owner))) = answer else {
+        return Err(std::io::ErrorKind::Other.into());
+    };
+    writeln!(connection, "stop={} owner={}", -stop, -owner.errno())?;
+    echo(connection)
+}
+
 fn serve(handler: &str, connection: &Connection) -> i32 {
     let status = |result: std::io::Result<()>| i32::from(result.is_err());
     match handler {
@@ -200,84 +238,28 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
             // SAFETY: the descriptor is open; closing it early is what is tested.
             unsafe { libc::close(connection.as_raw_fd()) }
         }
+        "close-all" => {
+            let _ = greet(connection);
+            // SAFETY: the process ends, or finds out that it cannot go on.
+            (3..1024).map(|fd| unsafe { libc::close(fd) }).for_each(|_| ());
+            0
+        }
         "fork-child" => fork_child(connection),
+        "leave-child" => leave_child(connection),
+        "work" => status(work(connection)),
+        "call-back" => status(call_back(connection)),
         "flood" => flood(connection),
         "print" => {
             print!("<served {}>", connection.id());
             status(echo(connection))
         }
+        _ if handler.starts_with("_exit=") => {
+            let _ = greet(connection);
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(number(&handler[6..])) }
+        }
         _ => handler.strip_prefix("exit=").and_then(|n| n.parse().ok()).unwrap_or(1),
     }
-}
-
-// ---- Set-ups: what the host is like -----------------------------------------
-
-extern "C" fn do_nothing(_: libc::c_int) {}
-
-extern "C" fn reap_everything(_: libc::c_int) {
-    let saved = nix::errno::Errno::last_raw();
-    // SAFETY: a null status is allowed.
-    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
-    nix::errno::Errno::set_raw(saved);
-}
-
-extern "C" fn stop(_: libc::c_int) {
-    if let Some(stopper) = STOPPER.get() {
-        let _ = stopper.stop();
-    }
-}
-
-/// Without SA_RESTART: calls of the host are to be interrupted.
-fn on_signal(number: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
-    // SAFETY: all-zero bytes are a valid sigaction.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler;
-    action.sa_flags = flags;
-    // SAFETY: a complete action, whose handler is async-signal-safe.
-    let result = unsafe { libc::sigaction(number, &action, std::ptr::null_mut()) };
-    assert_eq!(result, 0, "sigaction {number}");
-}
-
-fn handler(function: extern "C" fn(libc::c_int)) -> libc::sighandler_t {
-    function as *const () as libc::sighandler_t
-}
-
-fn storm() {
-    on_signal(libc::SIGALRM, handler(do_nothing), 0);
-    let every = libc::timeval { tv_sec: 0, tv_usec: 1000 };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: no old value is asked for.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
-}
-
-/// A thread of a busy host: in `malloc` most of the time.
-fn busy() {
-    loop {
-        drop(std::hint::black_box(vec![1u8; 10_000]));
-        std::thread::sleep(Duration::from_micros(100));
-    }
-}
-
-/// A child of the host's, not of the server's.
-fn own_child() -> libc::pid_t {
-    // SAFETY: the child only ends.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: does not return.
-        unsafe { libc::_exit(7) }
-    }
-    Line::new("own_child").number("pid", pid).put();
-    pid
-}
-
-/// After the loop: the host's own child must still be there to be waited for.
-fn put_own_child(pid: libc::pid_t) {
-    let mut status = 0;
-    // SAFETY: `status` is writable.
-    let got = unsafe { libc::waitpid(pid, &mut status, 0) };
-    let status =
-        if got == pid { libc::WEXITSTATUS(status) } else { -nix::errno::Errno::last_raw() };
-    Line::new("own_child_ended").number("pid", got).number("status", status).put();
 }
 
 // ---- The ways to run --------------------------------------------------------
@@ -313,6 +295,14 @@ fn run(mode: &str, server: &mut Server, handler: &str) -> Result<(), forkserve::
     }
 }
 
+/// What a stop and the loop answer once the loop has ended.
+fn put_again(mode: &str, server: &mut Server, handler: &str) {
+    let errno = |result: Result<(), forkserve::Error>| result.map_or_else(|e| -e.errno(), |()| 0);
+    let stopped = server.stopper().stop().map_or_else(|errno| -errno, |()| 0);
+    let line = Line::new("again").number("stop", stopped);
+    line.number("run", errno(run(mode, server, handler))).put();
+}
+
 // ---- The command line -------------------------------------------------------
 
 #[derive(Default)]
@@ -323,6 +313,7 @@ struct Plan {
     addresses: Vec<String>,
     setups: Vec<String>,
     stop_first: u32,
+    again: bool,
 }
 
 fn bad_usage(what: &str) -> ! {
@@ -346,6 +337,8 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
         "--handler" => plan.handler = value,
         "--host" => plan.setups.push(value),
         "--stop-first" => plan.stop_first = number(&value),
+        "--report" => REPORT.store(number(&value), Ordering::Relaxed),
+        "--again" => plan.again = value != "0",
         "--spares" => options.spares = number(&value),
         "--per-child" => options.connections_per_child = number(&value),
         "--max-children" => options.max_children = number(&value),
@@ -379,6 +372,8 @@ fn main() {
     if plan.addresses.is_empty() {
         plan.addresses.push("127.0.0.1:0".into());
     }
+    let mut own = Vec::new();
+    plan.setups.iter().for_each(|setup| set_up(setup, &mut own));
     let mut server = Server::new(plan.options).unwrap_or_else(|error| die(error));
     for address in &plan.addresses {
         server.listen(address).unwrap_or_else(|error| die(error));
@@ -390,26 +385,13 @@ fn main() {
     for address in server.addresses() {
         put_line(&format!("listening {address}\n"));
     }
-    let mut child = None;
-    for setup in &plan.setups {
-        match setup.as_str() {
-            "sigchld-ignored" => on_signal(libc::SIGCHLD, libc::SIG_IGN, 0),
-            "nocldwait" => on_signal(libc::SIGCHLD, libc::SIG_DFL, libc::SA_NOCLDWAIT),
-            "sigchld-handler" => on_signal(libc::SIGCHLD, handler(do_nothing), 0),
-            "reaper" => on_signal(libc::SIGCHLD, handler(reap_everything), 0),
-            "alarm-1khz" => storm(),
-            "threads" => (0..4).for_each(|_| drop(std::thread::spawn(busy))),
-            "own-child" => child = Some(own_child()),
-            "unflushed" => print!("<host>"),
-            other => bad_usage(other),
-        }
-    }
     (0..plan.stop_first).for_each(|_| stop(0));
     put_line("ready\n");
     let result = run(&plan.mode, &mut server, &plan.handler);
-    if let Some(pid) = child {
-        put_own_child(pid);
+    if plan.again {
+        put_again(&plan.mode, &mut server, &plan.handler);
     }
+    own.into_iter().for_each(put_own_child);
     let (code, message) = match &result {
         Ok(()) => (0, String::new()),
         Err(error) => (-error.errno(), error.to_string()),

@@ -26,11 +26,13 @@ def socket_address(text):
 class Client:
     """A connection to a server, given as the text that it printed."""
 
-    def __init__(self, address, limit=LIMIT):
+    def __init__(self, address, limit=LIMIT, source=None):
         family, target = socket_address(address)
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(limit)
         try:
+            if source:
+                self.sock.bind((source, 0))
             self.sock.connect(target)
         except BaseException:
             self.sock.close()
@@ -61,6 +63,14 @@ class Client:
         assert word == b"ready"
         return int(pid)
 
+    def reads_greeting(self):
+        """Whether a child greets it; otherwise the server closes."""
+        try:
+            self.child()
+        except (AssertionError, ConnectionResetError):
+            return False
+        return True
+
     def rest(self):
         """Everything until the server closes."""
         data = self._buffer
@@ -72,6 +82,13 @@ class Client:
         """What comes back for `data` from an echo server."""
         self.send(data)
         return self.exactly(len(data))
+
+    def still_echoes(self, data):
+        """Whether `data` comes back; otherwise the connection has ended."""
+        try:
+            return self.ask(data) == data
+        except (AssertionError, ConnectionError):
+            return False
 
     def exactly(self, size):
         """The next `size` bytes."""
@@ -111,6 +128,11 @@ class Client:
 
     def __exit__(self, *_):
         self.close()
+
+
+def from_source(host, address):
+    """A client that comes from a loopback address of its own."""
+    return Client(address, source=host)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ polls with `wait_until`, which has a deadline; nothing here sleeps blindly.
 
 import os
 import re
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -73,6 +74,16 @@ def children(pid):
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         found += [int(child) for child in task.read_text().split()]
     return sorted(found)
+
+
+def stop(pid):
+    """Nothing runs in it until `go_on`."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state(pid) == "T", "a stopped process")
+
+
+def go_on(pid):
+    os.kill(pid, signal.SIGCONT)
 
 
 def all_gone(pids):

@@ -21,24 +21,40 @@ from .procfs import DEADLINE, wait_until
 
 
 class Server:
-    def __init__(self, argv, *, tracer=(), listeners=1, **popen):
+    """A program under test. `tracer`: a command before its own. `report`: its
+    lines come by a pipe of their own, and its standard output is another's
+    affair. `nested`: what is started is the parent of the program."""
+
+    def __init__(self, argv, *, tracer=(), listeners=1, report=False, nested=False, **popen):
         self.argv = list(argv)
         self.lines, self.errors = [], []
+        report_end = None
+        if report:
+            lines, report_end = os.pipe()
+            self.argv += ["--report", str(report_end)]
+            popen["pass_fds"] = (report_end,)
         self._changed = threading.Condition()
         # A buffer is a part of what is tested.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         popen.setdefault("env", env)
         self.process = subprocess.Popen(
-            [*tracer, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **popen,
+            [*tracer, *self.argv],
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                **popen,
+            },
         )
+        self._output = self.process.stdout
+        if report_end is not None:
+            os.close(report_end)
+            self._output = open(lines, "rb")  # noqa: SIM115
         # A tracer is the grandchild of the program it traces (strace -D).
         # `host` is the program, `pid` the process that runs the loop: the same,
         # unless there is a supervisor.
         self.host = self.pid = self.process.pid
+        self._nested = nested
         self._supervised = "start" in self.argv
         # As many children as shall wait when nobody is served.
         self.spares = value_of(self.argv, "--spares", 0)
@@ -46,7 +62,7 @@ class Server:
         self._readers = [
             threading.Thread(target=self._read, args=stream, daemon=True)
             for stream in (
-                (self.process.stdout, self.lines),
+                (self._output, self.lines),
                 (self.process.stderr, self.errors),
             )
         ]
@@ -162,6 +178,9 @@ class Server:
     def note_start(self):
         """Takes its descriptors of now for those that it shall have at rest."""
         self.own_children = {event["pid"] for event in self.events("own_child")}
+        if self._nested:
+            (self.host,) = procfs.children(self.process.pid)
+            self.pid = self.host
         if self._supervised:
             self.pid = wait_until(
                 lambda: self._supervisor() or (self.process.poll() is not None and self.host),
@@ -251,15 +270,17 @@ class Server:
 
     def signal(self, number=signal.SIGTERM):
         """Of the host's handlers, which stop the server."""
-        self.process.send_signal(number)
+        if self._nested:
+            os.kill(self.host, number)
+        else:
+            self.process.send_signal(number)
 
     def freeze(self):
         """Nothing runs in the process of the loop until `thaw`."""
-        os.kill(self.pid, signal.SIGSTOP)
-        wait_until(lambda: procfs.state(self.pid) == "T", "a stopped server")
+        procfs.stop(self.pid)
 
     def thaw(self):
-        os.kill(self.pid, signal.SIGCONT)
+        procfs.go_on(self.pid)
 
     def kill_loop(self):
         """The process of the loop dies at once. Its host, if it has one, lives."""
@@ -321,10 +342,12 @@ class Server:
             for pid in family:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        for reader, stream in zip(self._readers, (self.process.stdout, self.process.stderr)):
+        for reader, stream in zip(self._readers, (self._output, self.process.stderr)):
             reader.join(DEADLINE)
             if not reader.is_alive():
                 stream.close()
+        if self.process.stdout and self._output is not self.process.stdout:
+            self.process.stdout.close()
 
 
 def select(events, name, fields):

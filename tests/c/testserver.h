@@ -1,0 +1,35 @@
+/*
+ * What the two files of the testserver share: testserver.c, where it is
+ * described, and testserver_host.c.
+ */
+#ifndef TESTSERVER_H
+#define TESTSERVER_H
+
+#include <forkserve.h>
+#include <stddef.h>
+#include <stdio.h>
+
+extern forkserve_server *server;
+/* What threads of the host write to, and the handler "work". */
+extern FILE *busy_stream;
+
+/* A line of JSON, which begins with the name of an event. */
+struct line {
+    char text[1024];
+    size_t len;
+};
+void begin_line(struct line *line, const char *event);
+void add_number(struct line *line, const char *name, long long value);
+void add_text(struct line *line, const char *name, const char *value);
+void end_line(struct line *line);
+
+/* Makes the host as the set-up of this name says; 0: there is none. */
+int set_up(const char *name);
+/* After the loop: the host's own children must still be there to be waited for. */
+void put_own_children(void);
+/* Without SA_RESTART: calls of the host are to be interrupted. */
+void on_signal(int number, void (*handler)(int), int flags);
+/* A signal handler. */
+void stop(int number);
+
+#endif
