@@ -34,6 +34,7 @@ impl Wakeup {
     /// For a wait that the caller does by itself; see `fd`.
     pub(crate) fn new(py: Python<'_>) -> PyResult<Wakeup> {
         let (read, write) = UnixStream::pair()?;
+        let (read, write) = (above_stdio(read)?, above_stdio(write)?);
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
         let before = match set_quietly(py, write.as_raw_fd()) {
@@ -115,4 +116,13 @@ fn set_quietly(py: Python<'_>, fd: i32) -> PyResult<i32> {
     let keywords = PyDict::new(py);
     keywords.set_item("warn_on_full_buffer", false)?;
     tools(py)?.set_wakeup_fd.bind(py).call((fd,), Some(&keywords))?.extract()
+}
+
+/// In a program that has closed its standard streams, what it prints must not go
+/// into the pair. (A copy never gets one of their numbers.)
+fn above_stdio(stream: UnixStream) -> std::io::Result<UnixStream> {
+    match stream.as_raw_fd() {
+        0..=2 => stream.try_clone(),
+        _ => Ok(stream),
+    }
 }

@@ -6,9 +6,9 @@
 //! not to get ahead of an observer that hears of each connection. Sending to a
 //! supervisor that is gone fails without SIGPIPE.
 
-use super::{check, raw};
+use super::{check, own, raw};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What a message is made of: words, which may have any value.
 pub(crate) const MESSAGE_WORDS: usize = 26;
@@ -26,9 +26,9 @@ impl Channel {
         // SAFETY: `ends` has room for two descriptors.
         check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
-        let receiver = unsafe { OwnedFd::from_raw_fd(ends[0]) };
+        let receiver = unsafe { own(ends[0]) };
         // SAFETY: as above.
-        let sender = unsafe { OwnedFd::from_raw_fd(ends[1]) };
+        let sender = unsafe { own(ends[1]) };
         Ok(Channel { receiver, sender })
     }
 

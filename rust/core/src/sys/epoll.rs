@@ -5,10 +5,10 @@
 //! the descriptor keeps the registration alive, and the parent would be told
 //! of it for ever (epoll(7), questions and answers, number 6).
 
-use super::{check, raw};
+use super::{check, own, raw};
 use nix::errno::Errno;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Readable, or a connection to accept.
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
@@ -54,7 +54,7 @@ impl Epoll {
         // SAFETY: takes no pointers.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = unsafe { own(fd) };
         Ok(Epoll { fd: ManuallyDrop::new(fd), abandoned: false })
     }
 

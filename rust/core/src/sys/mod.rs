@@ -25,6 +25,7 @@ pub(crate) mod wake;
 compile_error!("forkserve supports x86-64 and aarch64");
 
 use nix::errno::Errno;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Turns the -1 of a system call into the errno that it left behind.
 fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
@@ -32,5 +33,34 @@ fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
         Err(Errno::last())
     } else {
         Ok(result)
+    }
+}
+
+/// Takes a descriptor that a system call has just given. Where the host has
+/// closed its standard streams the kernel hands out their numbers, and then what
+/// the host or a handler prints would go into an eventfd or to a client: such a
+/// descriptor gets another number. (If there is none left it stays where it is;
+/// to lose a connection would be worse.)
+///
+/// # Safety
+/// `fd` is open, and nobody else's.
+unsafe fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: by contract.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    if fd <= libc::STDERR_FILENO {
+        lift(owned)
+    } else {
+        owned
+    }
+}
+
+#[cold]
+fn lift(low: OwnedFd) -> OwnedFd {
+    const ABOVE: libc::c_int = libc::STDERR_FILENO + 1;
+    // SAFETY: duplicates a descriptor that is open; takes no pointers.
+    match unsafe { libc::fcntl(low.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE) } {
+        -1 => low,
+        // SAFETY: the kernel has just given this descriptor to us alone.
+        high => unsafe { OwnedFd::from_raw_fd(high) },
     }
 }

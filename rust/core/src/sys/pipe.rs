@@ -1,10 +1,10 @@
 //! A pipe between host and supervisor: `pipe2`, close-on-exec.
 
-use super::check;
+use super::{check, own};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// The end to read from, and the end to write to.
 pub(crate) fn new() -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -12,9 +12,9 @@ pub(crate) fn new() -> Result<(OwnedFd, OwnedFd), Errno> {
     // SAFETY: `ends` has room for two descriptors.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
     // SAFETY: the kernel has just given this descriptor to us alone.
-    let reader = unsafe { OwnedFd::from_raw_fd(ends[0]) };
+    let reader = unsafe { own(ends[0]) };
     // SAFETY: as above.
-    let writer = unsafe { OwnedFd::from_raw_fd(ends[1]) };
+    let writer = unsafe { own(ends[1]) };
     Ok((reader, writer))
 }
 

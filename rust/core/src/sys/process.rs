@@ -5,10 +5,10 @@
 //! own, may ask for any child ([`Target::Any`]).
 
 use super::signal::{block_all, Blocked};
-use super::{check, raw};
+use super::{check, own, raw};
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Which side of a fork this is.
@@ -92,7 +92,7 @@ pub(crate) fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd, Errno> {
     // SAFETY: takes no pointers.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int)?;
     // SAFETY: the kernel has just given this descriptor to us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { own(fd) })
 }
 
 /// How to name one child to the kernel.

@@ -3,10 +3,10 @@
 //! The host's dispositions are never changed. Only a child changes its own
 //! copy, and only for SIGTERM; see [`restore_default_term`].
 
-use super::{check, raw};
+use super::{check, own, raw};
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// All signals blocked in this thread, until [`Blocked::restore`].
 #[derive(Clone, Copy)]
@@ -75,7 +75,7 @@ impl Signals {
         // SAFETY: a complete set.
         let fd = check(unsafe { libc::signalfd(-1, set.as_ptr(), flags) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = unsafe { own(fd) };
         // Ignored, SIGCHLD would be thrown away even while it is blocked, and
         // the children's status with it.
         // SAFETY: all-zero bytes are a valid sigaction: SIG_DFL, no flags.

@@ -5,7 +5,7 @@
 //! accepted connections are blocking, as handlers expect.
 
 use super::clock::millis_until;
-use super::{check, raw};
+use super::{check, own, raw};
 use nix::errno::Errno;
 use std::mem::{offset_of, MaybeUninit};
 use std::net::SocketAddr;
@@ -166,7 +166,7 @@ pub(crate) fn stream_socket(family: libc::c_int) -> Result<OwnedFd, Errno> {
     // SAFETY: takes no pointers.
     let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: the kernel has just given this descriptor to us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { own(fd) })
 }
 
 pub(crate) fn bind(fd: BorrowedFd<'_>, address: &RawAddress) -> Result<(), Errno> {
@@ -200,7 +200,7 @@ pub(crate) fn accept(listener: RawFd, peer: &mut RawAddress) -> Result<Option<Ow
     }
     let fd = raw::check(result)? as RawFd;
     // SAFETY: the kernel has just given this descriptor to us alone.
-    Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
+    Ok(Some(unsafe { own(fd) }))
 }
 
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<RawAddress, Errno> {

@@ -4,10 +4,10 @@
 //! `eventfd2`, `read`, `write`. The counter adds up, so that calls made before
 //! the other side looks are not lost, and it learns how many there were.
 
-use super::{check, raw};
+use super::{check, own, raw};
 use nix::errno::Errno;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) struct Wake {
@@ -31,7 +31,7 @@ impl Wake {
         // SAFETY: takes no pointers.
         let fd = check(unsafe { libc::eventfd(0, flags) })?;
         // SAFETY: the kernel has just given this descriptor to us alone.
-        let fd = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        let fd = ManuallyDrop::new(unsafe { own(fd) });
         Ok(Wake { fd, abandoned: AtomicBool::new(false) })
     }
 
