@@ -326,7 +326,11 @@ impl Spare {
         let duration = Duration::from_micros(monotonic_us().saturating_sub(began));
         if kit.notes.is_some() {
             let usage = seat.board.used_since(seat.slot(), &process::usage_of_self());
-            self.send(seat, &Note::Served { status: status & 0xff, duration, usage });
+            // Unheard, it must end: its parent then accounts for the connection
+            // by that. A handler that closes all descriptors brings this about.
+            if !self.send(seat, &Note::Served { status: status & 0xff, duration, usage }) {
+                return false;
+            }
         }
         // Counted before it shows: a count that is too low calls early, one that
         // is too high not at all.
@@ -339,13 +343,11 @@ impl Spare {
         true
     }
 
-    /// About the connection that it has, or had last.
-    fn send(&self, seat: &Seat, note: &Note) {
-        if let Some(notes) = self.kit.notes {
-            let id = seat.board.connection(seat.slot());
-            let peer = self.room.peer_name();
-            channel::send(notes, &note.encode(seat.token.to_bits(), id, peer));
-        }
+    /// About the connection that it has, or had last. False if nobody hears it.
+    fn send(&self, seat: &Seat, note: &Note) -> bool {
+        let Some(notes) = self.kit.notes else { return false };
+        let id = seat.board.connection(seat.slot());
+        channel::send(notes, &note.encode(seat.token.to_bits(), id, self.room.peer_name()))
     }
 
     /// From here on the child holds its connection and nothing else.

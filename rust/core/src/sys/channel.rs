@@ -59,11 +59,18 @@ impl Channel {
     }
 }
 
-/// Sends from a child. If the supervisor is gone there is nobody to tell.
-pub(crate) fn send(sender: RawFd, message: &Message) {
+/// Sends from a child. False: the supervisor is gone, or the channel is, which
+/// the handler may have closed.
+pub(crate) fn send(sender: RawFd, message: &Message) -> bool {
     let start = message.as_ptr() as usize;
     let flags = libc::MSG_NOSIGNAL as usize;
     let args = [sender as usize, start, size_of::<Message>(), flags, 0, 0];
-    // SAFETY: `message` is readable for its size; the kernel checks `sender`.
-    while raw::check(unsafe { raw::call(libc::SYS_sendto, args) }) == Err(Errno::EINTR) {}
+    let sent = loop {
+        // SAFETY: `message` is readable for its size; the kernel checks `sender`.
+        match raw::check(unsafe { raw::call(libc::SYS_sendto, args) }) {
+            Err(Errno::EINTR) => {}
+            sent => break sent,
+        }
+    };
+    sent.is_ok()
 }
