@@ -240,7 +240,7 @@ impl Engine {
     /// From set-up to running, at the first call of any way to run.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
         self.check_owner()?;
-        match self.phase {
+        match &self.phase {
             Phase::Setup if self.ports.is_empty() => {
                 let text = "no address to listen on: call listen first";
                 Err(Error::new(Errno::EDESTADDRREQ, text))
@@ -257,6 +257,9 @@ impl Engine {
             }
             Phase::Running | Phase::Draining(_) => Ok(()),
             Phase::Stopped => Err(Error::new(Errno::ESHUTDOWN, "the server has been stopped")),
+            Phase::Supervised(remote) if remote.ended() => {
+                Err(Error::new(Errno::ESHUTDOWN, "the server's supervisor has ended"))
+            }
             Phase::Supervised(_) => Err(Error::new(Errno::EBUSY, "a supervisor runs the server")),
         }
     }

@@ -53,6 +53,12 @@ pub(crate) struct Remote {
     ended: bool,
 }
 
+impl Remote {
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
+    }
+}
+
 /// Which process [`Engine::start`] returned in.
 pub enum Start {
     /// In the host; the supervisor's number.
@@ -105,13 +111,16 @@ impl Engine {
 
     fn check_startable(&self) -> Result<(), Error> {
         crate::engine::check_owner(self.owner)?;
-        match self.phase {
+        match &self.phase {
             Phase::Setup if self.ports.is_empty() => {
                 let text = "no address to listen on: call listen first";
                 Err(Error::new(Errno::EDESTADDRREQ, text))
             }
             Phase::Setup => Ok(()),
             Phase::Stopped => Err(Error::new(Errno::ESHUTDOWN, "the server has been stopped")),
+            Phase::Supervised(remote) if remote.ended => {
+                Err(Error::new(Errno::ESHUTDOWN, "the server's supervisor has ended"))
+            }
             _ => Err(Error::new(Errno::EBUSY, "the server runs already")),
         }
     }
