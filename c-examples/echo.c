@@ -67,6 +67,14 @@ static const char *why(int reason) {
         return "no time left";
     case FORKSERVE_REASON_RESOURCES:
         return "no descriptor or memory";
+    case FORKSERVE_REASON_RATE:
+        return "more than the rate";
+    case FORKSERVE_REASON_SOURCE_RATE:
+        return "more than the rate from this address";
+    case FORKSERVE_REASON_PENALTY:
+        return "penalty for crashes";
+    case FORKSERVE_REASON_DENIED:
+        return "address not allowed";
     default:
         return "other";
     }

@@ -143,6 +143,15 @@ const char *forkserve_strerror(int code);
 /* At max_children: accept, send refuse_message, close. */
 #define FORKSERVE_AT_CAPACITY_REFUSE 1
 
+/*
+ * Above rate: leave connections in the kernel's queue until it is their turn.
+ * The default.
+ */
+#define FORKSERVE_AT_RATE_QUEUE 0
+
+/* Above rate: accept, send refuse_message, close. */
+#define FORKSERVE_AT_RATE_REFUSE 1
+
 /* Children whose parent dies finish their connections. The default. */
 #define FORKSERVE_ORPHANS_FINISH 0
 
@@ -160,8 +169,7 @@ typedef struct forkserve_options {
     uint32_t max_children;
     /*
      * How many children may serve one source at once: 0 (no limit, the
-     * default) to 1000000. A source is an IPv4 address or an IPv6 /64 network;
-     * Unix sockets have none.
+     * default) to 1000000. What a source is, source_prefix_v4 and _v6 say.
      */
     uint32_t max_per_source;
     /*
@@ -217,13 +225,88 @@ typedef struct forkserve_options {
      * bytes, copied. NULL, the default: nothing.
      */
     const char *refuse_message;
+    /*
+     * How many leading bits of an IPv4 address make a source: 0 (all of IPv4 is
+     * one) to 32, the default. IPv4 clients of an IPv6 listener count as IPv4.
+     * Unix sockets have no source.
+     */
+    uint32_t source_prefix_v4;
+    /*
+     * How many leading bits of an IPv6 address make a source: 0 to 128. Default
+     * 64, which is what one subscriber commonly gets.
+     */
+    uint32_t source_prefix_v6;
+    /*
+     * How many connections may be accepted in each rate_interval_ms: 0, the
+     * default (no limit), to 100000. It is a bucket of rate_burst tokens that
+     * fills at this rate; what is refused for another reason takes no token.
+     */
+    uint32_t rate;
+    /*
+     * How many connections may come at once under rate: to 100000; 0, the
+     * default: as many as rate. Where clients queue, fewer than come in a
+     * millisecond make the rate slower.
+     */
+    uint32_t rate_burst;
+    /*
+     * The same for each source by itself: 0, the default (no limit), to 100000.
+     * Connections above it are refused.
+     */
+    uint32_t rate_per_source;
+    /*
+     * How many connections of one source may come at once under
+     * rate_per_source: to 100000; 0, the default: as many as that.
+     */
+    uint32_t rate_per_source_burst;
+    /* Milliseconds that both rates are for: 1000, the default, to 86400000. */
+    int64_t rate_interval_ms;
+    /*
+     * Milliseconds for which a source is refused whose connection crashed its
+     * child: was ended by a signal other than SIGHUP, SIGINT, SIGPIPE, SIGALRM,
+     * SIGTERM and the server's own SIGKILL. The time doubles with each crash. 0,
+     * the default: no penalties.
+     */
+    int64_t penalty_ms;
+    /*
+     * The longest penalty, at least penalty_ms. With each such time without a
+     * crash one doubling is forgiven. Default 3600000, an hour.
+     */
+    int64_t penalty_max_ms;
+    /*
+     * Exit statuses that are as bad as a crash, as text: "70, 134". NULL, the
+     * default: none.
+     */
+    const char *penalty_statuses;
+    /*
+     * Networks whose clients have no source: neither max_per_source nor
+     * rate_per_source nor a penalty is for them. As text, like all lists of
+     * networks here: addresses or ADDRESS/PREFIX, separated by commas or white
+     * space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
+     * Copied. NULL, the default: none.
+     */
+    const char *source_exempt;
+    /*
+     * Networks whose clients are served, and no others; Unix sockets are not
+     * looked at. NULL or empty, the default: all.
+     */
+    const char *allow;
+    /*
+     * Networks whose clients are not served, also where allow has them. NULL,
+     * the default: none.
+     */
+    const char *deny;
+    /* What to do with connections above rate: FORKSERVE_AT_RATE_*. */
+    int32_t at_rate;
+    /* Must be 0. */
+    int32_t reserved;
 } forkserve_options;
 
 /* The defaults. */
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
         sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
-            FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL                 \
+            FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL, 32, 64, 0, 0,  \
+            0, 0, 1000, 0, 3600000, NULL, NULL, NULL, NULL, FORKSERVE_AT_RATE_QUEUE, 0     \
     }
 
 /* --- 4  Making a server ---------------------------------------------------- */
@@ -565,6 +648,18 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 /* accept had no descriptor or no memory; error says which. */
 #define FORKSERVE_REASON_RESOURCES 6
 
+/* More than rate connections. */
+#define FORKSERVE_REASON_RATE 7
+
+/* More than rate_per_source connections of this source. */
+#define FORKSERVE_REASON_SOURCE_RATE 8
+
+/* The source is being penalised for crashes. */
+#define FORKSERVE_REASON_PENALTY 9
+
+/* The address is in deny, or not in allow. */
+#define FORKSERVE_REASON_DENIED 10
+
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,
  * or -1 for exit_code).
@@ -680,14 +775,23 @@ typedef struct forkserve_stats {
      * all that were longer.
      */
     uint64_t duration_us_log2[FORKSERVE_DURATIONS];
+    /* Of refused: because of rate, with FORKSERVE_AT_RATE_REFUSE. */
+    uint64_t refused_rate;
+    /* Of refused: because of rate_per_source. */
+    uint64_t refused_source_rate;
+    /* Of refused: because of a penalty. */
+    uint64_t refused_penalty;
+    /* Of refused: because of deny or allow. */
+    uint64_t refused_denied;
+    /* Connections whose source was given a penalty for them. */
+    uint64_t penalties;
 } forkserve_stats;
 
 /* Counters that are all zero. */
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
-        sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {            \
-            0                                                                              \
-        }                                                                                  \
+        sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0,\
+            0, 0                                                                           \
     }
 
 /*

@@ -1,7 +1,8 @@
 # The stubs of the native module; the descriptions are in its docstrings.
 
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Literal, final
@@ -12,6 +13,8 @@ __version__: str
 HANDSHAKE_FAILED: int
 
 _OneAddress: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int] | socket.socket | int
+_Network: TypeAlias = str | IPv4Address | IPv4Network | IPv6Address | IPv6Network
+_Networks: TypeAlias = str | Iterable[_Network]
 _SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 
 class Error(OSError):
@@ -100,6 +103,16 @@ class Stats:
     @property
     def supervisor(self) -> int: ...
     @property
+    def refused_rate(self) -> int: ...
+    @property
+    def refused_source_rate(self) -> int: ...
+    @property
+    def refused_penalty(self) -> int: ...
+    @property
+    def refused_denied(self) -> int: ...
+    @property
+    def penalties(self) -> int: ...
+    @property
     def durations(self) -> tuple[int, ...]: ...
     def asdict(self) -> dict[str, int | tuple[int, ...]]: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -142,6 +155,20 @@ class Server:
         nodelay: bool = False,
         keepalive: bool = False,
         reuse_port: bool = False,
+        source_prefix_v4: int = 32,
+        source_prefix_v6: int = 64,
+        source_exempt: _Networks = (),
+        rate: int = 0,
+        rate_burst: int = 0,
+        rate_per_source: int = 0,
+        rate_per_source_burst: int = 0,
+        rate_interval: float = 1.0,
+        at_rate: Literal["queue", "refuse"] = "queue",
+        penalty: float | None = None,
+        penalty_max: float = 3600.0,
+        penalty_statuses: Iterable[int] = (),
+        allow: _Networks = (),
+        deny: _Networks = (),
         ssl: SSLContext | None = None,
         handshake_timeout: float | None = 10.0,
         gc_freeze: bool = False,

@@ -12,6 +12,10 @@ REASONS = {
     "gone": "the client has left",
     "draining": "no time left",
     "resources": "no descriptor or memory",
+    "rate": "more than the rate",
+    "source_rate": "more than the rate from this address",
+    "penalty": "penalty for crashes",
+    "denied": "address not allowed",
 }
 
 

@@ -43,8 +43,9 @@ pub(crate) struct Event {
     system_time: Option<f64>,
     /// Largest resident set, in KiB.
     max_rss_kib: Option<u64>,
-    /// Why, of "refused": "capacity", "source", "fork", "gone" or "draining"; of "paused":
-    /// "capacity", "fork" or "resources".
+    /// Why, of "refused": "capacity", "source", "fork", "gone", "draining", "rate",
+    /// "source_rate", "penalty" or "denied"; of "paused": "capacity", "fork", "resources" or
+    /// "rate".
     reason: Option<&'static str>,
     /// The errno.
     error: Option<i32>,
@@ -114,6 +115,10 @@ impl Event {
                     Refusal::Fork(errno) => ("fork", Some(errno)),
                     Refusal::Gone => ("gone", None),
                     Refusal::Draining => ("draining", None),
+                    Refusal::Rate => ("rate", None),
+                    Refusal::SourceRate => ("source_rate", None),
+                    Refusal::Penalty => ("penalty", None),
+                    Refusal::Denied => ("denied", None),
                     _ => ("other", None),
                 };
                 Event { reason: Some(reason), error, ..about("refused", id, peer) }
@@ -137,6 +142,7 @@ impl Event {
                     Pause::Capacity => ("capacity", None),
                     Pause::Held => ("fork", None),
                     Pause::Resources(errno) => ("resources", Some(errno)),
+                    Pause::Rate => ("rate", None),
                     _ => ("other", None),
                 };
                 Event { kind: "paused", reason: Some(reason), error, ..Event::default() }

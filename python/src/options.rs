@@ -4,7 +4,7 @@
 //! both name the option and show the value. Times are seconds.
 
 use crate::tls::Tls;
-use forkserve::{AtCapacity, Options, Orphans};
+use forkserve::{AtCapacity, AtRate, CidrList, Options, Orphans};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyString};
@@ -16,6 +16,8 @@ const MAX_CHILDREN: u32 = 1_000_000;
 const MAX_SPARES: u32 = 10_000;
 const MAX_SECONDS: f64 = 1e9;
 const MAX_REFUSE_MESSAGE: usize = 4096;
+const MAX_RATE: u32 = 100_000;
+const RATE_INTERVALS: [f64; 2] = [1.0, 86400.0];
 
 /// Default of `handshake_timeout`.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,6 +91,43 @@ impl Argument<'_, '_> {
             Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
             None => Err(self.wrong_value(&format!("in 0..={MAX_SECONDS:.0} {wanted}"))),
         }
+    }
+
+    fn interval(&self) -> PyResult<Duration> {
+        let [least, most] = RATE_INTERVALS;
+        let interval = self.seconds()?;
+        match (least..=most).contains(&interval.as_secs_f64()) {
+            true => Ok(interval),
+            false => Err(self.wrong_value(&format!("in {least}..={most} seconds"))),
+        }
+    }
+
+    /// One text, or several, also as objects of the module `ipaddress`.
+    fn networks(&self) -> PyResult<CidrList> {
+        const WANTED: &str = "networks as a str, or several of them";
+        let list = if let Ok(text) = self.1.cast::<PyString>() {
+            text.to_cow()?.parse()
+        } else {
+            let mut entries = Vec::new();
+            for entry in self.1.try_iter().map_err(|_| self.wrong_type(WANTED))? {
+                let entry = entry?;
+                let class = entry.get_type();
+                if !entry.is_instance_of::<PyString>() && class.module()? != "ipaddress" {
+                    return Err(Argument(self.0, &entry).wrong_type(WANTED));
+                }
+                entries.push(entry.str()?.to_cow()?.into_owned());
+            }
+            CidrList::new(entries)
+        };
+        list.map_err(|error| PyValueError::new_err(format!("{}: {error}", self.0)))
+    }
+
+    fn exit_statuses(&self) -> PyResult<Vec<u8>> {
+        let entries = self.1.try_iter().map_err(|_| self.wrong_type("ints in 0..=255"))?;
+        let status = |entry: PyResult<Bound<'_, PyAny>>| {
+            Argument(self.0, &entry?).number(0, 255).map(|status| status as u8)
+        };
+        entries.map(status).collect()
     }
 
     fn bytes(&self, most: usize) -> PyResult<Vec<u8>> {
@@ -174,6 +213,23 @@ pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> 
             "nodelay" => options.nodelay = given.flag()?,
             "keepalive" => options.keepalive = given.flag()?,
             "reuse_port" => options.reuse_port = given.flag()?,
+            "source_prefix_v4" => options.source_prefix_v4 = given.number(0, 32)?,
+            "source_prefix_v6" => options.source_prefix_v6 = given.number(0, 128)?,
+            "source_exempt" => options.source_exempt = given.networks()?,
+            "rate" => options.rate = given.number(0, MAX_RATE)?,
+            "rate_burst" => options.rate_burst = given.number(0, MAX_RATE)?,
+            "rate_per_source" => options.rate_per_source = given.number(0, MAX_RATE)?,
+            "rate_per_source_burst" => options.rate_per_source_burst = given.number(0, MAX_RATE)?,
+            "rate_interval" => options.rate_interval = given.interval()?,
+            "at_rate" => {
+                let refuse = given.choice(["queue", "refuse"])?;
+                options.at_rate = if refuse { AtRate::Refuse } else { AtRate::Queue };
+            }
+            "penalty" => options.penalty = given.positive_or_none()?.unwrap_or_default(),
+            "penalty_max" => options.penalty_max = given.seconds()?,
+            "penalty_statuses" => options.penalty_statuses = given.exit_statuses()?,
+            "allow" => options.allow = given.networks()?,
+            "deny" => options.deny = given.networks()?,
             "ssl" => context = given.context()?,
             "handshake_timeout" => handshake_timeout = given.positive_or_none()?,
             "gc_freeze" => gc_freeze = given.flag()?,
@@ -188,6 +244,11 @@ pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> 
     if options.spares > options.max_children {
         let (spares, most) = (options.spares, options.max_children);
         let text = format!("spares: {spares} is more than max_children, {most}");
+        return Err(PyValueError::new_err(text));
+    }
+    if options.penalty > options.penalty_max {
+        let (penalty, most) = (options.penalty.as_secs_f64(), options.penalty_max.as_secs_f64());
+        let text = format!("penalty: {penalty} is more than penalty_max, {most}");
         return Err(PyValueError::new_err(text));
     }
     let tls = context.map(|context| Tls { context, timeout: handshake_timeout });

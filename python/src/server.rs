@@ -105,8 +105,11 @@ impl Server {
         text_signature = "(address, handler, *, max_children=256, max_per_source=0, spares=0, \
             connections_per_child=1, backlog=1024, lifetime=None, grace=10.0, kill_after=5.0, \
             fork_retry=10.0, refuse_message=b'', at_capacity='queue', orphans='finish', \
-            nodelay=False, keepalive=False, reuse_port=False, ssl=None, handshake_timeout=10.0, \
-            gc_freeze=False, observer=None)"
+            nodelay=False, keepalive=False, reuse_port=False, source_prefix_v4=32, \
+            source_prefix_v6=64, source_exempt=(), rate=0, rate_burst=0, rate_per_source=0, \
+            rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \
+            penalty_max=3600.0, penalty_statuses=(), allow=(), deny=(), ssl=None, \
+            handshake_timeout=10.0, gc_freeze=False, observer=None)"
     )]
     fn new(
         address: &Bound<'_, PyAny>,

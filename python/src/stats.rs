@@ -81,6 +81,16 @@ stats! {
     starvations,
     /// After start(): the supervisor's number while it lives; else 0.
     supervisor,
+    /// Of refused: because of rate, with at_rate="refuse".
+    refused_rate,
+    /// Of refused: because of rate_per_source.
+    refused_source_rate,
+    /// Of refused: because of a penalty.
+    refused_penalty,
+    /// Of refused: because of deny or allow.
+    refused_denied,
+    /// Connections whose source was given a penalty for them.
+    penalties,
 }
 
 /// A connection that is being served now.

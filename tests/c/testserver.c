@@ -29,9 +29,13 @@ static const char usage[] =
     "  [--host SETUP]... [--stop-first N] [--max-children N] [--max-per-source N]\n"
     "  [--backlog N] [--lifetime MS] [--grace MS] [--kill-after MS]\n"
     "  [--fork-retry MS] [--refuse-message TEXT] [--at-capacity queue|refuse]\n"
-    "  [--orphans finish|terminate] [--report FD] [--again 1]\n"
+    "  [--orphans finish|terminate] [--source-prefix-v4 N] [--source-prefix-v6 N]\n"
+    "  [--source-exempt LIST] [--rate N] [--rate-burst N] [--rate-per-source N]\n"
+    "  [--rate-per-source-burst N] [--rate-interval MS] [--at-rate queue|refuse]\n"
+    "  [--penalty MS] [--penalty-max MS] [--penalty-statuses LIST] [--allow LIST]\n"
+    "  [--deny LIST] [--report FD] [--again 1]\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
-    "  flood print work call-back exit=N _exit=N\n"
+    "  flood print work call-back secret status exit=N _exit=N\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
 
@@ -98,6 +102,10 @@ static const char *const reason_names[] = {
     [FORKSERVE_REASON_GONE] = "gone",
     [FORKSERVE_REASON_DRAINING] = "draining",
     [FORKSERVE_REASON_RESOURCES] = "resources",
+    [FORKSERVE_REASON_RATE] = "rate",
+    [FORKSERVE_REASON_SOURCE_RATE] = "source_rate",
+    [FORKSERVE_REASON_PENALTY] = "penalty",
+    [FORKSERVE_REASON_DENIED] = "denied",
 };
 
 static void observe(const forkserve_event *event, void *userdata) {
@@ -159,6 +167,11 @@ static void put_stats(void) {
     add_number(&line, "fork_failures", (long long)stats.fork_failures);
     add_number(&line, "accept_errors", (long long)stats.accept_errors);
     add_number(&line, "starvations", (long long)stats.starvations);
+    add_number(&line, "refused_rate", (long long)stats.refused_rate);
+    add_number(&line, "refused_source_rate", (long long)stats.refused_source_rate);
+    add_number(&line, "refused_penalty", (long long)stats.refused_penalty);
+    add_number(&line, "refused_denied", (long long)stats.refused_denied);
+    add_number(&line, "penalties", (long long)stats.penalties);
     end_line(&line);
 }
 
@@ -254,6 +267,25 @@ static int call_back(int fd) {
     return forkserve_write_all(fd, text, (size_t)len) < 0 ? 1 : echo(fd);
 }
 
+/* What all children inherit, as a stack canary: the client sends a guess at its
+ * beginning. A right one is answered, a wrong one crashes the child. */
+static unsigned char secret[4];
+
+static int guess(int fd) {
+    unsigned char bytes[sizeof secret];
+    ssize_t n = forkserve_read(fd, bytes, sizeof bytes);
+    if (n < 0 || memcmp(bytes, secret, (size_t)n) != 0)
+        abort();
+    return forkserve_write_all(fd, "right\n", 6) < 0;
+}
+
+/* The status that the client names in its first byte. */
+static int named_status(int fd) {
+    unsigned char status = 0;
+    (void)forkserve_read(fd, &status, 1);
+    return status;
+}
+
 static int serve(const forkserve_conn *conn, void *userdata) {
     int fd = forkserve_conn_fd(conn);
     (void)userdata;
@@ -290,6 +322,10 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         return call_back(fd);
     if (strcmp(handler_name, "flood") == 0)
         return flood(fd);
+    if (strcmp(handler_name, "secret") == 0)
+        return guess(fd);
+    if (strcmp(handler_name, "status") == 0)
+        return named_status(fd);
     if (strcmp(handler_name, "print") == 0) {
         printf("<served %llu>", (unsigned long long)forkserve_conn_id(conn));
         return echo(fd);
@@ -380,7 +416,8 @@ struct plan {
 
 static void take_option(struct plan *plan, const char *name, const char *value) {
     forkserve_options *options = &plan->options;
-    long long number = atoll(value);
+    if (take_field(options, name, value))
+        return;
     if (strcmp(name, "--mode") == 0)
         plan->mode = value;
     else if (strcmp(name, "--address") == 0 && plan->address_count < 64)
@@ -390,33 +427,15 @@ static void take_option(struct plan *plan, const char *name, const char *value) 
     else if (strcmp(name, "--host") == 0 && plan->setup_count < 8)
         plan->setups[plan->setup_count++] = value;
     else if (strcmp(name, "--stop-first") == 0)
-        plan->stop_first = (int)number;
+        plan->stop_first = atoi(value);
     else if (strcmp(name, "--report") == 0)
-        report = (int)number;
+        report = atoi(value);
     else if (strcmp(name, "--again") == 0)
-        plan->again = number != 0;
-    else if (strcmp(name, "--spares") == 0)
-        options->spares = (uint32_t)number;
-    else if (strcmp(name, "--per-child") == 0)
-        options->connections_per_child = (uint32_t)number;
-    else if (strcmp(name, "--max-children") == 0)
-        options->max_children = (uint32_t)number;
-    else if (strcmp(name, "--max-per-source") == 0)
-        options->max_per_source = (uint32_t)number;
-    else if (strcmp(name, "--backlog") == 0)
-        options->backlog = (uint32_t)number;
-    else if (strcmp(name, "--lifetime") == 0)
-        options->lifetime_ms = number;
-    else if (strcmp(name, "--grace") == 0)
-        options->grace_ms = number;
-    else if (strcmp(name, "--kill-after") == 0)
-        options->kill_after_ms = number;
-    else if (strcmp(name, "--fork-retry") == 0)
-        options->fork_retry_ms = number;
-    else if (strcmp(name, "--refuse-message") == 0)
-        options->refuse_message = value;
+        plan->again = atoi(value) != 0;
     else if (strcmp(name, "--at-capacity") == 0)
         options->at_capacity = choice(value, "queue", "refuse");
+    else if (strcmp(name, "--at-rate") == 0)
+        options->at_rate = choice(value, "queue", "refuse");
     else if (strcmp(name, "--orphans") == 0)
         options->orphans = choice(value, "finish", "terminate");
     else
@@ -429,6 +448,8 @@ int main(int argc, char **argv) {
     char address[128];
     int result;
 
+    if (getentropy(secret, sizeof secret) < 0)
+        die("getentropy");
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)
             bad_usage(argv[i]);

@@ -1,6 +1,6 @@
 /*
- * What the two files of the testserver share: testserver.c, where it is
- * described, and testserver_host.c.
+ * What the files of the testserver share: testserver.c, where it is described,
+ * testserver_host.c and testserver_options.c.
  */
 #ifndef TESTSERVER_H
 #define TESTSERVER_H
@@ -31,5 +31,8 @@ void put_own_children(void);
 void on_signal(int number, void (*handler)(int), int flags);
 /* A signal handler. */
 void stop(int number);
+
+/* Sets the option of the server's with this name; 0: there is none. */
+int take_field(forkserve_options *options, const char *name, const char *value);
 
 #endif

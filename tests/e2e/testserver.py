@@ -157,6 +157,23 @@ def flood(conn):
         sys.exit(32)
 
 
+# What all children inherit, as a stack canary.
+SECRET = os.urandom(4)
+
+
+def guess(conn):
+    """The client sends a guess at the secret's beginning. A right one is answered, a
+    wrong one crashes the child."""
+    if not SECRET.startswith(conn.socket.recv(len(SECRET))):
+        os.abort()
+    conn.socket.sendall(b"right\n")
+
+
+def named_status(conn):
+    """The status that the client names in its first byte."""
+    sys.exit(conn.socket.recv(1)[0])
+
+
 def show(conn):
     sys.stdout.write(f"<served {conn.id}>")
     echo(conn)
@@ -175,6 +192,8 @@ HANDLERS = {
     "call-back": call_back,
     "flood": flood,
     "print": show,
+    "secret": guess,
+    "status": named_status,
 }
 
 
@@ -372,6 +391,15 @@ def parse():
     parser.add_argument("--refuse-message", type=os.fsencode)
     parser.add_argument("--at-capacity")
     parser.add_argument("--orphans")
+    for name in ("--source-prefix-v4", "--source-prefix-v6", "--rate", "--rate-burst"):
+        parser.add_argument(name, type=int)
+    for name in ("--rate-per-source", "--rate-per-source-burst"):
+        parser.add_argument(name, type=int)
+    for name in ("--rate-interval", "--penalty", "--penalty-max"):
+        parser.add_argument(name, type=millis)
+    parser.add_argument("--penalty-statuses", type=lambda text: list(map(int, text.split(","))))
+    for name in ("--source-exempt", "--allow", "--deny", "--at-rate"):
+        parser.add_argument(name)
     return vars(parser.parse_args())
 
 

@@ -43,6 +43,14 @@ pub const FORKSERVE_REASON_GONE: i32 = 4;
 pub const FORKSERVE_REASON_DRAINING: i32 = 5;
 /// accept had no descriptor or no memory; error says which.
 pub const FORKSERVE_REASON_RESOURCES: i32 = 6;
+/// More than rate connections.
+pub const FORKSERVE_REASON_RATE: i32 = 7;
+/// More than rate_per_source connections of this source.
+pub const FORKSERVE_REASON_SOURCE_RATE: i32 = 8;
+/// The source is being penalised for crashes.
+pub const FORKSERVE_REASON_PENALTY: i32 = 9;
+/// The address is in deny, or not in allow.
+pub const FORKSERVE_REASON_DENIED: i32 = 10;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code).
@@ -157,6 +165,10 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
                 Refusal::Fork(errno) => (FORKSERVE_REASON_FORK, errno),
                 Refusal::Gone => (FORKSERVE_REASON_GONE, 0),
                 Refusal::Draining => (FORKSERVE_REASON_DRAINING, 0),
+                Refusal::Rate => (FORKSERVE_REASON_RATE, 0),
+                Refusal::SourceRate => (FORKSERVE_REASON_SOURCE_RATE, 0),
+                Refusal::Penalty => (FORKSERVE_REASON_PENALTY, 0),
+                Refusal::Denied => (FORKSERVE_REASON_DENIED, 0),
                 _ => (0, 0),
             };
             FORKSERVE_EVENT_REFUSED
@@ -176,6 +188,7 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
                 Pause::Capacity => (FORKSERVE_REASON_CAPACITY, 0),
                 Pause::Held => (FORKSERVE_REASON_FORK, 0),
                 Pause::Resources(errno) => (FORKSERVE_REASON_RESOURCES, errno),
+                Pause::Rate => (FORKSERVE_REASON_RATE, 0),
                 _ => (0, 0),
             };
             FORKSERVE_EVENT_PAUSED

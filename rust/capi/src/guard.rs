@@ -63,7 +63,9 @@ pub(crate) unsafe fn caller_size<T>(
 ) -> Result<usize, Failure> {
     // SAFETY: NULL, or a struct that begins with its size; no more is looked at.
     let size = *unsafe { borrow(of.cast::<usize>(), name) }?;
-    if size < first || size > 4096 {
+    // One that ends within a field, too, is of no version.
+    let cut = size < size_of::<T>() && size % align_of::<T>() != 0;
+    if size < first || size > 4096 || cut {
         let text = format!("{name}: size {size} is not that of the struct; use the _INIT macro");
         return failure(libc::EINVAL, text);
     }

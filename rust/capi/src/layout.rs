@@ -18,7 +18,7 @@ macro_rules! layout {
     };
 }
 
-layout!(forkserve_options: 88 {
+layout!(forkserve_options: 176 {
     size: 0,
     max_children: 8,
     max_per_source: 12,
@@ -35,6 +35,21 @@ layout!(forkserve_options: 88 {
     kill_after_ms: 64,
     fork_retry_ms: 72,
     refuse_message: 80,
+    source_prefix_v4: 88,
+    source_prefix_v6: 92,
+    rate: 96,
+    rate_burst: 100,
+    rate_per_source: 104,
+    rate_per_source_burst: 108,
+    rate_interval_ms: 112,
+    penalty_ms: 120,
+    penalty_max_ms: 128,
+    penalty_statuses: 136,
+    source_exempt: 144,
+    allow: 152,
+    deny: 160,
+    at_rate: 168,
+    reserved: 172,
 });
 
 layout!(forkserve_error: 256 {
@@ -43,7 +58,7 @@ layout!(forkserve_error: 256 {
     message: 12,
 });
 
-layout!(forkserve_stats: 384 {
+layout!(forkserve_stats: 424 {
     size: 0,
     accepted: 8,
     live: 16,
@@ -61,6 +76,11 @@ layout!(forkserve_stats: 384 {
     starvations: 112,
     supervisor: 120,
     duration_us_log2: 128,
+    refused_rate: 384,
+    refused_source_rate: 392,
+    refused_penalty: 400,
+    refused_denied: 408,
+    penalties: 416,
 });
 
 layout!(forkserve_live: 160 {
@@ -116,9 +136,15 @@ constants! {
     FORKSERVE_REASON_GONE = 4,
     FORKSERVE_REASON_DRAINING = 5,
     FORKSERVE_REASON_RESOURCES = 6,
+    FORKSERVE_REASON_RATE = 7,
+    FORKSERVE_REASON_SOURCE_RATE = 8,
+    FORKSERVE_REASON_PENALTY = 9,
+    FORKSERVE_REASON_DENIED = 10,
 
     FORKSERVE_AT_CAPACITY_QUEUE = 0,
     FORKSERVE_AT_CAPACITY_REFUSE = 1,
+    FORKSERVE_AT_RATE_QUEUE = 0,
+    FORKSERVE_AT_RATE_REFUSE = 1,
     FORKSERVE_ORPHANS_FINISH = 0,
     FORKSERVE_ORPHANS_TERMINATE = 1,
 

@@ -1,7 +1,7 @@
 //! Options as a struct that may grow.
 
 use crate::guard::{failure, read_sized, Failure};
-use core::{AtCapacity, Options, Orphans};
+use core::{AtCapacity, AtRate, CidrList, Options, Orphans};
 use libc::c_char;
 use std::ffi::CStr;
 use std::mem::offset_of;
@@ -11,6 +11,12 @@ use std::time::Duration;
 pub const FORKSERVE_AT_CAPACITY_QUEUE: i32 = 0;
 /// At max_children: accept, send refuse_message, close.
 pub const FORKSERVE_AT_CAPACITY_REFUSE: i32 = 1;
+
+/// Above rate: leave connections in the kernel's queue until it is their turn.
+/// The default.
+pub const FORKSERVE_AT_RATE_QUEUE: i32 = 0;
+/// Above rate: accept, send refuse_message, close.
+pub const FORKSERVE_AT_RATE_REFUSE: i32 = 1;
 
 /// Children whose parent dies finish their connections. The default.
 pub const FORKSERVE_ORPHANS_FINISH: i32 = 0;
@@ -26,8 +32,7 @@ pub struct forkserve_options {
     /// How many children may live at once: 1 to 1000000. Default 256.
     pub max_children: u32,
     /// How many children may serve one source at once: 0 (no limit, the
-    /// default) to 1000000. A source is an IPv4 address or an IPv6 /64 network;
-    /// Unix sockets have none.
+    /// default) to 1000000. What a source is, source_prefix_v4 and _v6 say.
     pub max_per_source: u32,
     /// How many children wait for a connection ahead of time: 0, the default
     /// (fork on accept), to 10000, and not more than max_children, among which
@@ -66,6 +71,56 @@ pub struct forkserve_options {
     /// Sent, without waiting, to a connection that is refused; at most 4096
     /// bytes, copied. NULL, the default: nothing.
     pub refuse_message: *const c_char,
+    /// How many leading bits of an IPv4 address make a source: 0 (all of IPv4 is
+    /// one) to 32, the default. IPv4 clients of an IPv6 listener count as IPv4.
+    /// Unix sockets have no source.
+    pub source_prefix_v4: u32,
+    /// How many leading bits of an IPv6 address make a source: 0 to 128. Default
+    /// 64, which is what one subscriber commonly gets.
+    pub source_prefix_v6: u32,
+    /// How many connections may be accepted in each rate_interval_ms: 0, the
+    /// default (no limit), to 100000. It is a bucket of rate_burst tokens that
+    /// fills at this rate; what is refused for another reason takes no token.
+    pub rate: u32,
+    /// How many connections may come at once under rate: to 100000; 0, the
+    /// default: as many as rate. Where clients queue, fewer than come in a
+    /// millisecond make the rate slower.
+    pub rate_burst: u32,
+    /// The same for each source by itself: 0, the default (no limit), to 100000.
+    /// Connections above it are refused.
+    pub rate_per_source: u32,
+    /// How many connections of one source may come at once under
+    /// rate_per_source: to 100000; 0, the default: as many as that.
+    pub rate_per_source_burst: u32,
+    /// Milliseconds that both rates are for: 1000, the default, to 86400000.
+    pub rate_interval_ms: i64,
+    /// Milliseconds for which a source is refused whose connection crashed its
+    /// child: was ended by a signal other than SIGHUP, SIGINT, SIGPIPE, SIGALRM,
+    /// SIGTERM and the server's own SIGKILL. The time doubles with each crash. 0,
+    /// the default: no penalties.
+    pub penalty_ms: i64,
+    /// The longest penalty, at least penalty_ms. With each such time without a
+    /// crash one doubling is forgiven. Default 3600000, an hour.
+    pub penalty_max_ms: i64,
+    /// Exit statuses that are as bad as a crash, as text: "70, 134". NULL, the
+    /// default: none.
+    pub penalty_statuses: *const c_char,
+    /// Networks whose clients have no source: neither max_per_source nor
+    /// rate_per_source nor a penalty is for them. As text, like all lists of
+    /// networks here: addresses or ADDRESS/PREFIX, separated by commas or white
+    /// space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
+    /// Copied. NULL, the default: none.
+    pub source_exempt: *const c_char,
+    /// Networks whose clients are served, and no others; Unix sockets are not
+    /// looked at. NULL or empty, the default: all.
+    pub allow: *const c_char,
+    /// Networks whose clients are not served, also where allow has them. NULL,
+    /// the default: none.
+    pub deny: *const c_char,
+    /// What to do with connections above rate: FORKSERVE_AT_RATE_*.
+    pub at_rate: i32,
+    /// Must be 0.
+    pub reserved: i32,
 }
 
 impl forkserve_options {
@@ -90,6 +145,21 @@ impl forkserve_options {
             kill_after_ms: millis(Some(defaults.kill_after)),
             fork_retry_ms: millis(Some(defaults.fork_retry)),
             refuse_message: std::ptr::null(),
+            source_prefix_v4: defaults.source_prefix_v4,
+            source_prefix_v6: defaults.source_prefix_v6,
+            rate: defaults.rate,
+            rate_burst: defaults.rate_burst,
+            rate_per_source: defaults.rate_per_source,
+            rate_per_source_burst: defaults.rate_per_source_burst,
+            rate_interval_ms: millis(Some(defaults.rate_interval)),
+            penalty_ms: millis(Some(defaults.penalty)),
+            penalty_max_ms: millis(Some(defaults.penalty_max)),
+            penalty_statuses: std::ptr::null(),
+            source_exempt: std::ptr::null(),
+            allow: std::ptr::null(),
+            deny: std::ptr::null(),
+            at_rate: FORKSERVE_AT_RATE_QUEUE,
+            reserved: 0,
         }
     }
 }
@@ -108,17 +178,29 @@ pub(crate) unsafe fn read(from: *const forkserve_options) -> Result<Options, Fai
     let defaults = forkserve_options::defaults();
     // SAFETY: by contract a struct that begins with its size.
     let o = unsafe { read_sized(from, first, defaults, "options") }?;
-    let message = if o.refuse_message.is_null() {
-        Vec::new()
-    } else {
-        // SAFETY: by contract a C string.
-        unsafe { CStr::from_ptr(o.refuse_message) }.to_bytes().to_vec()
-    };
+    // SAFETY: by contract NULL or a C string, as the four below.
+    let message = unsafe { text(o.refuse_message) }.to_vec();
+    // SAFETY: as above.
+    let statuses = unsafe { text(o.penalty_statuses) };
+    // SAFETY: as above.
+    let exempt = unsafe { text(o.source_exempt) };
+    // SAFETY: as above.
+    let allow = unsafe { text(o.allow) };
+    // SAFETY: as above.
+    let deny = unsafe { text(o.deny) };
     let at_capacity = match o.at_capacity {
         FORKSERVE_AT_CAPACITY_QUEUE => AtCapacity::Queue,
         FORKSERVE_AT_CAPACITY_REFUSE => AtCapacity::Refuse,
         other => return out_of_range("at_capacity", other.into(), "0 or 1"),
     };
+    let at_rate = match o.at_rate {
+        FORKSERVE_AT_RATE_QUEUE => AtRate::Queue,
+        FORKSERVE_AT_RATE_REFUSE => AtRate::Refuse,
+        other => return out_of_range("at_rate", other.into(), "0 or 1"),
+    };
+    if o.reserved != 0 {
+        return out_of_range("reserved", o.reserved.into(), "0");
+    }
     let orphans = match o.orphans {
         FORKSERVE_ORPHANS_FINISH => Orphans::Finish,
         FORKSERVE_ORPHANS_TERMINATE => Orphans::Terminate,
@@ -143,7 +225,53 @@ pub(crate) unsafe fn read(from: *const forkserve_options) -> Result<Options, Fai
         nodelay: flag("nodelay", o.nodelay)?,
         keepalive: flag("keepalive", o.keepalive)?,
         reuse_port: flag("reuse_port", o.reuse_port)?,
+        source_prefix_v4: o.source_prefix_v4,
+        source_prefix_v6: o.source_prefix_v6,
+        source_exempt: networks("source_exempt", exempt)?,
+        rate: o.rate,
+        rate_burst: o.rate_burst,
+        rate_per_source: o.rate_per_source,
+        rate_per_source_burst: o.rate_per_source_burst,
+        rate_interval: time("rate_interval_ms", o.rate_interval_ms)?,
+        at_rate,
+        penalty: time("penalty_ms", o.penalty_ms)?,
+        penalty_max: time("penalty_max_ms", o.penalty_max_ms)?,
+        penalty_statuses: exit_statuses("penalty_statuses", statuses)?,
+        allow: networks("allow", allow)?,
+        deny: networks("deny", deny)?,
     })
+}
+
+/// The bytes of a C string; none for NULL.
+unsafe fn text<'a>(from: *const c_char) -> &'a [u8] {
+    if from.is_null() {
+        return &[];
+    }
+    // SAFETY: not NULL, so by the caller's contract a C string.
+    unsafe { CStr::from_ptr(from) }.to_bytes()
+}
+
+fn networks(name: &str, list: &[u8]) -> Result<CidrList, Failure> {
+    let parsed = String::from_utf8_lossy(list).parse();
+    parsed.or_else(|error: core::Error| failure(error.errno(), format!("{name}: {error}")))
+}
+
+fn exit_statuses(name: &str, list: &[u8]) -> Result<Vec<u8>, Failure> {
+    let list = String::from_utf8_lossy(list);
+    let between = |c: char| c == ',' || c.is_ascii_whitespace();
+    let entries = list.split(between).filter(|entry| !entry.is_empty());
+    let status = |(index, entry): (usize, &str)| {
+        let digits = Some(entry).filter(|e| e.len() <= 3 && e.bytes().all(|b| b.is_ascii_digit()));
+        match digits.and_then(|digits| digits.parse().ok()) {
+            Some(status) => Ok(status),
+            None => {
+                let shown: String = entry.chars().take(60).collect();
+                let text = format!("{name}: entry {}, {shown:?}, is not in 0..=255", index + 1);
+                failure(libc::EINVAL, text)
+            }
+        }
+    };
+    entries.enumerate().map(status).collect()
 }
 
 fn time(name: &str, ms: i64) -> Result<Duration, Failure> {

@@ -48,6 +48,16 @@ pub struct forkserve_stats {
     /// than 2^i microseconds that entry i - 1 does not count, and the last one
     /// all that were longer.
     pub duration_us_log2: [u64; FORKSERVE_DURATIONS],
+    /// Of refused: because of rate, with FORKSERVE_AT_RATE_REFUSE.
+    pub refused_rate: u64,
+    /// Of refused: because of rate_per_source.
+    pub refused_source_rate: u64,
+    /// Of refused: because of a penalty.
+    pub refused_penalty: u64,
+    /// Of refused: because of deny or allow.
+    pub refused_denied: u64,
+    /// Connections whose source was given a penalty for them.
+    pub penalties: u64,
 }
 
 /// Its size in the first version: a caller's cannot be smaller.
@@ -75,6 +85,11 @@ impl forkserve_stats {
             starvations: stats.starvations,
             supervisor: stats.supervisor,
             duration_us_log2: stats.durations,
+            refused_rate: stats.refused_rate,
+            refused_source_rate: stats.refused_source_rate,
+            refused_penalty: stats.refused_penalty,
+            refused_denied: stats.refused_denied,
+            penalties: stats.penalties,
         }
     }
 }

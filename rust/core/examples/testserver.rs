@@ -5,7 +5,8 @@
 //! described; the modes `run`, `dispatch`, `step` and `start` are those of the Rust API.
 #![allow(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
-use forkserve::{AtCapacity, Connection, Event, Fork, Options, Orphans, Pause, Refusal, Server};
+use forkserve::{AtCapacity, AtRate, CidrList, Connection, Event, Fork};
+use forkserve::{Options, Orphans, Pause, Refusal, Server};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -21,6 +22,8 @@ use host::{handler, on_signal, put_own_child, set_up, stop};
 static STOPPER: OnceLock<forkserve::Stopper> = OnceLock::new();
 /// Where the lines go.
 static REPORT: AtomicI32 = AtomicI32::new(libc::STDOUT_FILENO);
+/// What all children inherit, as a stack canary.
+static SECRET: OnceLock<[u8; 4]> = OnceLock::new();
 
 // ---- What is printed --------------------------------------------------------
 
@@ -93,6 +96,7 @@ fn observe(event: &Event<'_>) {
             Pause::Resources(errno) => {
                 Line::new("paused").text("reason", "resources").number("error", errno)
             }
+            Pause::Rate => Line::new("paused").text("reason", "rate"),
             _ => Line::new("paused"),
         },
         Event::Resumed => Line::new("resumed"),
@@ -125,6 +129,10 @@ fn refusal(reason: Refusal) -> (&'static str, i32) {
         Refusal::Fork(errno) => ("fork", errno),
         Refusal::Gone => ("gone", 0),
         Refusal::Draining => ("draining", 0),
+        Refusal::Rate => ("rate", 0),
+        Refusal::SourceRate => ("source_rate", 0),
+        Refusal::Penalty => ("penalty", 0),
+        Refusal::Denied => ("denied", 0),
         _ => ("", 0),
     }
 }
@@ -146,6 +154,11 @@ fn put_stats(server: &Server) {
         .number("fork_failures", stats.fork_failures)
         .number("accept_errors", stats.accept_errors)
         .number("starvations", stats.starvations)
+        .number("refused_rate", stats.refused_rate)
+        .number("refused_source_rate", stats.refused_source_rate)
+        .number("refused_penalty", stats.refused_penalty)
+        .number("refused_denied", stats.refused_denied)
+        .number("penalties", stats.penalties)
         .put();
 }
 
@@ -217,6 +230,24 @@ fn call_back(mut connection: &Connection) -> std::io::Result<()> {
     echo(connection)
 }
 
+/// The client sends a guess at the secret's beginning. A right one is answered, a
+/// wrong one crashes the child.
+fn guess(mut connection: &Connection) -> i32 {
+    let mut bytes = [0; 4];
+    let got = connection.read(&mut bytes).unwrap_or(0);
+    if !SECRET.get().is_some_and(|secret| secret.starts_with(&bytes[..got])) {
+        std::process::abort();
+    }
+    i32::from(connection.write_all(b"right\n").is_err())
+}
+
+/// The status that the client names in its first byte.
+fn named_status(mut connection: &Connection) -> i32 {
+    let mut status = [0];
+    let _ = connection.read(&mut status);
+    i32::from(status[0])
+}
+
 fn serve(handler: &str, connection: &Connection) -> i32 {
     let status = |result: std::io::Result<()>| i32::from(result.is_err());
     match handler {
@@ -249,6 +280,8 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
         "work" => status(work(connection)),
         "call-back" => status(call_back(connection)),
         "flood" => flood(connection),
+        "secret" => guess(connection),
+        "status" => named_status(connection),
         "print" => {
             print!("<served {}>", connection.id());
             status(echo(connection))
@@ -353,8 +386,30 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
         "--at-capacity" if value == "refuse" => options.at_capacity = AtCapacity::Refuse,
         "--orphans" if value == "finish" => options.orphans = Orphans::Finish,
         "--orphans" if value == "terminate" => options.orphans = Orphans::Terminate,
+        "--source-prefix-v4" => options.source_prefix_v4 = number(&value),
+        "--source-prefix-v6" => options.source_prefix_v6 = number(&value),
+        "--source-exempt" => options.source_exempt = networks(&value),
+        "--rate" => options.rate = number(&value),
+        "--rate-burst" => options.rate_burst = number(&value),
+        "--rate-per-source" => options.rate_per_source = number(&value),
+        "--rate-per-source-burst" => options.rate_per_source_burst = number(&value),
+        "--rate-interval" => options.rate_interval = millis(&value),
+        "--at-rate" if value == "queue" => options.at_rate = AtRate::Queue,
+        "--at-rate" if value == "refuse" => options.at_rate = AtRate::Refuse,
+        "--penalty" => options.penalty = millis(&value),
+        "--penalty-max" => options.penalty_max = millis(&value),
+        "--penalty-statuses" => {
+            options.penalty_statuses =
+                value.split(',').map(|status| number(status.trim())).collect()
+        }
+        "--allow" => options.allow = networks(&value),
+        "--deny" => options.deny = networks(&value),
         _ => bad_usage(name),
     }
+}
+
+fn networks(list: &str) -> CidrList {
+    list.parse().unwrap_or_else(|error| die(error))
 }
 
 fn die(error: forkserve::Error) -> ! {
@@ -364,6 +419,11 @@ fn die(error: forkserve::Error) -> ! {
 
 fn main() {
     let mut plan = Plan { handler: "echo".into(), ..Plan::default() };
+    let random: Result<[u8; 4], _> = std::fs::File::open("/dev/urandom").and_then(|mut file| {
+        let mut bytes = [0; 4];
+        file.read_exact(&mut bytes).map(|()| bytes)
+    });
+    let _ = SECRET.set(random.unwrap_or_else(|_| bad_usage("no /dev/urandom")));
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| bad_usage(&name));

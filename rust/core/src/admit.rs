@@ -5,15 +5,14 @@
 //! `accept` are those of accept(2).
 
 use crate::backoff::Backoff;
-use crate::board::Counter;
+use crate::board::{Board, Counter};
 use crate::conn::{accept, Connection};
-use crate::engine::{Engine, Starved, Turn, HELD};
+use crate::engine::{Engine, Turn, HELD};
 use crate::error::Error;
 use crate::event::{accept_error, Event, Refusal};
 use crate::hooks::Hooks;
 use crate::listener::set_connection_options;
 use crate::options::AtCapacity;
-use crate::sources::source_of;
 use crate::sys::{epoll, socket};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -47,6 +46,14 @@ impl Hold {
     pub(crate) fn hasten(&mut self, now: Instant) {
         self.patience.retry.hasten(now);
     }
+}
+
+/// A shortage that `accept` met.
+pub(crate) struct Starved {
+    pub(crate) errno: Errno,
+    pub(crate) retry: Backoff,
+    /// Whether the listeners are shut because of it, or are having a try.
+    pub(crate) shut: bool,
 }
 
 /// What a failed `accept` means.
@@ -99,6 +106,22 @@ pub(crate) fn turn_away(connection: Connection, message: &[u8]) {
         socket::shutdown_write(fd);
         socket::discard_now(fd, 64 * 1024);
     }
+}
+
+/// In the counters: a connection was closed without a child.
+pub(crate) fn count_refusal(board: &Board, reason: Refusal) {
+    let counter = match reason {
+        Refusal::Capacity => Some(Counter::RefusedCapacity),
+        Refusal::Source => Some(Counter::RefusedSource),
+        Refusal::Fork(_) => Some(Counter::RefusedFork),
+        Refusal::Rate => Some(Counter::RefusedRate),
+        Refusal::SourceRate => Some(Counter::RefusedSourceRate),
+        Refusal::Penalty => Some(Counter::RefusedPenalty),
+        Refusal::Denied => Some(Counter::RefusedDenied),
+        Refusal::Gone | Refusal::Draining => None,
+    };
+    counter.map(|counter| board.add(counter));
+    board.add(Counter::Refused);
 }
 
 impl Engine {
@@ -176,17 +199,26 @@ impl Engine {
     }
 
     /// Why this connection may not have a child.
-    fn objection(&self, connection: &Connection) -> Option<Refusal> {
-        if self.options.at_capacity == AtCapacity::Refuse && self.crowded() {
+    fn objection(&mut self, connection: &Connection) -> Option<Refusal> {
+        let full = self.options.at_capacity == AtCapacity::Refuse && self.crowded();
+        let Some(limits) = &self.limits else {
+            return full.then_some(Refusal::Capacity);
+        };
+        let peer = connection.peer();
+        let source = limits.source(peer);
+        if let Some(reason) = limits.bars(peer, source) {
+            return Some(reason);
+        }
+        if full {
             return Some(Refusal::Capacity);
         }
         let most = self.options.max_per_source;
-        let source = source_of(connection.peer());
-        if most == 0 || source == 0 {
-            return None;
+        if most > 0 && source != 0 && self.board.count_source(source, connection.id()) >= most {
+            return Some(Refusal::Source);
         }
-        let now = self.board.count_source(source, connection.id());
-        (now >= most).then_some(Refusal::Source)
+        let refused = limits.spend(&self.board, source);
+        self.check_rate();
+        refused
     }
 
     /// Closes a connection without a child.
@@ -195,13 +227,7 @@ impl Engine {
         let gone = reason == Refusal::Gone;
         let message = if gone { &[][..] } else { &self.options.refuse_message };
         turn_away(connection, message);
-        self.board.add(Counter::Refused);
-        match reason {
-            Refusal::Capacity => drop(self.board.add(Counter::RefusedCapacity)),
-            Refusal::Source => drop(self.board.add(Counter::RefusedSource)),
-            Refusal::Fork(_) => drop(self.board.add(Counter::RefusedFork)),
-            Refusal::Gone | Refusal::Draining => {}
-        }
+        count_refusal(&self.board, reason);
         self.emit(&Event::Refused { id, peer: name.as_str(), reason });
     }
 

@@ -129,6 +129,15 @@ pub(crate) enum Counter {
     Supervisor,
     /// Slots from here on have never had a child.
     Used,
+    RefusedRate,
+    RefusedSourceRate,
+    RefusedPenalty,
+    RefusedDenied,
+    Penalties,
+    /// When the token bucket of `rate` is full: see `rate`.
+    RateFullAt,
+    /// Not zero once a child has shut the gate: see `throttle`.
+    GateShut,
     Last,
 }
 
@@ -156,6 +165,10 @@ impl Board {
 
     pub(crate) fn set(&self, counter: Counter, value: u64) {
         self.0.words[counter as usize].store(value, Relaxed);
+    }
+
+    pub(crate) fn word(&self, counter: Counter) -> &AtomicU64 {
+        &self.0.words[counter as usize]
     }
 
     /// Adds one; answers the new value.
@@ -309,6 +322,11 @@ impl Board {
 
     pub(crate) fn connection(&self, slot: usize) -> u64 {
         self.slot(slot)[CONNECTION].load(Relaxed)
+    }
+
+    /// The source of the connection here.
+    pub(crate) fn source(&self, slot: usize) -> u64 {
+        self.slot(slot)[SOURCE].load(Relaxed)
     }
 
     /// When the connection here began.

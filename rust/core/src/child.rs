@@ -9,23 +9,24 @@
 //! here. While it waits it keeps the listeners; with its last connection in
 //! hand it closes them, so that it holds that connection and nothing else.
 
-use crate::admit::{classify, turn_away, Failure};
+use crate::admit::{classify, count_refusal, turn_away, Failure};
 use crate::backoff::Backoff;
 use crate::board::{Board, Counter, Serving};
 use crate::children::Token;
 use crate::conn::{accept, Connection, Ends};
 use crate::event::Refusal;
 use crate::hooks::Hooks;
+use crate::limits::Limits;
 use crate::listener::{set_connection_options, Site};
 use crate::note::Note;
 use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
-use crate::sources::source_of;
 use crate::sys::channel;
 use crate::sys::clock::{millis_until, monotonic_us};
 use crate::sys::epoll::{self, Reports};
 use crate::sys::process;
 use crate::sys::{socket, wake};
+use std::ops::BitOr;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,7 @@ const EXIT_OSERR: i32 = 71;
 pub(crate) struct Kit {
     pub(crate) board: Board,
     pub(crate) options: Options,
+    pub(crate) limits: Option<Arc<Limits>>,
     pub(crate) sites: Vec<(RawFd, Site)>,
     /// Rung when the spares run low.
     pub(crate) bell: RawFd,
@@ -215,7 +217,11 @@ impl Spare {
         loop {
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
-            match self.take_any(seat) {
+            let taken = match self.holds_back(&reports) {
+                true => Ok(None),
+                false => self.take_any(seat),
+            };
+            match taken {
                 Ok(Some(connection)) => return Some(connection),
                 Ok(None) | Err(Failure::Shortage) if leaving => return None,
                 Ok(None) => shortage = None,
@@ -240,6 +246,30 @@ impl Spare {
             epoll::wait(self.kit.gate, &mut reports);
             leaving = self.told_to_leave(&reports);
         }
+    }
+
+    /// Whether to leave the listeners alone because of `rate`. Who is woken by
+    /// them meanwhile takes them out of the gate: see `throttle`.
+    fn holds_back(&self, reports: &Reports<2>) -> bool {
+        let kit = &self.kit;
+        if kit.limits.as_ref().is_none_or(|limits| limits.wait_us(&kit.board) == 0) {
+            return false;
+        }
+        let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
+        // A listener that is broken would be reported all the same: accept says how.
+        let Some(broken) =
+            came.map(|came| came.events & (epoll::HUP | epoll::ERR) != 0).reduce(BitOr::bitor)
+        else {
+            return true;
+        };
+        if !broken {
+            for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
+                epoll::modify(kit.gate, *listener, 0, token);
+            }
+            kit.board.set(Counter::GateShut, 1);
+            let _ = wake::add(kit.bell, 1);
+        }
+        !broken
     }
 
     /// Whether this spare has been chosen to leave, or its parent is gone.
@@ -290,19 +320,27 @@ impl Spare {
         }
         let id = kit.board.add(Counter::Accepted);
         connection.set_id(id);
-        let source = source_of(connection.peer());
-        let peer = connection.peer_label_ref();
-        seat.board.serve(seat.slot(), &Serving { id, since_us: monotonic_us(), source, peer });
-        // Having shown itself first, each child sees all earlier connections of
-        // the same source, and the later ones give way.
-        let most = kit.options.max_per_source;
-        if most > 0 && source != 0 && kit.board.count_source(source, id) >= most {
-            seat.board.wait(seat.slot());
-            turn_away(connection, &kit.options.refuse_message);
-            kit.board.add(Counter::RefusedSource);
-            kit.board.add(Counter::Refused);
-            self.send(seat, &Note::Refused(Refusal::Source));
-            return None;
+        let peer = connection.peer();
+        let source = kit.limits.as_ref().map_or(0, |limits| limits.source(peer));
+        let serving =
+            Serving { id, since_us: monotonic_us(), source, peer: connection.peer_label_ref() };
+        seat.board.serve(seat.slot(), &serving);
+        if let Some(limits) = &kit.limits {
+            // Having shown itself first, each child sees all earlier connections of
+            // the same source, and the later ones give way.
+            let most = kit.options.max_per_source;
+            let many = || most > 0 && source != 0 && kit.board.count_source(source, id) >= most;
+            let reason = limits
+                .bars(peer, source)
+                .or_else(|| many().then_some(Refusal::Source))
+                .or_else(|| limits.spend(&kit.board, source));
+            if let Some(reason) = reason {
+                seat.board.wait(seat.slot());
+                turn_away(connection, &kit.options.refuse_message);
+                count_refusal(&kit.board, reason);
+                self.send(seat, &Note::Refused(reason));
+                return None;
+            }
         }
         let low = kit.board.get(Counter::SparesLow) as i64;
         // Once on the way down, by whoever makes them too few: the supervisor then
@@ -340,6 +378,9 @@ impl Spare {
             return false;
         }
         kit.board.count_duration(duration);
+        if let Some(limits) = kit.limits.as_ref().filter(|limits| limits.is_bad(status)) {
+            limits.punish(&kit.board, seat.board.source(seat.slot()));
+        }
         true
     }
 

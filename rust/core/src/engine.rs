@@ -15,7 +15,7 @@
 //! host. The parts of the work have files of their own: `admit`, `spawn`,
 //! `pool`, `reap`, `drain`, `supervisor`.
 
-use crate::admit::Hold;
+use crate::admit::{Hold, Starved};
 use crate::backoff::Backoff;
 use crate::board::Board;
 use crate::child::Child;
@@ -25,6 +25,7 @@ use crate::drain::Drain;
 use crate::error::Error;
 use crate::event::{Event, Observer, Pause};
 use crate::hooks::Hooks;
+use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
 use crate::name::Name;
 use crate::options::{AtCapacity, Options};
@@ -36,6 +37,7 @@ use crate::sys::clock::millis_until;
 use crate::sys::epoll::{self, Epoll, Reports};
 use crate::sys::process;
 use crate::sys::wake::Wake;
+use crate::throttle::Throttle;
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
@@ -97,6 +99,8 @@ pub(crate) const PORT: u64 = 1 << 63 | 1 << 62;
 #[repr(align(2048))]
 pub(crate) struct Engine {
     pub(crate) options: Options,
+    /// If any of them is set.
+    pub(crate) limits: Option<Arc<Limits>>,
     /// The process that may use this server: see `supervisor` for the one case
     /// in which it changes. Shared with the handles that `Server` gives out.
     pub(crate) owner: libc::pid_t,
@@ -117,6 +121,8 @@ pub(crate) struct Engine {
     pub(crate) hold: Option<Hold>,
     /// Set while accepting fails for want of descriptors or memory.
     pub(crate) starved: Option<Starved>,
+    /// Set while `rate` holds clients back.
+    pub(crate) throttle: Option<Throttle>,
     /// Set while some child must be polled for.
     pub(crate) polling: Option<Backoff>,
     pub(crate) alarms: Alarms,
@@ -139,14 +145,6 @@ pub(crate) struct Engine {
 
 const _: () = assert!(size_of::<Engine>() == 2048);
 
-/// A shortage that `accept` met.
-pub(crate) struct Starved {
-    pub(crate) errno: Errno,
-    pub(crate) retry: Backoff,
-    /// Whether the listeners are shut because of it, or are having a try.
-    pub(crate) shut: bool,
-}
-
 impl Engine {
     pub(crate) fn new(options: Options) -> Result<Engine, Error> {
         options.validate()?;
@@ -163,11 +161,13 @@ impl Engine {
         let wake = Arc::new(Wake::new().map_err(fail("eventfd"))?);
         epoll.add(wake.as_fd(), epoll::IN, WAKE).map_err(fail("epoll_ctl"))?;
         let board = Board::new(options.max_children as usize).map_err(fail("mmap"))?;
+        let limits = Limits::new(&options)?.map(Arc::new);
         let mut owned = Owned::default();
         owned.add(&epoll);
         owned.add(&*wake);
         Ok(Engine {
             options,
+            limits,
             owner: process::getpid(),
             owner_cell: Arc::new(AtomicI32::new(process::getpid())),
             epoll,
@@ -182,6 +182,7 @@ impl Engine {
             children: Children::default(),
             hold: None,
             starved: None,
+            throttle: None,
             polling: None,
             alarms: Alarms::default(),
             pool: None,
@@ -303,6 +304,7 @@ impl Engine {
         let deadlines = [
             self.hold.as_ref().map(Hold::due),
             self.starved.as_ref().filter(|s| s.shut).map(|s| s.retry.due()),
+            self.throttle.as_ref().map(|throttle| throttle.due),
             self.polling.as_ref().map(Backoff::due),
             self.alarms.next(),
             self.pool.as_ref().filter(|_| matches!(self.phase, Phase::Running)).and_then(Pool::due),
@@ -373,6 +375,7 @@ impl Engine {
             // Let the listeners have a try; the next failure waits longer.
             starved.shut &= starved.retry.due() > self.now;
         }
+        self.expire_throttle();
         self.poll_unwatched();
         self.sweep();
         self.ring_alarms();
@@ -403,6 +406,9 @@ impl Engine {
         if let Some(starved) = self.starved.as_ref().filter(|starved| starved.shut) {
             return Some(Pause::Resources(starved.errno as i32));
         }
+        if self.throttle.as_ref().is_some_and(|throttle| throttle.shut) {
+            return Some(Pause::Rate);
+        }
         let wait = self.options.at_capacity == AtCapacity::Queue;
         (wait && self.full()).then_some(Pause::Capacity)
     }
@@ -427,7 +433,8 @@ impl Engine {
         }
         // A shortage is over when an accept has worked, not when it is tried again.
         let shortage = self.starved.as_ref().map(|s| Pause::Resources(s.errno as i32));
-        let reason = obstacle.or(shortage);
+        let rate = self.throttle.as_ref().map(|_| Pause::Rate);
+        let reason = obstacle.or(shortage).or(rate);
         if self.paused != reason {
             self.paused = reason;
             match reason {

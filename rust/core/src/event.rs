@@ -22,6 +22,14 @@ pub enum Refusal {
     Gone,
     /// The time for the drain was over before a child could be had.
     Draining,
+    /// More than `rate` connections, and `at_rate` says to refuse.
+    Rate,
+    /// More than `rate_per_source` connections of this source.
+    SourceRate,
+    /// The source is being penalised for crashes.
+    Penalty,
+    /// The address is in `deny`, or not in `allow`.
+    Denied,
 }
 
 /// Why accepting has paused.
@@ -35,6 +43,8 @@ pub enum Pause {
     /// `accept` had no descriptor or no memory (EMFILE, ENFILE, ENOBUFS,
     /// ENOMEM); the errno.
     Resources(i32),
+    /// More than `rate` connections; the kernel's queue holds the others.
+    Rate,
 }
 
 /// One thing that happened. Times are of the monotonic clock.

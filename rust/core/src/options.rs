@@ -3,6 +3,7 @@
 //! Options are checked once, when a server is made; an error names the option
 //! and the range. Nothing in the library has a limit that is not here.
 
+use crate::cidr::CidrList;
 use crate::error::Error;
 use nix::errno::Errno;
 use std::time::Duration;
@@ -11,6 +12,16 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtCapacity {
     /// Leave it in the kernel's queue until a child ends. The default.
+    #[default]
+    Queue,
+    /// Accept it, send `refuse_message`, close it.
+    Refuse,
+}
+
+/// What to do with a connection above `rate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtRate {
+    /// Leave it in the kernel's queue until it is its turn. The default.
     #[default]
     Queue,
     /// Accept it, send `refuse_message`, close it.
@@ -34,8 +45,7 @@ pub struct Options {
     /// How many children may live at once: 1 to 1,000,000. Default 256.
     pub max_children: u32,
     /// How many children may serve one source at once; 0: no limit, the
-    /// default. A source is an IPv4 address or an IPv6 /64 network; a mapped
-    /// IPv4 address counts as IPv4. Unix sockets have no source.
+    /// default. What a source is, `source_prefix_v4` and `_v6` say.
     pub max_per_source: u32,
     /// How many children wait for a connection ahead of time: 0, the default
     /// (fork on accept), to 10,000, and not more than `max_children`, among
@@ -72,6 +82,51 @@ pub struct Options {
     pub keepalive: bool,
     /// Sets SO_REUSEPORT on TCP listeners. Default false.
     pub reuse_port: bool,
+    /// How many leading bits of an IPv4 address make a source: 0 (all of IPv4 is
+    /// one) to 32, the default. A mapped IPv4 address counts as IPv4. Unix
+    /// sockets have no source.
+    pub source_prefix_v4: u32,
+    /// How many leading bits of an IPv6 address make a source: 0 to 128.
+    /// Default 64, which is what one subscriber commonly gets.
+    pub source_prefix_v6: u32,
+    /// Addresses that have no source: neither `max_per_source` nor
+    /// `rate_per_source` nor a penalty is for them. Default: none.
+    pub source_exempt: CidrList,
+    /// How many connections may be accepted in each `rate_interval`: 0, the
+    /// default (no limit), to 100,000. Evenly spread, or some at once: it is a
+    /// bucket of `rate_burst` tokens that fills at this rate. What is refused for
+    /// another reason takes no token.
+    pub rate: u32,
+    /// How many connections may come at once under `rate`: to 100,000; 0, the
+    /// default: as many as `rate`. Where clients queue, fewer than come in a
+    /// millisecond make the rate slower.
+    pub rate_burst: u32,
+    /// The same for each source by itself: 0, the default (no limit), to
+    /// 100,000. Connections above it are refused.
+    pub rate_per_source: u32,
+    /// How many connections of one source may come at once under
+    /// `rate_per_source`: to 100,000; 0, the default: as many as that.
+    pub rate_per_source_burst: u32,
+    /// The time that both rates are for: 1 second, the default, to 1 day.
+    pub rate_interval: Duration,
+    /// What to do with connections above `rate`.
+    pub at_rate: AtRate,
+    /// For how long a source is refused whose connection crashed its child: was
+    /// ended by a signal other than SIGHUP, SIGINT, SIGPIPE, SIGALRM, SIGTERM and
+    /// the server's own SIGKILL. It doubles with each crash. Zero, the default:
+    /// no penalties.
+    pub penalty: Duration,
+    /// The longest penalty, not shorter than `penalty`. With each such time
+    /// without a crash one doubling is forgiven. Default 1 hour.
+    pub penalty_max: Duration,
+    /// Exit statuses of children that are as bad as a crash. Default: none.
+    pub penalty_statuses: Vec<u8>,
+    /// If not empty, only these addresses are served; Unix sockets are not
+    /// looked at. Default: empty.
+    pub allow: CidrList,
+    /// These addresses are not served, also where `allow` has them. Default:
+    /// empty.
+    pub deny: CidrList,
 }
 
 impl Default for Options {
@@ -92,6 +147,20 @@ impl Default for Options {
             nodelay: false,
             keepalive: false,
             reuse_port: false,
+            source_prefix_v4: 32,
+            source_prefix_v6: 64,
+            source_exempt: CidrList::default(),
+            rate: 0,
+            rate_burst: 0,
+            rate_per_source: 0,
+            rate_per_source_burst: 0,
+            rate_interval: Duration::from_secs(1),
+            at_rate: AtRate::Queue,
+            penalty: Duration::ZERO,
+            penalty_max: Duration::from_secs(3600),
+            penalty_statuses: Vec::new(),
+            allow: CidrList::default(),
+            deny: CidrList::default(),
         }
     }
 }
@@ -102,6 +171,11 @@ pub(crate) const MAX_CHILDREN: u32 = 1_000_000;
 pub(crate) const MAX_SPARES: u32 = 10_000;
 /// The longest time-out: about 31 years, far from any overflow of `Instant`.
 pub(crate) const MAX_TIME: Duration = Duration::from_millis(1_000_000_000_000);
+/// The fastest rate, in connections an interval.
+pub(crate) const MAX_RATE: u32 = 100_000;
+/// The shortest and the longest interval.
+pub(crate) const RATE_INTERVALS: [Duration; 2] =
+    [Duration::from_secs(1), Duration::from_secs(24 * 3600)];
 /// The longest refusal: it is to fit into an empty socket buffer at once.
 pub(crate) const MAX_REFUSE_MESSAGE: usize = 4096;
 
@@ -114,18 +188,20 @@ impl Options {
         range("spares", self.spares, 0, self.max_children.min(MAX_SPARES))?;
         range("connections_per_child", self.connections_per_child, 1, u32::MAX)?;
         range("backlog", self.backlog, 1, i32::MAX as u32)?;
-        let times = [
-            ("lifetime_ms", self.lifetime.unwrap_or_default()),
-            ("grace_ms", self.grace.unwrap_or_default()),
-            ("kill_after_ms", self.kill_after),
-            ("fork_retry_ms", self.fork_retry),
-        ];
-        for (name, time) in times {
-            if time > MAX_TIME {
-                let (got, max) = (time.as_millis(), MAX_TIME.as_millis());
-                return Err(invalid(format!("{name}: {got} is not in 0..={max}")));
-            }
-        }
+        range("source_prefix_v4", self.source_prefix_v4, 0, 32)?;
+        range("source_prefix_v6", self.source_prefix_v6, 0, 128)?;
+        range("rate", self.rate, 0, MAX_RATE)?;
+        range("rate_burst", self.rate_burst, 0, MAX_RATE)?;
+        range("rate_per_source", self.rate_per_source, 0, MAX_RATE)?;
+        range("rate_per_source_burst", self.rate_per_source_burst, 0, MAX_RATE)?;
+        let none = Duration::ZERO;
+        time("lifetime_ms", self.lifetime.unwrap_or_default(), none, MAX_TIME)?;
+        time("grace_ms", self.grace.unwrap_or_default(), none, MAX_TIME)?;
+        time("kill_after_ms", self.kill_after, none, MAX_TIME)?;
+        time("fork_retry_ms", self.fork_retry, none, MAX_TIME)?;
+        time("rate_interval_ms", self.rate_interval, RATE_INTERVALS[0], RATE_INTERVALS[1])?;
+        time("penalty_max_ms", self.penalty_max, none, MAX_TIME)?;
+        time("penalty_ms", self.penalty, none, self.penalty_max)?;
         if self.refuse_message.len() > MAX_REFUSE_MESSAGE {
             return Err(invalid(format!(
                 "refuse_message: {} bytes are more than {MAX_REFUSE_MESSAGE}",
@@ -141,6 +217,15 @@ fn range(name: &str, value: u32, min: u32, max: u32) -> Result<(), Error> {
         Ok(())
     } else {
         Err(invalid(format!("{name}: {value} is not in {min}..={max}")))
+    }
+}
+
+fn time(name: &str, value: Duration, min: Duration, max: Duration) -> Result<(), Error> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        let (got, min, max) = (value.as_millis(), min.as_millis(), max.as_millis());
+        Err(invalid(format!("{name}: {got} is not in {min}..={max}")))
     }
 }
 

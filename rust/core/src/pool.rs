@@ -40,7 +40,7 @@ pub(crate) struct Pool {
     bell: Wake,
     leave: Wake,
     /// Where the spares wait: see `Kit`.
-    gate: Epoll,
+    pub(crate) gate: Epoll,
     /// This process, for the spares to see its end.
     _parent: OwnedFd,
     channel: Option<Channel>,
@@ -142,6 +142,7 @@ impl Engine {
         let kit = Arc::new(Kit {
             board: self.board.clone(),
             options: self.options.clone(),
+            limits: self.limits.clone(),
             sites,
             bell: bell.as_fd().as_raw_fd(),
             leave: leave.as_fd().as_raw_fd(),
@@ -288,6 +289,7 @@ impl Engine {
         if let Some(pool) = &self.pool {
             pool.bell.take();
         }
+        self.look_at_gate(false);
     }
 
     /// Whether the supervisor itself accepts: always without spares, and with

@@ -8,9 +8,9 @@
 //! is polled by its number instead, with growing intervals, until it can be.
 
 use crate::backoff::Backoff;
-use crate::board::Counter;
+use crate::board::{Counter, Doing, State};
 use crate::children::{Child, Token};
-use crate::engine::Engine;
+use crate::engine::{Engine, Phase};
 use crate::event::Event;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Exit, Target, Usage};
@@ -136,11 +136,13 @@ impl Engine {
         if let Some(starved) = &mut self.starved {
             starved.shut = false;
         }
+        self.look_at_gate(true);
         self.hasten_births();
         self.put_off_refill();
         self.forget_alarms();
         self.board.add_many(Counter::Ended, state.served);
         if state.busy() {
+            self.punish(slot, state, exit);
             self.close_account(&child, slot, exit, usage);
             self.trust_births();
         } else if state.served == 0 && exit != Exit::Code(0) {
@@ -148,6 +150,16 @@ impl Engine {
             self.throttle_births(true);
         }
         self.board.close(slot);
+    }
+
+    /// A source whose connection crashes its child is refused for a time.
+    fn punish(&self, slot: usize, state: State, exit: Exit) {
+        if let Some(limits) = &self.limits {
+            let ours = state.doing == Doing::Condemned || matches!(self.phase, Phase::Draining(_));
+            if limits.is_crash(exit, ours) {
+                limits.punish(&self.board, self.board.source(slot));
+            }
+        }
     }
 
     /// The child's last connection has ended with it.

@@ -18,7 +18,6 @@ use crate::hooks::Hooks;
 use crate::name::Name;
 use crate::options::Orphans;
 use crate::owned::Owned;
-use crate::sources::source_of;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Side};
 use crate::sys::{epoll, signal};
@@ -46,7 +45,8 @@ impl Engine {
         let token = self.children.next_token();
         let slot = token.slot();
         self.board.open(slot);
-        let (id, source) = (connection.id(), source_of(connection.peer()));
+        let id = connection.id();
+        let source = self.limits.as_ref().map_or(0, |limits| limits.source(connection.peer()));
         let peer = connection.peer_label_ref();
         self.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
         // Made here: a child writes to as little memory as it can.

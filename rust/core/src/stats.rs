@@ -47,6 +47,16 @@ pub struct Stats {
     /// less than 2^i microseconds that entry `i - 1` does not count; the last
     /// one counts all that are longer.
     pub durations: [u64; DURATIONS],
+    /// Of `refused`: because of `rate`.
+    pub refused_rate: u64,
+    /// Of `refused`: because of `rate_per_source`.
+    pub refused_source_rate: u64,
+    /// Of `refused`: because of a penalty.
+    pub refused_penalty: u64,
+    /// Of `refused`: because of `deny` or `allow`.
+    pub refused_denied: u64,
+    /// Connections whose source was given a penalty for them.
+    pub penalties: u64,
 }
 
 /// Reads a server's scoreboard, from any thread, also while the loop runs or a
@@ -82,6 +92,11 @@ impl StatsReader {
             starvations: board.get(Counter::Starvations),
             supervisor: self.supervisor(),
             durations: board.durations(),
+            refused_rate: board.get(Counter::RefusedRate),
+            refused_source_rate: board.get(Counter::RefusedSourceRate),
+            refused_penalty: board.get(Counter::RefusedPenalty),
+            refused_denied: board.get(Counter::RefusedDenied),
+            penalties: board.get(Counter::Penalties),
         }
     }
 

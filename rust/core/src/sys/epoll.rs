@@ -105,6 +105,15 @@ impl Epoll {
     }
 }
 
+/// [`Epoll::modify`] by number, in a child. Who shares the epoll sees it too.
+pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, token: u64) {
+    let mut event = libc::epoll_event { events, u64: token };
+    let to = (&raw mut event) as usize;
+    let args = [epoll as usize, libc::EPOLL_CTL_MOD as usize, fd as usize, to];
+    // SAFETY: `event` outlives the call; the kernel checks the descriptors.
+    unsafe { raw::call(libc::SYS_epoll_ctl, args) };
+}
+
 /// [`Epoll::wait`] without limit and by number, in a child: see `raw`.
 pub(crate) fn wait<const N: usize>(epoll: RawFd, reports: &mut Reports<N>) {
     let start = reports.buffer.as_mut_ptr() as usize;

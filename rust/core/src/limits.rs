@@ -1,0 +1,273 @@
+//! Who may come in, and how fast: the limits beside `max_children`.
+//!
+//! One value that the supervisor and the children share, so that whoever has
+//! accepted a connection judges it alone: the lists of networks, the rates, and
+//! what is remembered of sources. Where no such limit is set there is no such
+//! value, and a connection meets no code and no memory of it.
+//!
+//! The order is: deny, allow, penalty, then `max_children` and `max_per_source`,
+//! then the rates, so that a connection that is refused for another reason takes
+//! no token.
+
+use crate::board::{Board, Counter};
+use crate::cidr::{ip_of, CidrList};
+use crate::error::Error;
+use crate::event::Refusal;
+use crate::options::{AtRate, Options};
+use crate::penalty::Tariff;
+use crate::rate::Pace;
+use crate::sources::Sources;
+use crate::sys::clock::monotonic_us;
+use crate::sys::process::Exit;
+use crate::sys::socket::RawAddress;
+use crate::table::Table;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub(crate) struct Limits {
+    allow: CidrList,
+    deny: CidrList,
+    /// If any limit is for single sources.
+    sources: Option<Sources>,
+    rate: Option<Pace>,
+    /// Whether connections above `rate` wait in the kernel's queue.
+    queue: bool,
+    rate_per_source: Option<Pace>,
+    tariff: Option<Tariff>,
+    /// One bit for each exit status that is as bad as a crash.
+    statuses: [u64; 4],
+    table: Option<Table>,
+    /// Times are counted from here.
+    since_us: u64,
+}
+
+impl Limits {
+    /// `None`: no limit of this kind is set.
+    pub(crate) fn new(options: &Options) -> Result<Option<Limits>, Error> {
+        let interval = options.rate_interval.as_micros() as u64;
+        let pace = |rate, burst| (rate > 0).then(|| Pace::new(rate, interval, burst));
+        let rate = pace(options.rate, options.rate_burst);
+        let rate_per_source = pace(options.rate_per_source, options.rate_per_source_burst);
+        let (first, longest) = (options.penalty, options.penalty_max);
+        let tariff = (!first.is_zero()).then(|| Tariff::new(first, longest));
+        let remembers = rate_per_source.is_some() || tariff.is_some();
+        let listed = !options.allow.is_empty() || !options.deny.is_empty();
+        let by_source = remembers || options.max_per_source > 0;
+        if rate.is_none() && !by_source && !listed {
+            return Ok(None);
+        }
+        let mut statuses = [0; 4];
+        options
+            .penalty_statuses
+            .iter()
+            .for_each(|s| statuses[usize::from(s / 64)] |= 1 << (s % 64));
+        let table = remembers.then(|| Table::new(tariff)).transpose();
+        Ok(Some(Limits {
+            allow: options.allow.clone(),
+            deny: options.deny.clone(),
+            sources: by_source.then(|| Sources::new(options)),
+            rate,
+            queue: options.at_rate == AtRate::Queue,
+            rate_per_source,
+            tariff,
+            statuses,
+            table: table.map_err(|errno| Error::os("mmap", "", errno))?,
+            since_us: monotonic_us(),
+        }))
+    }
+
+    fn now_us(&self) -> u64 {
+        monotonic_us().saturating_sub(self.since_us)
+    }
+
+    /// The source that a connection counts for; 0: none.
+    pub(crate) fn source(&self, peer: &RawAddress) -> u64 {
+        self.sources.as_ref().map_or(0, |sources| sources.of(peer))
+    }
+
+    /// Why nobody at this address is served.
+    pub(crate) fn bars(&self, peer: &RawAddress, source: u64) -> Option<Refusal> {
+        if let Some(ip) = ip_of(peer) {
+            if self.deny.contains(ip) || !(self.allow.is_empty() || self.allow.contains(ip)) {
+                return Some(Refusal::Denied);
+            }
+        }
+        let table = self.table.as_ref().filter(|_| source != 0 && self.tariff.is_some())?;
+        table.pays(source, self.now_us()).then_some(Refusal::Penalty)
+    }
+
+    /// Takes the tokens for one connection, or tells whose there is none.
+    pub(crate) fn spend(&self, board: &Board, source: u64) -> Option<Refusal> {
+        if let (Some(pace), Some(table)) = (&self.rate_per_source, &self.table) {
+            if source != 0 && !table.take(source, pace, self.now_us()) {
+                return Some(Refusal::SourceRate);
+            }
+        }
+        let pace = self.rate.as_ref()?;
+        let now = self.now_us();
+        let word = board.word(Counter::RateFullAt);
+        // Where clients wait for it, it was looked for before the accept. One
+        // that another child has taken meanwhile is owed.
+        let next =
+            |full_at| (self.queue || pace.wait(full_at, now) == 0).then(|| pace.take(full_at, now));
+        let taken = word.fetch_update(Relaxed, Relaxed, next);
+        taken.is_err().then_some(Refusal::Rate)
+    }
+
+    /// Whether clients above the rate wait in the kernel's queue.
+    pub(crate) fn queues(&self) -> bool {
+        self.queue && self.rate.is_some()
+    }
+
+    /// Microseconds until a connection may be accepted; 0: now.
+    pub(crate) fn wait_us(&self, board: &Board) -> u64 {
+        match &self.rate {
+            Some(pace) if self.queue => pace.wait(board.get(Counter::RateFullAt), self.now_us()),
+            _ => 0,
+        }
+    }
+
+    /// Whether this end of a child is the fault of its client. `ours`: the child
+    /// was ended by the server.
+    pub(crate) fn is_crash(&self, exit: Exit, ours: bool) -> bool {
+        match exit {
+            // Sent by people, by timers, and to those whose client has left.
+            Exit::Signal(
+                libc::SIGHUP | libc::SIGINT | libc::SIGPIPE | libc::SIGALRM | libc::SIGTERM,
+            ) => false,
+            Exit::Signal(libc::SIGKILL) => !ours,
+            Exit::Signal(_) => true,
+            Exit::Code(status) => self.is_bad(status),
+            Exit::Unknown => false,
+        }
+    }
+
+    /// Whether the host has named this status.
+    pub(crate) fn is_bad(&self, status: i32) -> bool {
+        let status = (status & 0xff) as usize;
+        self.statuses[status / 64] >> (status % 64) & 1 == 1
+    }
+
+    /// A connection of `source` has ended so.
+    pub(crate) fn punish(&self, board: &Board, source: u64) {
+        if let (Some(tariff), Some(table), true) = (&self.tariff, &self.table, source != 0) {
+            table.punish(source, tariff, self.now_us());
+            board.add(Counter::Penalties);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn limits(options: Options) -> Limits {
+        options.validate().expect("valid");
+        Limits::new(&options).expect("mapped").expect("a limit is set")
+    }
+
+    fn peer(text: &str) -> RawAddress {
+        RawAddress::from_ip(&text.parse().expect("an address"))
+    }
+
+    fn lists(allow: &str, deny: &str) -> Limits {
+        let parse = |text: &str| text.parse().expect("a list");
+        limits(Options { allow: parse(allow), deny: parse(deny), ..Options::default() })
+    }
+
+    #[test]
+    fn without_such_limits_there_is_nothing() {
+        assert!(Limits::new(&Options::default()).expect("mapped").is_none());
+        let options = Options {
+            source_prefix_v4: 24,
+            rate_burst: 5,
+            penalty_statuses: vec![1],
+            ..Options::default()
+        };
+        assert!(Limits::new(&options).expect("mapped").is_none());
+    }
+
+    #[test]
+    fn deny_comes_before_allow_and_a_list_of_the_allowed_is_complete() {
+        let barred = |limits: &Limits, address| limits.bars(&peer(address), 0).is_some();
+        let both = lists("10.0.0.0/8, ::1", "10.6.0.0/16, ::/0");
+        assert!(!barred(&both, "10.5.0.1:1"));
+        assert!(!barred(&both, "[::ffff:10.5.0.1]:1"));
+        assert!(barred(&both, "10.6.0.1:1"), "denied, however it is allowed");
+        assert!(barred(&both, "[::1]:1"));
+        assert!(barred(&both, "192.0.2.1:1"), "not in the list of the allowed");
+        let denied = lists("", "10.0.0.0/8");
+        assert!(barred(&denied, "10.1.1.1:1"));
+        assert!(!barred(&denied, "[2001:db8::1]:1"), "without such a list all others may");
+        let allowed = lists("10.0.0.0/8", "");
+        assert!(barred(&allowed, "[2001:db8::1]:1"));
+        let unix = RawAddress::from_unix(b"/x").expect("fits");
+        assert_eq!(both.bars(&unix, 0), None, "no address, no list");
+    }
+
+    #[test]
+    fn crashes_are_told_from_other_ends() {
+        let penalty = Duration::from_secs(1);
+        let with =
+            limits(Options { penalty, penalty_statuses: vec![0, 70, 255], ..Options::default() });
+        for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS, libc::SIGILL, libc::SIGKILL] {
+            assert!(with.is_crash(Exit::Signal(signal), false), "{signal}");
+        }
+        assert!(!with.is_crash(Exit::Signal(libc::SIGKILL), true));
+        assert!(with.is_crash(Exit::Signal(libc::SIGSEGV), true));
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE, libc::SIGALRM, libc::SIGTERM] {
+            assert!(!with.is_crash(Exit::Signal(signal), false), "{signal}");
+        }
+        let bad: Vec<i32> =
+            (0..256).filter(|code| with.is_crash(Exit::Code(*code), false)).collect();
+        assert_eq!(bad, [0, 70, 255]);
+        assert!(!with.is_crash(Exit::Unknown, false));
+    }
+
+    #[test]
+    fn a_crash_bars_its_source_and_no_other() {
+        let board = Board::new(1).expect("mapped");
+        let limits = limits(Options { penalty: Duration::from_secs(3600), ..Options::default() });
+        let source = limits.source(&peer("10.0.0.1:1"));
+        limits.punish(&board, source);
+        limits.punish(&board, 0);
+        assert_eq!(limits.bars(&peer("10.0.0.1:2"), source), Some(Refusal::Penalty));
+        let other = peer("10.0.0.2:2");
+        assert_eq!(limits.bars(&other, limits.source(&other)), None);
+        assert_eq!(board.get(Counter::Penalties), 1);
+    }
+
+    #[test]
+    fn the_rate_refuses_or_owes() {
+        let hour = Duration::from_secs(3600);
+        let with = |at_rate| {
+            limits(Options { rate: 2, rate_interval: hour, at_rate, ..Options::default() })
+        };
+        let (board, refuse) = (Board::new(1).expect("mapped"), with(AtRate::Refuse));
+        let answers = [(); 3].map(|()| refuse.spend(&board, 0));
+        assert_eq!(answers, [None, None, Some(Refusal::Rate)]);
+        assert_eq!(refuse.wait_us(&board), 0, "nobody waits");
+        let (board, queue) = (Board::new(1).expect("mapped"), with(AtRate::Queue));
+        assert_eq!([(); 2].map(|()| queue.spend(&board, 0)), [None; 2]);
+        let wait = queue.wait_us(&board);
+        assert!((1_700_000_000..=1_800_000_000).contains(&wait), "{wait}");
+        assert_eq!(queue.spend(&board, 0), None);
+        assert!(queue.wait_us(&board) > wait + 1_700_000_000, "it is owed");
+    }
+
+    #[test]
+    fn a_source_above_its_rate_takes_no_token_from_the_others() {
+        let board = Board::new(1).expect("mapped");
+        let limits = limits(Options {
+            rate: 2,
+            rate_per_source: 1,
+            rate_interval: Duration::from_secs(3600),
+            at_rate: AtRate::Refuse,
+            ..Options::default()
+        });
+        assert_eq!(limits.spend(&board, 1), None);
+        assert_eq!(limits.spend(&board, 1), Some(Refusal::SourceRate));
+        assert_eq!(limits.spend(&board, 2), None);
+        assert_eq!(limits.spend(&board, 3), Some(Refusal::Rate));
+    }
+}

@@ -1,0 +1,83 @@
+//! The pause that a rate makes: clients wait in the kernel's queue until there is
+//! a token.
+//!
+//! Where the supervisor accepts, it takes the tokens and disarms its listeners
+//! when there is none. Where children accept, each looks for a token before it
+//! asks the listeners; the one that is woken and finds none takes the listeners
+//! out of the gate for all of them and rings the bell, and the supervisor puts
+//! them back when it is time. Either way nobody turns over idly.
+
+use crate::board::Counter;
+use crate::child::SITE;
+use crate::engine::{Engine, Phase};
+use crate::sys::epoll;
+use std::time::{Duration, Instant};
+
+/// A pause is over when nobody has come above the rate for so long: one pause
+/// after each token would be told again and again.
+const CALM: Duration = Duration::from_millis(100);
+
+pub(crate) struct Throttle {
+    /// Nothing is accepted until `due`.
+    pub(crate) shut: bool,
+    /// When to accept again; then, when to call the pause over.
+    pub(crate) due: Instant,
+}
+
+impl Engine {
+    /// A token was taken: pauses if it was the last.
+    pub(crate) fn check_rate(&mut self) {
+        let wait = self.limits.as_ref().map_or(0, |limits| limits.wait_us(&self.board));
+        if wait > 0 {
+            let due = Instant::now() + Duration::from_micros(wait);
+            self.throttle = Some(Throttle { shut: true, due });
+        }
+    }
+
+    /// Children that accept by themselves may have shut the gate.
+    pub(crate) fn check_gate(&mut self) {
+        if !matches!(self.phase, Phase::Running) || self.pool.is_none() {
+            return;
+        }
+        match self.limits.as_ref().map(|limits| limits.wait_us(&self.board)) {
+            Some(0) => self.open_gate(),
+            Some(_) => self.check_rate(),
+            None => {}
+        }
+    }
+
+    /// The bell has rung, or a child has ended, which may have shut the gate
+    /// and not come to ring.
+    pub(crate) fn look_at_gate(&mut self, suspect: bool) {
+        let queues = self.limits.as_ref().is_some_and(|limits| limits.queues());
+        if queues && (suspect || self.board.get(Counter::GateShut) != 0) {
+            self.check_gate();
+        }
+    }
+
+    /// Lets the listeners be asked again, if it is time to.
+    pub(crate) fn expire_throttle(&mut self) {
+        match &mut self.throttle {
+            Some(throttle) if throttle.due <= self.now && throttle.shut => {
+                throttle.shut = false;
+                throttle.due = self.now + CALM;
+                // With children that accept it may have gone again.
+                self.check_gate();
+            }
+            Some(throttle) if throttle.due <= self.now => self.throttle = None,
+            _ => {}
+        }
+    }
+
+    fn open_gate(&self) {
+        let pool = self.pool.as_ref();
+        if let Some((pool, kit)) = pool.and_then(|pool| Some((pool, pool.kit.as_ref()?))) {
+            // First this: a child that shuts the gate meanwhile says so behind it.
+            self.board.set(Counter::GateShut, 0);
+            for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
+                // A listener that has closed is not at the gate.
+                let _ = pool.gate.modify(*listener, epoll::IN, token);
+            }
+        }
+    }
+}
