@@ -28,7 +28,9 @@ STAGE := $(BUILD)/stage
 VENV := $(BUILD)/venv
 PY := $(VENV)/bin/python
 STAGE_ENV := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig
-STATIC_LIBS := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+# What the static library needs. The unwinder is that of libgcc_eh, as in the shared
+# library: there is no other one for cc -static.
+STATIC_LIBS := -lgcc_eh -lutil -lrt -lpthread -lm -ldl -lc
 
 ##@ Use it
 
@@ -54,10 +56,10 @@ man: ## Write the manual pages into build/man
 	@cargo run --quiet --locked -p forkserve-xtask --no-default-features -- man $(BUILD)/man
 
 .PHONY: install
-install: build man ## Install the C library: make install PREFIX=/usr/local DESTDIR=
+install: archive man ## Install the C library: make install PREFIX=/usr/local DESTDIR=
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -C -m 644 include/forkserve.h $(DESTDIR)$(INCLUDEDIR)/forkserve.h
-	install -C -m 644 target/release/libforkserve.a $(DESTDIR)$(LIBDIR)/libforkserve.a
+	install -C -m 644 $(BUILD)/libforkserve.a $(DESTDIR)$(LIBDIR)/libforkserve.a
 	install -C -m 755 target/release/libforkserve.so $(DESTDIR)$(LIBDIR)/libforkserve.so.$(VERSION)
 	ln -sf libforkserve.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libforkserve.so.$(MAJOR)
 	ln -sf libforkserve.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libforkserve.so
@@ -152,6 +154,11 @@ bench: stage python tools-bench ## Measure against the rivals, and write docs/be
 	target/release/forkserve-bench run --rounds $(ROUNDS) $(ROWS)
 	target/release/forkserve-bench report --img docs/img
 
+.PHONY: startup
+startup: stage tools-perf ## Measure what linking the library adds to the start of a program
+	$(MAKE) -C tests/abi OUT=$(BUILD)/tests/abi CC=$(CC) ROUNDS=$(ROUNDS) \
+	  PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig startup
+
 ##@ Keep house
 
 .PHONY: clean
@@ -160,6 +167,23 @@ clean: ## Remove everything that was built
 	rm -rf build
 
 # --- The parts that the targets above share ----------------------------------
+
+# The static library: of what cargo makes, which has all of Rust's standard library
+# in it, the parts that are needed, as one object whose only names are those of the
+# shared library. A program can have several libraries with parts in Rust.
+.PHONY: archive
+archive: build
+	mkdir -p $(BUILD)/archive
+	objcopy --remove-section=.llvmbc --remove-section=.llvmcmd \
+	  target/release/libforkserve.a $(BUILD)/archive/whole.a
+	nm -D --defined-only --format=posix target/release/libforkserve.so | cut -d' ' -f1 \
+	  > $(BUILD)/archive/names
+	$(LD) -r --gc-sections $$(sed 's/^/-u /' $(BUILD)/archive/names) \
+	  -o $(BUILD)/archive/needed.o $(BUILD)/archive/whole.a
+	objcopy --strip-debug --keep-global-symbols=$(BUILD)/archive/names \
+	  $(BUILD)/archive/needed.o $(BUILD)/archive/forkserve.o
+	rm -f $(BUILD)/libforkserve.a
+	ar rcsD $(BUILD)/libforkserve.a $(BUILD)/archive/forkserve.o
 
 # The library as installed, for everything here that uses it from C.
 .PHONY: stage
@@ -186,7 +210,7 @@ tools = @for tool in $(1); do \
 libraries = @for library in $(1); do \
   pkg-config --exists $$library || { $(call install,$(2),$$library) && break; }; done
 
-.PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench
+.PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench tools-perf
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
@@ -205,6 +229,9 @@ tools-abi:
 
 tools-bench:
 	$(call tools,tcpserver tcpsvd xinetd socat,ucspi-tcp ipsvd xinetd socat libnet-server-perl)
+
+tools-perf:
+	$(call tools,perf,linux-perf)
 
 $(VENV)/.tools: python/requirements-dev.txt
 	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || $(call install,python3-venv,a virtual environment)
