@@ -19,6 +19,8 @@ MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 PYTHON ?= python3
 CC ?= cc
+# make deb: who answers for the packages.
+MAINTAINER ?= $(or $(DEBFULLNAME),The forkserve authors) <$(or $(DEBEMAIL),forkserve@example.org)>
 # make bench: beginnings of the rows to measure, all of them if empty; pairs a row.
 ROWS ?=
 ROUNDS ?= 15
@@ -27,6 +29,8 @@ BUILD := $(CURDIR)/build
 STAGE := $(BUILD)/stage
 VENV := $(BUILD)/venv
 PY := $(VENV)/bin/python
+DEB := $(BUILD)/deb
+DEB_TREE := $(DEB)/forkserve-$(VERSION)
 STAGE_ENV := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig
 # What the static library needs. The unwinder is that of libgcc_eh, as in the shared
 # library: there is no other one for cc -static.
@@ -84,6 +88,19 @@ python: $(VENV)/.tools ## Build the Python module into build/venv
 wheel: $(VENV)/.tools ## Build the Python wheel into build/wheels
 	cd python && $(VENV)/bin/maturin build --release --locked --out $(BUILD)/wheels
 
+.PHONY: deb
+deb: tools-deb $(VENV)/.tools ## Build the Debian packages into build/deb
+	rm -rf $(DEB)/*.deb $(DEB)/*.changes $(DEB)/*.buildinfo $(DEB_TREE)
+	mkdir -p $(DEB_TREE)/debian/source $(DEB)/target
+	tar -c --exclude=./target --exclude=./build --exclude=./.git . | tar -x -C $(DEB_TREE)
+	ln -s $(DEB)/target $(DEB_TREE)/target
+	cd rust/capi/debian && for file in $$(find . -type f); do \
+	  sed -e 's|@VERSION@|$(VERSION)|; s|@MAJOR@|$(MAJOR)|; s|@MAINTAINER@|$(MAINTAINER)|' \
+	    -e "s|@DATE@|$$(git log -1 --format=%cD 2> /dev/null || date -R)|" \
+	    $$file > $(DEB_TREE)/debian/$${file/@MAJOR@/$(MAJOR)}; done
+	chmod +x $(DEB_TREE)/debian/rules
+	cd $(DEB_TREE) && VENV=$(VENV) dpkg-buildpackage --build=binary --no-sign --no-check-builddeps
+
 ##@ Check it
 
 .PHONY: test
@@ -106,6 +123,10 @@ test-e2e: build-examples python tools-test ## Run the end-to-end tests
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
 	cargo build --release --locked -p forkserve --examples
 	$(PY) -m pytest tests/e2e
+
+.PHONY: test-deb
+test-deb: deb tools-test-deb ## Check the Debian packages, and install them into a clean root
+	$(PY) -m pytest tests/packages
 
 .PHONY: lint
 lint: header-check abi-check man-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
@@ -211,6 +232,7 @@ libraries = @for library in $(1); do \
   pkg-config --exists $$library || { $(call install,$(2),$$library) && break; }; done
 
 .PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench tools-perf
+.PHONY: tools-deb tools-test-deb
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
@@ -220,6 +242,12 @@ tools-examples: tools-build
 
 tools-test:
 	$(call tools,strace prlimit lsof curl openssl nc,strace util-linux lsof curl openssl netcat-openbsd)
+
+tools-deb:
+	$(call tools,dpkg-buildpackage dh dh_python3,dpkg-dev debhelper dh-python)
+
+tools-test-deb:
+	$(call tools,lintian debootstrap,lintian debootstrap)
 
 tools-lint:
 	$(call tools,clang-format mandoc,clang-format mandoc)
