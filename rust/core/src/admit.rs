@@ -132,6 +132,7 @@ impl Engine {
         index: usize,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
+        self.check_rate();
         // A broken listener is asked all the same: accept says how it broke.
         let may = self.obstacle().is_none() && self.accepts();
         if !may && !self.ports[index].broken {
@@ -217,7 +218,11 @@ impl Engine {
             return Some(Refusal::Source);
         }
         let refused = limits.spend(&self.board, source);
-        self.check_rate();
+        if refused.is_none() && limits.queues() {
+            // It was there before the accept; only in a drain others take some, too.
+            limits.reserve(&self.board);
+            self.check_rate();
+        }
         refused
     }
 

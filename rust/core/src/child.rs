@@ -217,11 +217,7 @@ impl Spare {
         loop {
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
-            let taken = match self.holds_back(&reports) {
-                true => Ok(None),
-                false => self.take_any(seat),
-            };
-            match taken {
+            match self.take_in_turn(seat, &reports) {
                 Ok(Some(connection)) => return Some(connection),
                 Ok(None) | Err(Failure::Shortage) if leaving => return None,
                 Ok(None) => shortage = None,
@@ -248,13 +244,32 @@ impl Spare {
         }
     }
 
-    /// Whether to leave the listeners alone because of `rate`. Who is woken by
-    /// them meanwhile takes them out of the gate: see `throttle`.
-    fn holds_back(&self, reports: &Reports<2>) -> bool {
-        let kit = &self.kit;
-        if kit.limits.as_ref().is_none_or(|limits| limits.wait_us(&kit.board) == 0) {
-            return false;
+    /// Tries each listener once, if `rate` has a token.
+    fn take_in_turn(
+        &mut self,
+        seat: &Seat,
+        reports: &Reports<2>,
+    ) -> Result<Option<Connection>, Failure> {
+        if self.kit.limits.is_none() {
+            return self.take_any(seat);
         }
+        let reserved = self.kit.limits.as_ref().is_some_and(|l| l.reserve(&self.kit.board));
+        if !reserved && self.shuts_gate(reports) {
+            return Ok(None);
+        }
+        let taken = self.take_any(seat);
+        if let Some(limits) = self.kit.limits.as_ref().filter(|_| reserved) {
+            if !matches!(taken, Ok(Some(_))) && limits.put_back(&self.kit.board) {
+                let _ = wake::add(self.kit.bell, 1);
+            }
+        }
+        taken
+    }
+
+    /// There is no token. Who was woken by the listeners takes them out of the
+    /// gate for all: see `throttle`. False: one of them has to be asked.
+    fn shuts_gate(&self, reports: &Reports<2>) -> bool {
+        let kit = &self.kit;
         let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
         // A listener that is broken would be reported all the same: accept says how.
         let Some(broken) =

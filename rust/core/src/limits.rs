@@ -21,7 +21,8 @@ use crate::sys::clock::monotonic_us;
 use crate::sys::process::Exit;
 use crate::sys::socket::RawAddress;
 use crate::table::Table;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::fence;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 pub(crate) struct Limits {
     allow: CidrList,
@@ -95,22 +96,40 @@ impl Limits {
         table.pays(source, self.now_us()).then_some(Refusal::Penalty)
     }
 
-    /// Takes the tokens for one connection, or tells whose there is none.
+    /// Takes the tokens for one connection, or tells whose there is none. Where
+    /// clients wait for that of `rate`, it was there before the accept.
     pub(crate) fn spend(&self, board: &Board, source: u64) -> Option<Refusal> {
         if let (Some(pace), Some(table)) = (&self.rate_per_source, &self.table) {
             if source != 0 && !table.take(source, pace, self.now_us()) {
                 return Some(Refusal::SourceRate);
             }
         }
-        let pace = self.rate.as_ref()?;
+        (!self.queue && !self.take(board)).then_some(Refusal::Rate)
+    }
+
+    /// Takes a token of `rate`; false: there is none.
+    fn take(&self, board: &Board) -> bool {
+        let Some(pace) = &self.rate else { return true };
         let now = self.now_us();
-        let word = board.word(Counter::RateFullAt);
-        // Where clients wait for it, it was looked for before the accept. One
-        // that another child has taken meanwhile is owed.
-        let next =
-            |full_at| (self.queue || pace.wait(full_at, now) == 0).then(|| pace.take(full_at, now));
-        let taken = word.fetch_update(Relaxed, Relaxed, next);
-        taken.is_err().then_some(Refusal::Rate)
+        let next = |full_at| (pace.wait(full_at, now) == 0).then(|| pace.take(full_at, now));
+        board.word(Counter::RateFullAt).fetch_update(Relaxed, Relaxed, next).is_ok()
+    }
+
+    /// Before an accept, where clients wait for a token: takes it; false: there is
+    /// none, and nobody may be accepted.
+    pub(crate) fn reserve(&self, board: &Board) -> bool {
+        !self.queue || self.take(board)
+    }
+
+    /// Nobody came for the token. Whether another child may have missed it
+    /// meanwhile.
+    pub(crate) fn put_back(&self, board: &Board) -> bool {
+        let Some(pace) = self.rate.as_ref().filter(|_| self.queue) else { return false };
+        let back = |full_at| Some(pace.put_back(full_at));
+        let _ = board.word(Counter::RateFullAt).fetch_update(Relaxed, Relaxed, back);
+        // Behind that, or the other one shuts the gate unseen.
+        fence(SeqCst);
+        board.get(Counter::GateShut) != 0
     }
 
     /// Whether clients above the rate wait in the kernel's queue.
@@ -238,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_refuses_or_owes() {
+    fn the_rate_refuses_or_is_waited_for() {
         let hour = Duration::from_secs(3600);
         let with = |at_rate| {
             limits(Options { rate: 2, rate_interval: hour, at_rate, ..Options::default() })
@@ -248,11 +267,12 @@ mod tests {
         assert_eq!(answers, [None, None, Some(Refusal::Rate)]);
         assert_eq!(refuse.wait_us(&board), 0, "nobody waits");
         let (board, queue) = (Board::new(1).expect("mapped"), with(AtRate::Queue));
-        assert_eq!([(); 2].map(|()| queue.spend(&board, 0)), [None; 2]);
+        assert_eq!([(); 3].map(|()| queue.reserve(&board)), [true, true, false]);
         let wait = queue.wait_us(&board);
         assert!((1_700_000_000..=1_800_000_000).contains(&wait), "{wait}");
-        assert_eq!(queue.spend(&board, 0), None);
-        assert!(queue.wait_us(&board) > wait + 1_700_000_000, "it is owed");
+        assert_eq!(queue.spend(&board, 0), None, "it was taken before");
+        queue.put_back(&board);
+        assert_eq!([(); 2].map(|()| queue.reserve(&board)), [true, false]);
     }
 
     #[test]

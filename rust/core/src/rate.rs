@@ -36,6 +36,11 @@ impl Pace {
     pub(crate) fn take(&self, full_at: u64, now: u64) -> u64 {
         full_at.max(now).saturating_add(self.step)
     }
+
+    /// The word after a token has been put back.
+    pub(crate) fn put_back(&self, full_at: u64) -> u64 {
+        full_at.saturating_sub(self.step)
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +93,15 @@ mod tests {
         let pace = Pace::new(10, 1_000_000, 1);
         let word = (0..3).fold(0, |word, _| pace.take(word, 1_000_000));
         assert_eq!(pace.wait(word, 1_000_000), 300_000);
+    }
+
+    #[test]
+    fn a_token_that_was_put_back_can_be_taken_again() {
+        let pace = Pace::new(1, 1_000_000, 1);
+        let word = pace.take(0, 1_000_000);
+        assert!(pace.wait(word, 1_400_000) > 0);
+        assert_eq!(pace.wait(pace.put_back(word), 1_400_000), 0);
+        assert_eq!(pace.put_back(5), 0);
     }
 
     #[test]
