@@ -89,6 +89,26 @@ TEST(options_out_of_range_are_refused_by_name) {
     REFUSED(kill_after_ms, INT64_MAX, EINVAL);
     REFUSED(fork_retry_ms, INT64_MIN, EINVAL);
     REFUSED(fork_retry_ms, 1000000000001, EINVAL);
+    REFUSED(source_prefix_v4, 33, EINVAL);
+    REFUSED(source_prefix_v6, 129, EINVAL);
+    REFUSED(rate, 100001, EINVAL);
+    REFUSED(rate_burst, 100001, EINVAL);
+    REFUSED(rate_per_source, 100001, EINVAL);
+    REFUSED(rate_per_source_burst, 100001, EINVAL);
+    REFUSED(rate_interval_ms, 999, EINVAL);
+    REFUSED(rate_interval_ms, 86400001, EINVAL);
+    REFUSED(rate_interval_ms, -1, EINVAL);
+    REFUSED(at_rate, 2, EINVAL);
+    REFUSED(at_rate, -1, EINVAL);
+    REFUSED(penalty_ms, -1, EINVAL);
+    REFUSED(penalty_ms, 3600001, EINVAL); /* more than penalty_max_ms, by default */
+    REFUSED(penalty_max_ms, -1, EINVAL);
+    REFUSED(penalty_max_ms, 1000000000001, EINVAL);
+    REFUSED(penalty_statuses, "256", EINVAL);
+    REFUSED(source_exempt, "10.0.0.0/33", EINVAL);
+    REFUSED(allow, "localhost", EINVAL);
+    REFUSED(deny, "\xff", EINVAL);
+    REFUSED(reserved, 1, EINVAL);
 }
 
 TEST(the_message_tells_the_value_and_the_range) {
@@ -121,6 +141,23 @@ TEST(options_at_the_edge_of_their_range_are_taken) {
     TAKEN(grace_ms, 1000000000000);
     TAKEN(kill_after_ms, 0);
     TAKEN(fork_retry_ms, 0);
+    TAKEN(source_prefix_v4, 0);
+    TAKEN(source_prefix_v6, 0);
+    TAKEN(source_prefix_v6, 128);
+    TAKEN(rate, 100000);
+    TAKEN(rate_burst, 100000);
+    TAKEN(rate_per_source, 100000);
+    TAKEN(rate_per_source_burst, 100000);
+    TAKEN(rate_interval_ms, 86400000);
+    TAKEN(at_rate, FORKSERVE_AT_RATE_REFUSE);
+    TAKEN(penalty_ms, 3600000);
+    TAKEN(penalty_max_ms, 0);
+    TAKEN(penalty_max_ms, 1000000000000);
+    TAKEN(penalty_statuses, "");
+    TAKEN(penalty_statuses, "0, 255");
+    TAKEN(source_exempt, "::/0 0.0.0.0/0");
+    TAKEN(allow, "");
+    TAKEN(deny, " , ");
 }
 
 TEST(spares_are_limited_by_themselves_and_by_max_children) {
@@ -144,6 +181,21 @@ TEST(refuse_message_has_at_most_4096_bytes) {
     TAKEN(refuse_message, "");
     text[4096] = 'x';
     REFUSED(refuse_message, text, EINVAL);
+}
+
+TEST(an_entry_of_a_list_that_cannot_be_used_is_named) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+
+    options.allow = "10.0.0.0/8, 10.0.0.5/8";
+    check_refused(&options, EINVAL, "allow: entry 2, \"10.0.0.5/8\": bits are set behind");
+    options.allow = NULL;
+    options.deny = "::1,nobody";
+    check_refused(&options, EINVAL, "deny: entry 2, \"nobody\": not an IP address");
+    options.deny = NULL;
+    options.penalty_statuses = "1 -1";
+    check_refused(&options, EINVAL, "penalty_statuses: entry 2, \"-1\", is not in 0..=255");
+    options.penalty_statuses = "1000000000000000000000";
+    check_refused(&options, EINVAL, "penalty_statuses: entry 1");
 }
 
 /* A caller that was compiled against another version of the struct. */
