@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import ipaddress
 import os
 import re
 import socket
@@ -39,6 +40,16 @@ MILLION = 1_000_000
         ("refuse_message", [bytes(4097)], [b"", bytes(4096), bytearray(b"busy")]),
         ("at_capacity", ["", "wait"], ["queue", "refuse"]),
         ("orphans", ["die"], ["finish", "terminate"]),
+        ("source_prefix_v4", [-1, 33], [0, 32]),
+        ("source_prefix_v6", [-1, 129], [0, 128]),
+        ("rate", [-1, 100_001], [0, 100_000]),
+        ("rate_burst", [-1, 100_001], [0, 100_000]),
+        ("rate_per_source", [-1, 100_001], [0, 100_000]),
+        ("rate_per_source_burst", [-1, 100_001], [0, 100_000]),
+        ("rate_interval", [0, 0.5, -1, 86400.5, float("nan")], [1, 1.5, 86400]),
+        ("at_rate", ["wait"], ["queue", "refuse"]),
+        ("penalty", [0, -1, 1e9 + 1], [None, 0.001, 3600]),
+        ("penalty_max", [-1, 2e9], [0, 1e9]),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(name, bad, good):
@@ -67,6 +78,16 @@ def test_values_out_of_range_are_refused_by_name(name, bad, good):
         ("refuse_message", ["busy", None, 5]),
         ("at_capacity", [None, 0, b"queue"]),
         ("orphans", [True]),
+        ("source_prefix_v4", ["24"]),
+        ("rate", [1.5, None]),
+        ("rate_interval", [None]),
+        ("at_rate", [None]),
+        ("penalty", ["1"]),
+        ("penalty_max", [None]),
+        ("penalty_statuses", [70]),
+        ("source_exempt", [None]),
+        ("allow", [1, 10.0]),
+        ("deny", [None]),
         ("nodelay", [1, None, "yes"]),
         ("keepalive", [0]),
         ("reuse_port", ["no"]),
@@ -79,6 +100,43 @@ def test_values_of_a_wrong_type_are_refused_by_name(name, values):
     for value in values:
         with pytest.raises(TypeError, match=f"^{name}: wants .*, not {type(value).__name__}$"):
             make(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["allow", "deny", "source_exempt"])
+def test_networks_are_text_or_objects_of_ipaddress(name):
+    for good in (
+        "10.0.0.0/8, ::1",
+        ["10.0.0.0/8", "::1"],
+        (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_address("::1")),
+        {"10.0.0.0/8"},
+        iter(["127.0.0.1"]),
+        "",
+        [],
+    ):
+        make(**{name: good}).close()
+    bad = [("10.0.0.5/8", 1), (["::1", "nobody"], 2), (["10.0.0.0/8", ""], 2)]
+    for networks, number in bad:
+        with pytest.raises(ValueError, match=f"^{name}: entry {number}, "):
+            make(**{name: networks})
+    for entry in (1, None, b"::1", "::1".encode):
+        with pytest.raises(TypeError, match=f"^{name}: wants networks as a str.*, not "):
+            make(**{name: ["::1", entry]})
+
+
+def test_penalty_statuses_are_bytes_of_an_int():
+    make(penalty=1, penalty_statuses=range(256)).close()
+    for bad in ([256], [1, -1]):
+        with pytest.raises(ValueError, match="^penalty_statuses: .* is not in 0..=255$"):
+            make(penalty_statuses=bad)
+    for bad in (["1"], "1", [None], [True]):
+        with pytest.raises(TypeError, match="^penalty_statuses: wants an int, not "):
+            make(penalty_statuses=bad)
+
+
+def test_a_penalty_longer_than_the_longest_is_refused():
+    make(penalty=2, penalty_max=2).close()
+    with pytest.raises(ValueError, match="^penalty: 2.5 is more than penalty_max, 2$"):
+        make(penalty=2.5, penalty_max=2)
 
 
 def test_the_handler_must_be_callable():

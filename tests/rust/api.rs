@@ -4,7 +4,7 @@
 
 mod support;
 
-use forkserve::{Exit, Fork, Options, EXIT_PANIC};
+use forkserve::{CidrList, Event, Exit, Fork, Options, Refusal, EXIT_PANIC};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
@@ -17,6 +17,8 @@ fn main() {
         ("a_stopped_server_does_not_run_again", a_stopped_server_does_not_run_again),
         ("without_an_address_nothing_runs", without_an_address_nothing_runs),
         ("options_out_of_range_are_named", options_out_of_range_are_named),
+        ("a_bad_network_is_named", a_bad_network_is_named),
+        ("a_penalty_refuses_the_source", a_penalty_refuses_the_source),
         ("the_answer_becomes_the_status", the_answer_becomes_the_status),
         ("a_panic_is_status_70", a_panic_is_status_70),
         ("accept_fork_answers_on_both_sides", accept_fork_answers_on_both_sides),
@@ -86,12 +88,61 @@ fn options_out_of_range_are_named() {
         ("kill_after_ms", Options { kill_after: long, ..base() }),
         ("fork_retry_ms", Options { fork_retry: long, ..base() }),
         ("refuse_message", Options { refuse_message: vec![0; 4097], ..base() }),
+        ("source_prefix_v4", Options { source_prefix_v4: 33, ..base() }),
+        ("source_prefix_v6", Options { source_prefix_v6: 129, ..base() }),
+        ("rate", Options { rate: 100_001, ..base() }),
+        ("rate_burst", Options { rate_burst: 100_001, ..base() }),
+        ("rate_per_source", Options { rate_per_source: 100_001, ..base() }),
+        ("rate_per_source_burst", Options { rate_per_source_burst: 100_001, ..base() }),
+        ("rate_interval_ms", Options { rate_interval: Duration::from_millis(999), ..base() }),
+        ("rate_interval_ms", Options { rate_interval: Duration::from_secs(86401), ..base() }),
+        ("penalty_ms", Options { penalty: Duration::from_secs(3601), ..base() }),
+        ("penalty_max_ms", Options { penalty_max: long, ..base() }),
     ];
     for (name, options) in bad {
         let error = forkserve::Server::new(options).unwrap_err();
         assert_eq!(error.errno(), libc::EINVAL, "{name}");
         assert!(error.to_string().starts_with(name), "{error}");
     }
+}
+
+fn a_bad_network_is_named() {
+    let list = CidrList::new(["10.0.0.0/8", "::1"]).unwrap();
+    assert_eq!("::1, 10.0.0.0/8".parse::<CidrList>().unwrap(), list);
+    assert!(!list.is_empty() && CidrList::default().is_empty());
+    assert!(list.contains([10, 1, 2, 3].into()) && !list.contains([11, 1, 2, 3].into()));
+    let error = CidrList::new(["10.0.0.0/8", "10.0.0.5/8"]).unwrap_err();
+    assert_eq!(error.errno(), libc::EINVAL);
+    assert!(error.to_string().starts_with("entry 2, \"10.0.0.5/8\": "), "{error}");
+}
+
+fn a_penalty_refuses_the_source() {
+    let penalty = Duration::from_secs(3600);
+    let (mut server, address) = server(Options {
+        penalty,
+        penalty_statuses: vec![EXIT_PANIC as u8],
+        refuse_message: b"no".to_vec(),
+        ..Options::default()
+    });
+    let stopper = server.stopper();
+    server.observe(move |event| {
+        if let Event::Refused { reason, .. } = *event {
+            assert_eq!(reason, Refusal::Penalty);
+            stopper.stop().unwrap();
+        }
+    });
+    let client = client(&address, |stream| {
+        let address = stream.peer_addr().unwrap();
+        assert_eq!(rest(&stream), "");
+        // The end of the connection comes before the end of the child.
+        while rest(&TcpStream::connect(address).unwrap()) != "no" {}
+    });
+    std::panic::set_hook(Box::new(|_| {}));
+    server.run(|_| -> () { panic!("in the handler") }).unwrap();
+    assert_eq!(client.wait(), 0);
+    let stats = server.stats();
+    assert_eq!(stats.refused_penalty, 1);
+    assert!(stats.penalties >= 1);
 }
 
 /// Serves one client with `handler`; how its child ended.
