@@ -5,7 +5,7 @@
 //! that serves several connections is the same interpreter for all of them: what
 //! a handler leaves, threads too, the next one finds.
 
-use crate::conn::Connection;
+use crate::conn::{Connection, Room};
 use crate::hooks::{flush, PythonHooks};
 use crate::tls::{Tls, HANDSHAKE_FAILED};
 use crate::tools::tools;
@@ -21,6 +21,7 @@ pub(crate) struct Work<'py> {
     pub(crate) handler: Bound<'py, PyAny>,
     /// `socket.socket`.
     pub(crate) class: Bound<'py, PyAny>,
+    pub(crate) room: &'py Room,
     pub(crate) tls: Option<&'py Tls>,
 }
 
@@ -61,7 +62,7 @@ fn serve_one(
     work: &Work<'_>,
     hooks: &mut PythonHooks<'_, '_>,
 ) {
-    let connection = Connection::new(&work.class, connection, work.tls)
+    let connection = Connection::new(&work.class, work.room, connection, work.tls)
         .and_then(|connection| connection.map(|c| Bound::new(py, c)).transpose());
     let fail = |child: &mut forkserve::Child, error: PyErr| {
         if error.is_instance_of::<PySystemExit>(py) {
@@ -145,13 +146,23 @@ fn print<'py>(py: Python<'py>, text: impl IntoPyObject<'py>) -> PyResult<()> {
     Ok(())
 }
 
+/// The module, if the program has imported it.
+fn threading(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    tools(py)?.modules.bind(py).get_item(intern!(py, "threading"))
+}
+
+/// In the parent: what each child would otherwise do for the first time, and
+/// find written to memory that it has to copy.
+pub(crate) fn rehearse(py: Python<'_>) -> PyResult<()> {
+    threading(py).map(drop)
+}
+
 /// Waits for the threads that the handlers have left, as the interpreter does at
 /// its end, once; daemon threads are not waited for. Costs nothing where there
 /// are none: the module is not even imported for it.
 fn join_threads(py: Python<'_>) {
     let join = || {
-        let Some(threading) = tools(py)?.modules.bind(py).get_item(intern!(py, "threading"))?
-        else {
+        let Some(threading) = threading(py)? else {
             return Ok(());
         };
         if threading.call_method0(intern!(py, "active_count"))?.extract::<usize>()? > 1 {

@@ -3,16 +3,20 @@
 //! Made in the child, which owns the socket from here on: the core has given it
 //! up. Addresses have the form that the socket module gives them.
 
+use crate::hooks;
 use crate::tls::{self, Tls};
 use crate::tools::tools;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyString};
 use pyo3::IntoPyObjectExt;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// One connection, in the child that serves it; the argument of the handler.
 #[pyclass(frozen, module = "forkserve")]
@@ -35,11 +39,84 @@ pub(crate) struct Connection {
     local: Box<[u8]>,
 }
 
+/// A `socket.socket` without a descriptor, made before the fork for the first
+/// connection of each child.
+///
+/// A page that a child writes to is copied for it, and to make a socket object
+/// writes to many: reference counts, free lists, caches of the interpreter.
+pub(crate) struct Room {
+    empty: PyOnceLock<Py<PyAny>>,
+    /// In a child, once it has been filled.
+    used: AtomicBool,
+}
+
+/// What handlers commonly ask of a socket. The interpreter remembers where it
+/// has found an attribute of a class, in its memory of that moment.
+const COMMON: [&str; 12] = [
+    "close",
+    "fileno",
+    "getpeername",
+    "getsockname",
+    "makefile",
+    "recv",
+    "recv_into",
+    "send",
+    "sendall",
+    "setsockopt",
+    "settimeout",
+    "shutdown",
+];
+
+impl Room {
+    pub(crate) const fn new() -> Room {
+        Room { empty: PyOnceLock::new(), used: AtomicBool::new(false) }
+    }
+
+    /// In the parent, before it forks. `class` is `socket.socket`.
+    pub(crate) fn prepare(&self, class: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = class.py();
+        if self.empty.get(py).is_some() {
+            return Ok(());
+        }
+        let empty = class.call0()?;
+        let fd = tools(py)?.detach_socket.bind(py).call1((&empty,))?.extract()?;
+        drop(hooks::take_fd(fd));
+        for name in COMMON {
+            class.getattr(PyString::intern(py, name))?;
+        }
+        for name in ["socket", "id", "peer", "peer_name"] {
+            py.get_type::<Connection>().getattr(PyString::intern(py, name))?;
+        }
+        let _ = self.empty.set(py, empty.unbind());
+        Ok(())
+    }
+
+    /// In the child: a socket object that owns `fd`.
+    fn socket<'py>(
+        &self,
+        class: &Bound<'py, PyAny>,
+        family: i32,
+        fd: OwnedFd,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = class.py();
+        let (kind, fd) = (libc::SOCK_STREAM, fd.into_raw_fd());
+        match self.empty.get(py).filter(|_| !self.used.swap(true, Relaxed)) {
+            Some(empty) => {
+                let empty = empty.bind(py);
+                tools(py)?.init_socket.bind(py).call1((empty, family, kind, 0, fd))?;
+                Ok(empty.clone())
+            }
+            None => class.call1((family, kind, 0, fd)),
+        }
+    }
+}
+
 impl Connection {
     /// In the child. `class` is `socket.socket`. `None`: the TLS handshake has failed, and
     /// the connection is closed.
     pub(crate) fn new(
         class: &Bound<'_, PyAny>,
+        room: &Room,
         connection: forkserve::Connection,
         tls: Option<&Tls>,
     ) -> PyResult<Option<Connection>> {
@@ -49,8 +126,7 @@ impl Connection {
         let peer_name = connection.peer_name().to_owned();
         let local_name = connection.local_name().to_owned();
         let family = i32::from(family(&peer));
-        let fd = OwnedFd::from(connection).into_raw_fd();
-        let mut socket = class.call1((family, libc::SOCK_STREAM, 0, fd))?;
+        let mut socket = room.socket(class, family, connection.into())?;
         if let Some(tls) = tls {
             match tls.handshake(&socket, &peer_name)? {
                 Some(encrypted) => socket = encrypted,

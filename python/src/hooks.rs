@@ -18,6 +18,7 @@ use forkserve::{Error, Hooks, StdioHooks};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use pyo3::exceptions::{PyAttributeError, PyImportError, PyOSError, PyValueError};
 use pyo3::prelude::*;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Signals whose handler in the parent is about the server, not about one
@@ -64,6 +65,11 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
     fn default_signals(&self) -> PyResult<()> {
         let py = self.py;
         for number in PARENTS {
+            // To ask the kernel writes to no object. SIGTERM has its default there
+            // already, and is left to put right in Python's table.
+            if number != libc::SIGTERM && !handled(number) {
+                continue;
+            }
             let handler = self.tools.getsignal.bind(py).call1((number,))?;
             if self.interruptible && handler.is(&self.tools.default_int_handler) {
                 continue;
@@ -78,7 +84,9 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
 
 impl Hooks for PythonHooks<'_, '_> {
     fn before(&mut self) -> Result<(), Error> {
-        if let Err(error) = self.tools.audit.bind(self.py).call1(("os.fork",)) {
+        if let Err(error) =
+            self.tools.audit.bind(self.py).call1(self.tools.fork_event.bind(self.py))
+        {
             self.forbidden = Some(error);
             return Err(Error::custom(libc::EPERM, "fork: forbidden by an audit hook"));
         }
@@ -113,6 +121,16 @@ impl Hooks for PythonHooks<'_, '_> {
         self.flush();
         self.stdio.exit();
     }
+}
+
+/// Whether a handler is installed for this signal, of Python's or another.
+fn handled(number: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks for the current action only; `action` is written on success.
+    let result = unsafe { libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all-zero bytes are a valid sigaction (SIG_DFL), even on failure.
+    let action = unsafe { action.assume_init() };
+    result == 0 && !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
 }
 
 /// Writes out what `sys.stdout` and `sys.stderr` hold. A closed file or a full

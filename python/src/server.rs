@@ -7,6 +7,7 @@
 //! In a process that did not make the server its methods raise ECHILD.
 
 use crate::child::{self, Work};
+use crate::conn::Room;
 use crate::event::Callbacks;
 use crate::gate::{Gate, Pass};
 use crate::hooks::{self, PythonHooks};
@@ -90,6 +91,7 @@ pub(crate) struct Server {
     pub(crate) callbacks: Arc<Callbacks>,
     /// `socket.socket`.
     class: Py<PyAny>,
+    room: Room,
     tls: Option<Tls>,
     gc_freeze: bool,
     begun: AtomicBool,
@@ -139,6 +141,7 @@ impl Server {
             gate: Gate::new(core),
             callbacks,
             class,
+            room: Room::new(),
             tls,
             gc_freeze,
             begun: AtomicBool::new(false),
@@ -475,7 +478,10 @@ impl Server {
     pub(crate) fn work<'a>(&'a self, py: Python<'a>) -> PyResult<Work<'a>> {
         let collected = || PyTypeError::new_err("the server has been collected");
         let handler = self.callbacks.handler(py).ok_or_else(collected)?;
-        Ok(Work { handler, class: self.class.bind(py).clone(), tls: self.tls.as_ref() })
+        child::rehearse(py)?;
+        let class = self.class.bind(py).clone();
+        self.room.prepare(&class)?;
+        Ok(Work { handler, class, room: &self.room, tls: self.tls.as_ref() })
     }
 
     pub(crate) fn request_stop(&self, py: Python<'_>) -> PyResult<()> {

@@ -6,7 +6,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyModule};
+use pyo3::types::{PyDict, PyModule, PyTuple};
 
 /// The objects.
 pub(crate) struct Tools {
@@ -23,6 +23,12 @@ pub(crate) struct Tools {
     pub(crate) getsignal: Py<PyAny>,
     /// `signal.default_int_handler`, which raises KeyboardInterrupt.
     pub(crate) default_int_handler: Py<PyAny>,
+    /// `("os.fork",)`, for `audit`.
+    pub(crate) fork_event: Py<PyTuple>,
+    /// `_socket.socket.__init__`, which gives a socket object its descriptor.
+    pub(crate) init_socket: Py<PyAny>,
+    /// `_socket.socket.detach`, which takes it away and leaves the object usable.
+    pub(crate) detach_socket: Py<PyAny>,
     /// `_socket.socket.close`, which closes whatever `makefile` still refers to.
     pub(crate) close_socket: Py<PyAny>,
 }
@@ -33,6 +39,7 @@ static TOOLS: PyOnceLock<Tools> = PyOnceLock::new();
 pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     let sys = py.import("sys")?;
     let signal = py.import("_signal")?;
+    let socket = py.import("_socket")?.getattr("socket")?;
     let tools = Tools {
         modules: sys.getattr("modules")?.cast_into()?.unbind(),
         audit: sys.getattr("audit")?.unbind(),
@@ -41,7 +48,10 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
         signal: signal.getattr("signal")?.unbind(),
         getsignal: signal.getattr("getsignal")?.unbind(),
         default_int_handler: signal.getattr("default_int_handler")?.unbind(),
-        close_socket: py.import("_socket")?.getattr("socket")?.getattr("close")?.unbind(),
+        fork_event: PyTuple::new(py, ["os.fork"])?.unbind(),
+        init_socket: socket.getattr("__init__")?.unbind(),
+        detach_socket: socket.getattr("detach")?.unbind(),
+        close_socket: socket.getattr("close")?.unbind(),
     };
     let _ = TOOLS.set(py, tools);
     Ok(())
