@@ -27,6 +27,8 @@ ROUNDS ?= 15
 
 BUILD := $(CURDIR)/build
 STAGE := $(BUILD)/stage
+SITE := $(BUILD)/site-source
+MAN_PAGES := https://man7.org/linux/man-pages/man%S/%N.%S.html
 VENV := $(BUILD)/venv
 PY := $(VENV)/bin/python
 DEB := $(BUILD)/deb
@@ -75,6 +77,22 @@ install: archive man ## Install the C library: make install PREFIX=/usr/local DE
 	  find $(BUILD)/man/$$section -type f -exec install -C -m 644 -t $(DESTDIR)$(MANDIR)/$$section {} + && \
 	  find $(BUILD)/man/$$section -type l -exec cp -Pf -t $(DESTDIR)$(MANDIR)/$$section {} + || exit 1; \
 	done
+
+.PHONY: docs
+docs: man python tools-docs $(VENV)/.docs ## Build the site: build/site/index.html
+	rm -rf $(SITE) && mkdir -p $(SITE)/docs $(SITE)/include $(SITE)/man
+	cp -R README.md CHANGELOG.md LICENSE c-examples $(SITE)
+	cp -R docs/. $(SITE)/docs && rm -rf $(SITE)/docs/man
+	cp include/forkserve.h $(SITE)/include
+	find $(BUILD)/man -type f -exec cp -t $(SITE)/man {} +
+	cd $(SITE)/man && for page in *.[37]; do \
+	  mandoc -Thtml -O 'toc,man=%N.%S.html;$(MAN_PAGES)' $$page > $$page.html || exit 1; \
+	done && rm *.[37]
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps -p forkserve --target-dir $(BUILD)/rustdoc
+	cp -R $(BUILD)/rustdoc/doc $(SITE)/rust
+	$(PY) -m pdoc --no-show-source -o $(SITE)/python forkserve
+	$(PY) -m mkdocs build --clean -f docs/mkdocs.yml
+	@echo "The site begins at $(BUILD)/site/index.html"
 
 .PHONY: examples
 examples: build-examples tools-test $(VENV)/.tools ## Build the C examples, and try each of them
@@ -138,6 +156,7 @@ lint: header-check abi-check man-check tools-lint $(VENV)/.tools ## Check format
 	$(MAKE) python
 	cd python && $(VENV)/bin/mypy --strict forkserve
 	$(PY) -m mypy.stubtest forkserve --ignore-missing-stub
+	$(MAKE) docs
 
 .PHONY: fmt
 fmt: tools-lint $(VENV)/.tools ## Format all sources
@@ -231,8 +250,8 @@ tools = @for tool in $(1); do \
 libraries = @for library in $(1); do \
   pkg-config --exists $$library || { $(call install,$(2),$$library) && break; }; done
 
-.PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench tools-perf
-.PHONY: tools-deb tools-test-deb
+.PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench tools-docs
+.PHONY: tools-deb tools-test-deb tools-perf
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
@@ -258,6 +277,9 @@ tools-abi:
 tools-bench:
 	$(call tools,tcpserver tcpsvd xinetd socat,ucspi-tcp ipsvd xinetd socat libnet-server-perl)
 
+tools-docs:
+	$(call tools,mandoc,mandoc)
+
 tools-perf:
 	$(call tools,perf,linux-perf)
 
@@ -265,4 +287,8 @@ $(VENV)/.tools: python/requirements-dev.txt
 	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || $(call install,python3-venv,a virtual environment)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements-dev.txt
+	touch $@
+
+$(VENV)/.docs: python/requirements-docs.txt $(VENV)/.tools
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r python/requirements-docs.txt
 	touch $@

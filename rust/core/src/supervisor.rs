@@ -59,7 +59,7 @@ impl Remote {
     }
 }
 
-/// Which process [`Engine::start`] returned in.
+/// Which process [`Server::start`](crate::Server::start) returned in.
 pub enum Start {
     /// In the host; the supervisor's number.
     Host(i32),
