@@ -133,8 +133,13 @@ test-c: build-examples ## Run the C tests against the staged library
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) check
 
 .PHONY: test-python
-test-python: python ## Run the Python tests
+test-python: python ## Run the Python tests, and the quick ones of CPython
 	$(PY) -m pytest tests/python
+	$(PY) -m pytest tests/cpython -m "not slow"
+
+.PHONY: test-cpython
+test-cpython: python ## Run all of CPython's tests of servers and fork: PYTHONS=path:path
+	$(PY) -m pytest tests/cpython
 
 .PHONY: test-e2e
 test-e2e: build-examples python tools-test ## Run the end-to-end tests

@@ -230,9 +230,10 @@ impl Loop {
         core.listen(format!("fd:{}", listener.as_raw_fd())).map_err(fail)?;
         // The core's from here on.
         let _ = listener.into_raw_fd();
-        let bell = lock(&self.bell).clone();
-        for fd in [bell.as_ref().map(|bell| bell.as_fd()), state.wakeup.fd()].into_iter().flatten()
-        {
+        if let Some(bell) = &*lock(&self.bell) {
+            core.watch(bell.as_fd()).map_err(fail)?;
+        }
+        if let Some(fd) = state.wakeup.fd() {
             core.watch(fd).map_err(fail)?;
         }
         let log = Arc::clone(&job.log);

@@ -190,6 +190,16 @@ def test_the_python_service_serves_beside_its_host(launch, tmp_path):
     procfs.wait_until(lambda: procfs.state(supervisor) in (None, "Z"), "its end")
 
 
+def test_the_drop_in_serves_as_the_page_says(launch, tmp_path):
+    (tmp_path / "lines.py").write_text(block("In place of socketserver", "python"))
+    (tmp_path / "build").symlink_to(ROOT / "build")
+    run = block("In place of socketserver", "sh")
+    server = launch(serving(run), cwd=tmp_path, env=environment()).wait_ready()
+    talk(server)
+    # It handles no signal.
+    server.finish(expect=-signal.SIGTERM)
+
+
 def private_kib(pid):
     """The data that a process may write to."""
     status = Path(f"/proc/{pid}/status").read_text()
