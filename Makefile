@@ -141,6 +141,25 @@ test-python: python ## Run the Python tests, and the quick ones of CPython
 test-cpython: python ## Run all of CPython's tests of servers and fork: PYTHONS=path:path
 	$(PY) -m pytest tests/cpython
 
+.PHONY: test-pythons
+test-pythons: $(VENV)/.tools ## Test one wheel on each CPython (on PATH, in PYTHONS=), and the sdist
+	rm -rf $(BUILD)/pythons
+	cd python && $(VENV)/bin/maturin build --release --locked --out $(BUILD)/pythons
+	$(PYTHON) -m venv $(BUILD)/pythons/tools
+	$(BUILD)/pythons/tools/bin/pip install --quiet --disable-pip-version-check auditwheel
+	$(BUILD)/pythons/tools/bin/auditwheel show $(BUILD)/pythons/*-cp39-abi3-manylinux_*.whl
+	@set -e; for python in $$($(PYTHON) tests/python/pythons.py); do \
+	  $$python --version; \
+	  venv=$(BUILD)/pythons/$$($$python -c 'import sys; print(*sys.version_info[:2], sep=".")'); \
+	  $$python -m venv $$venv; \
+	  $$venv/bin/pip install --quiet --disable-pip-version-check \
+	    pytest pytest-timeout $(BUILD)/pythons/*.whl; \
+	  $$venv/bin/python -m pytest -p no:cacheprovider tests/python; \
+	done
+	cd python && $(VENV)/bin/maturin sdist --out $(BUILD)/pythons
+	$(BUILD)/pythons/tools/bin/pip install --quiet --disable-pip-version-check $(BUILD)/pythons/*.tar.gz
+	$(BUILD)/pythons/tools/bin/python -I -m forkserve --version
+
 .PHONY: test-e2e
 test-e2e: build-examples python tools-test ## Run the end-to-end tests
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
@@ -160,6 +179,7 @@ lint: header-check abi-check man-check tools-lint $(VENV)/.tools ## Check format
 	$(VENV)/bin/ruff format --check python tests
 	$(MAKE) python
 	cd python && $(VENV)/bin/mypy --strict forkserve
+	cd python && $(VENV)/bin/basedpyright --pythonpath $(PY)
 	$(PY) -m mypy.stubtest forkserve --ignore-missing-stub
 	$(MAKE) docs
 

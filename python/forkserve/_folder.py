@@ -5,6 +5,7 @@ One request a connection (HTTP/1.0), so each request has a process of its own.
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler
 from typing import Any
@@ -41,7 +42,7 @@ def folder(directory: str, say: Callable[[str], None]) -> Callable[[Connection],
 
     def handler(conn: Connection) -> None:
         # A client that leaves in the middle is nothing to report.
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        with contextlib.suppress(ConnectionError, socket.timeout):
             Request(conn, directory, say)
 
     return handler

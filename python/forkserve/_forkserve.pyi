@@ -18,11 +18,12 @@ _Networks: TypeAlias = str | Iterable[_Network]
 _SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 
 class Error(OSError):
-    errno: int
-    strerror: str
+    # Never None here.
+    errno: int  # pyright: ignore[reportIncompatibleVariableOverride]
+    strerror: str  # pyright: ignore[reportIncompatibleVariableOverride]
 
 class AddressError(Error, ValueError): ...
-class TimedOut(Error, TimeoutError): ...
+class TimedOut(Error, TimeoutError): ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
 @final
 class Connection:

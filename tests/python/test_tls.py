@@ -87,7 +87,8 @@ def handler(conn):
     with encrypted(server.address) as client:
         assert client.recv(7) == b"half of"
         client.sendall(b"x")
-        with pytest.raises((ssl.SSLEOFError, ConnectionError)):
+        # SSLEOFError, from CPython 3.10 on.
+        with pytest.raises((ssl.SSLError, ConnectionError)):
             client.recv(1)
     assert server.line() == "ended 1 None"
 
@@ -170,7 +171,7 @@ def test_a_handshake_has_a_time_limit_as_a_whole(serve):
                     try:
                         if slow.recv(1) == b"":
                             break
-                    except TimeoutError:
+                    except socket.timeout:
                         pass
             except ConnectionError:
                 pass
@@ -294,8 +295,9 @@ def test_what_is_no_context_is_refused(value):
 
 
 def test_a_context_for_clients_is_refused():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with pytest.raises(ValueError, match=r"^ssl: <ssl\.SSLContext .*> is not for servers"):
-        forkserve.Server("127.0.0.1:0", print, ssl=ssl.create_default_context())
+        forkserve.Server("127.0.0.1:0", print, ssl=context)
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
