@@ -127,6 +127,28 @@ def parser() -> argparse.ArgumentParser:
     limits.add_argument("--at-capacity", choices=["queue", "refuse"], help="(queue)")
     limits.add_argument("--refuse-message", metavar="TEXT", type=os.fsencode)
     limits.add_argument("--orphans", choices=["finish", "terminate"], help="(finish)")
+    sources = p.add_argument_group("sources, the clients' addresses")
+    networks: dict[str, Any] = {"action": "append", "metavar": "NETWORK"}
+    sources.add_argument("--allow", **networks, help="serve these only; may be repeated")
+    sources.add_argument("--deny", **networks, help="do not serve these; may be repeated")
+    sources.add_argument("--rate", **number, help="connections an interval (0: no limit)")
+    sources.add_argument("--rate-burst", **number, help="that may come at once (the rate)")
+    sources.add_argument("--rate-per-source", **number, help="of one source (0: no limit)")
+    sources.add_argument("--rate-per-source-burst", **number, help="at once (the rate)")
+    sources.add_argument("--rate-interval", **time, help="that the rates are for (1)")
+    sources.add_argument("--at-rate", choices=["queue", "refuse"], help="(queue)")
+    sources.add_argument("--penalty", **time, help='after a crash ("none")')
+    sources.add_argument("--penalty-max", **time, help="for a source that goes on (3600)")
+    sources.add_argument(
+        "--penalty-statuses",
+        action="append",
+        type=int,
+        metavar="STATUS",
+        help="exit status that is a crash too; may be repeated",
+    )
+    sources.add_argument("--source-exempt", **networks, help="that no limit of these is for")
+    sources.add_argument("--source-prefix-v4", **number, help="bits that make a source (32)")
+    sources.add_argument("--source-prefix-v6", **number, help="the same of IPv6 (64)")
     sockets = p.add_argument_group("sockets")
     for flag, name in (
         ("--nodelay", "TCP_NODELAY"),
