@@ -52,8 +52,8 @@ def waits_for_events(pid):
     """Whether it is blocked in a call that waits for descriptors."""
     try:
         number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False  # It has ended, or is about to.
     return number.isdecimal() and int(number) in _WAITS[os.uname().machine]
 
 
