@@ -96,7 +96,7 @@ docs: man python tools-docs $(VENV)/.docs ## Build the site: build/site/index.ht
 
 .PHONY: examples
 examples: build-examples tools-test $(VENV)/.tools ## Build the C examples, and try each of them
-	$(PY) -m pytest tests/e2e/test_examples.py
+	$(PY) -m pytest tests/e2e/test_example*.py
 
 .PHONY: python
 python: $(VENV)/.tools ## Build the Python module into build/venv

@@ -1,7 +1,12 @@
 """Fixtures: start a server, and hold it to its promises when the test ends."""
 
+import os
+import re
+import subprocess
+
 import pytest
 
+from harness.examples import BY_NAME
 from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS
 from harness.server import Server
 
@@ -82,3 +87,41 @@ def serve_program(launch):
         return server.wait_ready() if program.says_where else server.wait_port()
 
     return start
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A key, and a certificate for localhost, made as the head of tls_echo.c says."""
+    folder = tmp_path_factory.mktemp("certificate")
+    head = re.sub(r"\\\n \*\s*", "", BY_NAME["tls_echo"].head())
+    command = re.search(r"openssl req .*", head)[0]
+    made = subprocess.run(
+        ["bash", "-c", command],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.fixture
+def start_example(launch, tmp_path, request):
+    """Starts an example; FOLDER and the certificate are the test's own."""
+
+    def with_arguments(name, *arguments, **how):
+        example = BY_NAME[name]
+        if name == "drop_privileges" and os.geteuid() != 0:
+            pytest.skip("needs root")
+        tmp_path.chmod(0o755)  # Others than its owner are to come in, too.
+        if name == "tls_echo":
+            how.setdefault("cwd", request.getfixturevalue("certificate"))
+        arguments = [
+            word.replace("FOLDER", str(tmp_path)) for word in arguments or example.arguments
+        ]
+        server = launch([example.program, *arguments], **how)
+        return server.wait_port() if name.startswith("notes") else server.wait_ready()
+
+    return with_arguments

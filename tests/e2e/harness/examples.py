@@ -1,0 +1,64 @@
+"""The programs of c-examples/ that people copy."""
+
+import subprocess
+from dataclasses import dataclass
+
+from .fronts import EXAMPLES, ROOT
+
+SOURCES = ROOT / "c-examples"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A program, what it is started with, and what its client types and is to see."""
+
+    name: str
+    arguments: tuple
+    says: str
+    asks: str = "hello\n"
+    path: str = ""
+    source: str = ""
+
+    @property
+    def program(self):
+        return str(EXAMPLES / (self.path or self.name))
+
+    def head(self):
+        """The comment at its top."""
+        text = (SOURCES / (self.source or f"{self.name}.c")).read_text()
+        return text[: text.index("*/")]
+
+
+ECHOED = r"hello"
+FREE = "127.0.0.1:0"
+SHOUT = dict(path="meson/build/shout", source="meson/shout.c")
+DAYTIME = dict(asks="", path="cmake/build/daytime", source="cmake/daytime.c")
+ALL = [
+    Example("echo", ("127.0.0.1", "0"), ECHOED),
+    Example("hostloop", ("127.0.0.1", "0"), ECHOED),
+    Example("notes_own", ("127.0.0.1", "0"), ECHOED),
+    Example("notes_reference", ("0",), ECHOED),
+    Example("loop_uv", (FREE,), ECHOED),
+    Example("loop_glib", (FREE,), ECHOED),
+    Example("http_files", (FREE, "FOLDER"), r"HTTP/1\.1 200 OK"),
+    Example("tls_echo", (FREE, "cert.pem", "key.pem"), ECHOED),
+    Example(
+        "drop_privileges", (FREE, "FOLDER", "nobody"), r"/etc/passwd: No such file or directory"
+    ),
+    Example("unix_peer", ("unix:FOLDER/peer.sock",), r"hello \S+, I am process \d+ and .*"),
+    Example("daytime", (FREE,), r"\w+, \w+ \d\d, \d{4} \d\d:\d\d:\d\d-\w+", **DAYTIME),
+    Example("shout", (FREE,), r"HELLO", **SHOUT),
+]
+BY_NAME = {example.name: example for example in ALL}
+
+
+def run(example, *arguments, **how):
+    return subprocess.run(
+        [example.program, *arguments],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        **how,
+    )
