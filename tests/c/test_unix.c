@@ -226,13 +226,34 @@ TEST(a_descriptor_that_cannot_be_adopted_stays_the_callers) {
 }
 
 TEST(a_listener_that_cannot_be_named_stays_the_callers) {
-    int fd = tcp_listener();
+    int fd = tcp_listener(), flags;
 
+    CHECK_EQUAL(fcntl(fd, F_SETFD, 0), 0);
+    flags = fcntl(fd, F_GETFL);
     getsockname_errno = ENOBUFS;
     check_refused(fd_address(fd), ENOBUFS);
     getsockname_errno = 0;
-    CHECK(fcntl(fd, F_GETFD) >= 0);
+    CHECK_EQUAL(fcntl(fd, F_GETFD), 0);
+    CHECK_EQUAL(fcntl(fd, F_GETFL), flags);
     forkserve_server_free(server_at(fd_address(fd), NULL));
+}
+
+TEST(spares_go_on_at_the_other_listener) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    int fd = tcp_listener(), client;
+    forkserve_server *server;
+
+    options.spares = 2;
+    server = server_at("127.0.0.1:0", &options);
+    CHECK_EQUAL(forkserve_server_listen(server, fd_address(fd), &error), 0);
+    CHECK_EQUAL(shutdown(fd, SHUT_RDWR), 0);
+    CHECK_EQUAL(forkserve_server_run(server, echo, NULL, &error), -EINVAL);
+    CHECK(strstr(error.message, "accept "));
+    client = queue_client(server, "hello");
+    serve(server, echo, NULL, 1);
+    check_reply(client, "hello");
+    forkserve_server_free(server);
 }
 
 TEST(a_listener_is_adopted_once) {

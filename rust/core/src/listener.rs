@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::name::Name;
 use crate::options::Options;
-use crate::sys::socket::{self, RawAddress};
+use crate::sys::socket::{self, Flags, RawAddress};
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -26,6 +26,8 @@ pub(crate) struct Listener {
     fd: OwnedFd,
     site: Site,
     file: Option<SocketFile>,
+    /// Of one that came from outside: what its flags were.
+    before: Option<Flags>,
 }
 
 /// What a connection inherits from the listener that it came in by.
@@ -48,28 +50,27 @@ impl Listener {
             Address::Unix(path) => open_unix(&path, options).map(|l| vec![l]),
             Address::Fd(number) => {
                 let fail = |errno| Error::os("listen", &format!("fd:{number}"), errno);
-                let fd = socket::adopt_listener(number).map_err(|errno| match errno {
+                let (fd, flags) = socket::adopt_listener(number).map_err(|errno| match errno {
                     Errno::EINVAL => {
                         Error::new(errno, format!("listen fd:{number}: not a listening socket"))
                     }
                     other => fail(other),
                 })?;
-                Listener::new(fd, true).map(|l| vec![l]).map_err(fail)
+                Listener::new(fd, Some(flags)).map(|l| vec![l]).map_err(fail)
             }
         }
     }
 
-    fn new(fd: OwnedFd, adopted: bool) -> Result<Listener, Errno> {
+    /// `before`: the flags of a socket that came from outside.
+    fn new(fd: OwnedFd, before: Option<Flags>) -> Result<Listener, Errno> {
         match socket::local_address(fd.as_fd()) {
             Ok(address) => {
+                let adopted = before.is_some();
                 let site = Site { address, name: Name::of(&address), adopted };
-                Ok(Listener { fd, site, file: None })
+                Ok(Listener { fd, site, file: None, before })
             }
             Err(errno) => {
-                if adopted {
-                    // Still its owner's.
-                    let _ = fd.into_raw_fd();
-                }
+                give_back_adopted(fd, before);
                 Err(errno)
             }
         }
@@ -83,9 +84,7 @@ impl Listener {
     /// to its owner open, what was made here leaves no trace.
     pub(crate) fn give_back(mut self) {
         self.unlink();
-        if self.site.adopted {
-            let _ = self.fd.into_raw_fd();
-        }
+        give_back_adopted(self.fd, self.before);
     }
 
     /// The file of a Unix socket, whose removal becomes the caller's task.
@@ -104,6 +103,15 @@ impl Listener {
         if let Some(file) = self.file.take() {
             file.remove();
         }
+    }
+}
+
+/// Closes a listener that was made here. One from outside is still its owner's:
+/// it stays open, and is as it was.
+fn give_back_adopted(fd: OwnedFd, before: Option<Flags>) {
+    if let Some(flags) = before {
+        flags.restore(fd.as_fd());
+        let _ = fd.into_raw_fd();
     }
 }
 
@@ -138,8 +146,14 @@ fn open_tcp(host: Option<&str>, port: u16, options: &Options) -> Result<Vec<List
             Error::new(errno, format!("resolve {shown}: {error}"))
         })?
         .collect();
-    let mut seen = std::collections::HashSet::new();
-    addresses.retain(|address| seen.insert(*address));
+    // By comparing each with each: a set would want random numbers of the kernel,
+    // and panic without.
+    let mut seen: Vec<SocketAddr> = Vec::new();
+    addresses.retain(|address| {
+        let new = !seen.contains(address);
+        seen.extend(new.then_some(*address));
+        new
+    });
     let mut tries = PORT_TRIES;
     loop {
         match open_each(&addresses, options) {
@@ -219,7 +233,7 @@ fn open_ip(
     socket::bind(fd.as_fd(), &raw).map_err(fail("bind"))?;
     socket::listen(fd.as_fd(), options.backlog).map_err(fail("listen"))?;
     let bound = socket::local_address(fd.as_fd()).map_err(fail("getsockname"))?;
-    let listener = Listener::new(fd, false).map_err(fail("getsockname"))?;
+    let listener = Listener::new(fd, None).map_err(fail("getsockname"))?;
     Ok((listener, bound.port()))
 }
 
@@ -246,7 +260,7 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
         if options.keepalive {
             socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
         }
-        Listener::new(fd, false)
+        Listener::new(fd, None)
     });
     match listener {
         Ok(listener) => Ok(Listener { file, ..listener }),

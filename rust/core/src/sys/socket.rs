@@ -381,14 +381,35 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
+/// What `fcntl` says of a descriptor: its own flags, and those of its file.
+#[derive(Clone, Copy)]
+pub(crate) struct Flags {
+    descriptor: libc::c_int,
+    file: libc::c_int,
+}
+
+impl Flags {
+    /// Gives `fd` these flags. A failure leaves it as it is.
+    pub(crate) fn restore(self, fd: BorrowedFd<'_>) {
+        // SAFETY: takes no pointers.
+        unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, self.file) };
+        // SAFETY: as above.
+        unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, self.descriptor) };
+    }
+}
+
 /// Takes a descriptor of the caller's as a listener: checks that it is a
-/// listening stream socket, then sets non-blocking and close-on-exec.
-pub(crate) fn adopt_listener(fd: RawFd) -> Result<OwnedFd, Errno> {
+/// listening stream socket, then sets non-blocking and close-on-exec. Answers
+/// its flags from before, too; on an error they are as they were.
+pub(crate) fn adopt_listener(fd: RawFd) -> Result<(OwnedFd, Flags), Errno> {
     if fd < 0 {
         return Err(Errno::EBADF);
     }
     // SAFETY: fcntl checks the number; nothing is read or written through it.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    let file = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    // SAFETY: as above.
+    let descriptor = check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    let flags = Flags { descriptor, file };
     // SAFETY: open, as the call above found; the caller hands it over.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     if option(borrowed, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 1 {
@@ -400,7 +421,10 @@ pub(crate) fn adopt_listener(fd: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: takes no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    if let Err(errno) = check(unsafe { libc::fcntl(fd, libc::F_SETFL, file | libc::O_NONBLOCK) }) {
+        flags.restore(borrowed);
+        return Err(errno);
+    }
     // SAFETY: by contract of `listen("fd:N")` the descriptor is now the server's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, flags))
 }
