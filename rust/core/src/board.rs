@@ -125,8 +125,13 @@ pub(crate) enum Counter {
     SparesLow,
     /// Not zero once a drain has begun.
     Draining,
+    /// What a new spare found unusable: the listener's number, and below it the
+    /// errno, in 32 bits each.
+    Unusable,
     /// In the host of a supervisor: its number, until its end is known.
     Supervisor,
+    /// Not zero once that end is known.
+    Deserted,
     /// Slots from here on have never had a child.
     Used,
     RefusedRate,

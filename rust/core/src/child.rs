@@ -26,13 +26,14 @@ use crate::sys::clock::{millis_until, monotonic_us};
 use crate::sys::epoll::{self, Reports};
 use crate::sys::process;
 use crate::sys::{socket, wake};
+use nix::errno::Errno;
 use std::ops::BitOr;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Exit status of a spare that found its listeners unusable: EX_OSERR.
-const EXIT_OSERR: i32 = 71;
+pub(crate) const EXIT_OSERR: i32 = 71;
 
 /// What all spares of a server share, made before the first is born.
 pub(crate) struct Kit {
@@ -239,7 +240,10 @@ impl Spare {
                 leaving = true;
                 continue;
             }
-            epoll::wait(self.kit.gate, &mut reports);
+            if let Err(errno) = epoll::wait(self.kit.gate, &mut reports) {
+                self.give_up(seat, self.kit.gate, errno);
+                process::exit_now(EXIT_OSERR);
+            }
             leaving = self.told_to_leave(&reports);
         }
     }
@@ -298,6 +302,17 @@ impl Spare {
         (0..2).filter_map(|index| reports.get(index)).any(told)
     }
 
+    /// A listener, or the gate, is of no use to this child. One that has never
+    /// served is as its parent made it, so the next will fare no better: the
+    /// parent is told why.
+    fn give_up(&self, seat: &Seat, fd: RawFd, errno: Errno) -> Failure {
+        if seat.board.state(seat.slot()).served == 0 {
+            let why = (fd as u64) << 32 | errno as u64;
+            self.kit.board.set(Counter::Unusable, why);
+        }
+        Failure::Fatal
+    }
+
     /// Tries each listener once.
     fn take_any(&mut self, seat: &Seat) -> Result<Option<Connection>, Failure> {
         for index in 0..self.kit.sites.len() {
@@ -315,7 +330,8 @@ impl Spare {
                     Failure::Nothing => break,
                     Failure::Interrupted => {}
                     Failure::OneLess => drop(self.kit.board.add(Counter::AcceptErrors)),
-                    failure => return Err(failure),
+                    Failure::Fatal => return Err(self.give_up(seat, *listener, errno)),
+                    Failure::Shortage => return Err(Failure::Shortage),
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::board::Counter;
 use crate::child::{Kit, LEAVE, PARENT, SITE};
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{accept_error, Event};
 use crate::hooks::Hooks;
 use crate::listener::Listener;
 use crate::note::Note;
@@ -21,6 +21,7 @@ use crate::sys::channel::Channel;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process;
 use crate::sys::wake::Wake;
+use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +70,12 @@ struct Births {
     retry: Backoff,
     /// The last one was born, and ended before it had served anyone.
     still: bool,
+    /// So many in a row have found a listener unusable.
+    deaf: u32,
 }
+
+/// After so many it is not the fault of a single child.
+const DEAF: u32 = 3;
 
 impl Pool {
     /// The next time at which something is to be done without being called for.
@@ -225,7 +231,14 @@ impl Engine {
             pool.fill_at = None;
             return Ok(None);
         }
+        if pool.births.as_ref().is_some_and(|births| births.deaf >= DEAF) {
+            return self.close_unusable();
+        }
         if pool.births.as_ref().is_some_and(|births| births.retry.due() > now) {
+            return Ok(None);
+        }
+        if pool.kit.as_ref().is_some_and(|kit| kit.sites.is_empty()) {
+            // There is nothing to wait at.
             return Ok(None);
         }
         if idle >= pool.low() && pool.filled {
@@ -239,6 +252,35 @@ impl Engine {
         self.spawn_spare(hooks)
     }
 
+    /// One new spare after the other has found a listener unusable.
+    fn close_unusable(&mut self) -> Result<Option<Turn>, Error> {
+        let why = self.board.get(Counter::Unusable);
+        if let Some(pool) = &mut self.pool {
+            pool.births = None;
+        }
+        let (number, errno) = ((why >> 32) as RawFd, Errno::from_raw(why as u32 as i32));
+        if self.pool.as_ref().is_some_and(|pool| pool.gate.as_fd().as_raw_fd() == number) {
+            // There is no other to wait at.
+            (0..self.ports.len()).for_each(|index| self.close_port(index));
+            return Err(Error::os("epoll_wait", "", errno));
+        }
+        let is_it = |l: &Listener| l.as_fd().as_raw_fd() == number;
+        let index = self.ports.iter().position(|port| port.listener.as_ref().is_some_and(is_it));
+        let Some(index) = index else {
+            // It has been closed meanwhile.
+            return Ok(None);
+        };
+        self.close_port(index);
+        Err(accept_error(self.ports[index].name.as_str(), errno))
+    }
+
+    /// A new spare has found a listener unusable.
+    pub(crate) fn note_deaf_spare(&mut self) {
+        if let Some(births) = self.pool.as_mut().and_then(|pool| pool.births.as_mut()) {
+            births.deaf += 1;
+        }
+    }
+
     /// Something happened: filling up can wait until it is quiet.
     pub(crate) fn put_off_refill(&mut self) {
         if let Some(pool) = &mut self.pool {
@@ -249,12 +291,13 @@ impl Engine {
     /// A spare could not be made, or (`still`) ended before it had served anyone.
     pub(crate) fn throttle_births(&mut self, still: bool) {
         if let Some(pool) = &mut self.pool {
-            let births = pool.births.take();
-            let retry = births.map_or(Backoff::start(self.now), |Births { mut retry, .. }| {
-                retry.again(self.now);
-                retry
+            pool.births = Some(match pool.births.take() {
+                Some(Births { mut retry, deaf, .. }) => {
+                    retry.again(self.now);
+                    Births { retry, still, deaf }
+                }
+                None => Births { retry: Backoff::start(self.now), still, deaf: 0 },
             });
-            pool.births = Some(Births { retry, still });
         }
     }
 
@@ -263,7 +306,7 @@ impl Engine {
     pub(crate) fn note_birth(&mut self) {
         if let Some(pool) = &mut self.pool {
             match &mut pool.births {
-                Some(Births { retry, still: true }) => retry.again(self.now),
+                Some(Births { retry, still: true, .. }) => retry.again(self.now),
                 births => *births = None,
             }
         }
@@ -279,7 +322,7 @@ impl Engine {
     /// A process or memory has become free: a failed fork may be tried again.
     pub(crate) fn hasten_births(&mut self) {
         let births = self.pool.as_mut().and_then(|pool| pool.births.as_mut());
-        if let Some(Births { retry, still: false }) = births {
+        if let Some(Births { retry, still: false, .. }) = births {
             retry.hasten(self.now);
         }
     }
@@ -310,10 +353,16 @@ impl Engine {
         }
     }
 
-    /// A listener is about to close. The spares' copies would keep it at the gate.
-    pub(crate) fn shut_gate(&self, listener: &Listener) {
-        if let Some(pool) = &self.pool {
+    /// A listener is about to close. The spares' copies would keep it at the gate,
+    /// and those to come would look for it.
+    pub(crate) fn shut_gate(&mut self, listener: &Listener) {
+        if let Some(pool) = &mut self.pool {
             let _ = pool.gate.remove(listener.as_fd());
+            // Nobody else here has it between two forks.
+            if let Some(kit) = pool.kit.as_mut().and_then(Arc::get_mut) {
+                kit.sites.retain(|(number, _)| *number != listener.as_fd().as_raw_fd());
+                kit.lasting.remove(listener);
+            }
         }
     }
 
@@ -343,7 +392,13 @@ impl Engine {
                     self.emit(&Event::Refused { id, peer: name, reason });
                 }
                 Note::Served { status, duration, usage } => {
+                    let unheard = child.connection != id;
                     (child.connection, child.ended) = (0, id);
+                    if unheard {
+                        // The child could not tell of its beginning.
+                        self.emit(&Event::Accepted { id, peer: name });
+                        self.emit(&Event::Forked { id, peer: name, pid });
+                    }
                     let exit = process::Exit::Code(status);
                     self.emit(&Event::Ended { id, peer: name, pid, exit, duration, usage });
                 }

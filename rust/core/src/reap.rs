@@ -9,6 +9,7 @@
 
 use crate::backoff::Backoff;
 use crate::board::{Counter, Doing, State};
+use crate::child::EXIT_OSERR;
 use crate::children::{Child, Token};
 use crate::engine::{Engine, Phase};
 use crate::event::Event;
@@ -58,7 +59,7 @@ impl Alarms {
 
 fn target(child: &Child) -> Target<'_> {
     match &child.pidfd {
-        Some(pidfd) => Target::Pidfd(pidfd.as_fd()),
+        Some(pidfd) => Target::Pidfd(pidfd.as_fd(), child.pid),
         None => Target::Pid(child.pid),
     }
 }
@@ -148,6 +149,9 @@ impl Engine {
         } else if state.served == 0 && exit != Exit::Code(0) {
             // It could not even wait. The next one may fare no better.
             self.throttle_births(true);
+            if exit == Exit::Code(EXIT_OSERR) {
+                self.note_deaf_spare();
+            }
         }
         self.board.close(slot);
     }
@@ -244,9 +248,19 @@ impl Engine {
     }
 
     fn reap_any(&mut self) {
-        while let Some((pid, exit, usage)) = process::try_wait_any() {
-            if let Some(token) = self.children.find(pid) {
-                self.bury(token, exit, usage);
+        loop {
+            match process::try_wait_any() {
+                Ok(Some((pid, exit, usage))) => {
+                    if let Some(token) = self.children.find(pid) {
+                        self.bury(token, exit, usage);
+                    }
+                }
+                Ok(None) | Err(Errno::ECHILD) => return,
+                Err(_) => {
+                    // No other SIGCHLD may come: look again without one.
+                    self.sweep_at.get_or_insert(self.now + SWEEP);
+                    return;
+                }
             }
         }
     }

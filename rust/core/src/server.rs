@@ -4,7 +4,7 @@
 //! state machine in `engine`.
 
 use crate::board::Live;
-use crate::child::Child;
+use crate::child::{Child, EXIT_OSERR};
 use crate::conn::Connection;
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
@@ -298,6 +298,7 @@ impl Server {
         hooks: &mut H,
         mut serve: impl FnMut(Child, &mut H),
     ) -> ! {
+        let mut deaf = 0;
         loop {
             let turn = self.engine.turn(hooks);
             // Apart from the others: a child is to reach no table of jumps.
@@ -307,7 +308,15 @@ impl Server {
             }
             match turn {
                 Ok(Turn::Child(_) | Turn::Forked(_)) => {}
-                Ok(Turn::Idle) => drop(self.engine.wait(None)),
+                Ok(Turn::Idle) => match self.engine.wait(None) {
+                    Ok(()) => deaf = 0,
+                    // Somebody has closed its epoll, perhaps. It must not spin.
+                    Err(_) if deaf == MOST_DEAF => {
+                        self.engine.end_children();
+                        process::exit_now(EXIT_OSERR)
+                    }
+                    Err(_) => deaf += 1,
+                },
                 Ok(Turn::Drained) => {
                     hooks.exit();
                     process::exit_now(0)
@@ -318,6 +327,9 @@ impl Server {
         }
     }
 }
+
+/// So often in a row a supervisor fails to wait before it ends.
+const MOST_DEAF: u32 = 16;
 
 fn drained() -> Error {
     Error::new(Errno::ESHUTDOWN, "the server has been stopped")

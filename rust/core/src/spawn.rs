@@ -201,7 +201,7 @@ impl Engine {
         if vanished {
             // It has ended already, and the host does not keep its children's
             // status (SIGCHLD ignored) or has taken it.
-            self.bury(token, process::Exit::Unknown, process::Usage::default());
+            self.reap(token);
         } else if !self.watch(token) {
             self.polling.get_or_insert(Backoff::start(self.now)).hasten(self.now);
         }

@@ -75,15 +75,24 @@ impl StatsReader {
             // Children that serve several connections count for themselves.
             served += state.served;
         }
+        let mut held = board.get(Counter::Held);
+        // What a killed supervisor leaves has ended for the server: nobody will
+        // tell how.
+        let (mut lost, mut closed) = (0, 0);
+        if self.deserted() {
+            idle = 0;
+            lost = std::mem::take(&mut live);
+            closed = std::mem::take(&mut held);
+        }
         Stats {
             accepted: board.get(Counter::Accepted),
             live,
             idle,
-            held: board.get(Counter::Held),
-            ended: board.get(Counter::Ended) + served,
+            held,
+            ended: board.get(Counter::Ended) + served + lost,
             crashed: board.get(Counter::Crashed),
-            unknown: board.get(Counter::Unknown),
-            refused: board.get(Counter::Refused),
+            unknown: board.get(Counter::Unknown) + lost,
+            refused: board.get(Counter::Refused) + closed,
             refused_capacity: board.get(Counter::RefusedCapacity),
             refused_source: board.get(Counter::RefusedSource),
             refused_fork: board.get(Counter::RefusedFork),
@@ -111,8 +120,18 @@ impl StatsReader {
         }
     }
 
+    /// In the host: whether the loop ran in a supervisor that is known to have
+    /// ended. Its children may live on, but they are not the server's any more.
+    fn deserted(&self) -> bool {
+        let pid = self.0.get(Counter::Supervisor);
+        self.0.get(Counter::Deserted) != 0 || pid != 0 && process::has_ended(pid as libc::pid_t)
+    }
+
     /// The connections that are being served now.
     pub fn connections(&self) -> Vec<Live> {
+        if self.deserted() {
+            return Vec::new();
+        }
         self.0.live(monotonic_us())
     }
 }

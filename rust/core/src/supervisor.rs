@@ -100,8 +100,8 @@ impl Engine {
                 let (errno, text) = text.unwrap_or_default();
                 let mut message = errno.to_ne_bytes().to_vec();
                 message.extend_from_slice(text.as_bytes());
-                pipe::write_whole(report_end, &message);
-                if outcome.is_err() {
+                let told = pipe::write_whole(report_end, &message);
+                if outcome.is_err() || told.is_err() {
                     process::exit_now(1);
                 }
                 Ok(Start::Supervisor)
@@ -134,11 +134,12 @@ impl Engine {
     ) -> Result<(), Error> {
         let pidfd = process::pidfd_open(pid);
         let message = pipe::read_whole(report);
-        let (errno, text) = match message.split_first_chunk() {
-            Some((errno, text)) => {
+        let (errno, text) = match message.as_ref().map(|message| message.split_first_chunk()) {
+            Ok(Some((errno, text))) => {
                 (i32::from_ne_bytes(*errno), String::from_utf8_lossy(text).into_owned())
             }
-            None => (libc::ESRCH, "the supervisor ended while it started".to_owned()),
+            Ok(None) => (libc::ESRCH, "the supervisor ended while it started".to_owned()),
+            Err(errno) => (*errno as i32, format!("read from the supervisor: {}", errno.desc())),
         };
         if errno == 0 {
             let pidfd = pidfd.map_err(|errno| {
@@ -161,6 +162,8 @@ impl Engine {
             self.phase = Phase::Supervised(Remote { pid, pidfd, _leash: leash, ended: false });
             return Ok(());
         }
+        // It ends by itself, unless it is only we who could not hear it.
+        let _ = process::send_signal(Target::Pid(pid), libc::SIGKILL);
         let _ = process::wait_killed(Target::Pid(pid));
         Err(Error::custom(errno, text))
     }
@@ -247,6 +250,7 @@ impl Engine {
         };
         if let Phase::Supervised(remote) = &mut self.phase {
             remote.ended = true;
+            self.board.set(Counter::Deserted, 1);
             self.board.set(Counter::Supervisor, 0);
         }
         // One that was killed has left its socket files.

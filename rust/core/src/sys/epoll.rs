@@ -114,13 +114,18 @@ pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, token: u64) {
     unsafe { raw::call(libc::SYS_epoll_ctl, args) };
 }
 
-/// [`Epoll::wait`] without limit and by number, in a child: see `raw`.
-pub(crate) fn wait<const N: usize>(epoll: RawFd, reports: &mut Reports<N>) {
+/// [`Epoll::wait`] without limit and by number, in a child: see `raw`. An
+/// interruption is a wait without reports.
+pub(crate) fn wait<const N: usize>(epoll: RawFd, reports: &mut Reports<N>) -> Result<(), Errno> {
     let start = reports.buffer.as_mut_ptr() as usize;
     let args = [epoll as usize, start, N, -1_isize as usize, 0, 8];
     // SAFETY: `buffer` has room for N events; no signal mask is given.
     let result = unsafe { raw::call(libc::SYS_epoll_pwait, args) };
-    reports.filled = raw::check(result).unwrap_or(0);
+    reports.filled = match raw::check(result) {
+        Err(Errno::EINTR) => 0,
+        answer => answer?,
+    };
+    Ok(())
 }
 
 impl Epoll {

@@ -18,14 +18,18 @@ pub(crate) fn new() -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((reader, writer))
 }
 
-/// Everything until the other end closes; what came before an error.
-pub(crate) fn read_whole(reader: OwnedFd) -> Vec<u8> {
+/// Everything until the other end closes.
+pub(crate) fn read_whole(reader: OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::new();
-    let _ = File::from(reader).read_to_end(&mut bytes);
-    bytes
+    File::from(reader).read_to_end(&mut bytes).map_err(errno_of)?;
+    Ok(bytes)
 }
 
 /// Writes a message that is shorter than a pipe's buffer, and closes.
-pub(crate) fn write_whole(writer: OwnedFd, bytes: &[u8]) {
-    let _ = File::from(writer).write_all(bytes);
+pub(crate) fn write_whole(writer: OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    File::from(writer).write_all(bytes).map_err(errno_of)
+}
+
+fn errno_of(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

@@ -98,7 +98,8 @@ pub(crate) fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd, Errno> {
 /// How to name one child to the kernel.
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
-    Pidfd(BorrowedFd<'a>),
+    /// With its number too, for where a call does not take pidfds.
+    Pidfd(BorrowedFd<'a>, libc::pid_t),
     /// By number, where no pidfd could be had. Safe from reuse only while the
     /// child has not been waited for, and we are the one who waits.
     Pid(libc::pid_t),
@@ -108,22 +109,28 @@ pub(crate) enum Target<'a> {
 
 /// Sends `signal` to one child.
 pub(crate) fn send_signal(target: Target<'_>, signal: libc::c_int) -> Result<(), Errno> {
-    let result = match target {
-        // SAFETY: a pidfd borrowed for the call; a null siginfo is allowed.
-        Target::Pidfd(fd) => unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                fd.as_raw_fd(),
-                signal,
-                std::ptr::null::<libc::siginfo_t>(),
-                0,
-            ) as libc::c_int
+    match target {
+        Target::Pidfd(fd, pid) => match pidfd_send_signal(fd, signal) {
+            // A sandbox hides the call. The number is the child's until somebody
+            // has taken its status.
+            Err(Errno::ENOSYS | Errno::EPERM) if lives(pid) => kill(pid, signal),
+            answer => answer,
         },
-        // SAFETY: takes no pointers.
-        Target::Pid(pid) => unsafe { libc::kill(pid, signal) },
-        Target::Any => return Err(Errno::EINVAL),
-    };
-    check(result).map(drop)
+        Target::Pid(pid) => kill(pid, signal),
+        Target::Any => Err(Errno::EINVAL),
+    }
+}
+
+fn pidfd_send_signal(fd: BorrowedFd<'_>, signal: libc::c_int) -> Result<(), Errno> {
+    let (fd, info) = (fd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: a pidfd borrowed for the call; a null siginfo is allowed.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, 0) };
+    check(result as libc::c_int).map(drop)
+}
+
+fn kill(pid: libc::pid_t, signal: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
 /// How a child ended.
@@ -180,10 +187,17 @@ pub(crate) fn lives(pid: libc::pid_t) -> bool {
     wait(Target::Pid(pid), flags).is_ok_and(|ended| ended.is_none())
 }
 
+/// Whether a child of this process has ended and its status is still there.
+/// Takes no status.
+pub(crate) fn has_ended(pid: libc::pid_t) -> bool {
+    let flags = libc::WNOHANG | libc::WNOWAIT;
+    wait(Target::Pid(pid), flags).is_ok_and(|ended| ended.is_some())
+}
+
 /// Takes the status of any child that has ended, with its number. For the
 /// supervisor only.
-pub(crate) fn try_wait_any() -> Option<(libc::pid_t, Exit, Usage)> {
-    wait(Target::Any, libc::WNOHANG).ok().flatten()
+pub(crate) fn try_wait_any() -> Result<Option<(libc::pid_t, Exit, Usage)>, Errno> {
+    wait(Target::Any, libc::WNOHANG)
 }
 
 /// Waits for one child that is ending.
@@ -191,37 +205,58 @@ pub(crate) fn wait_killed(target: Target<'_>) -> Result<(Exit, Usage), Errno> {
     loop {
         match wait(target, 0) {
             Ok(Some((_, exit, usage))) => return Ok((exit, usage)),
-            Ok(None) | Err(Errno::EINTR) => {}
+            Ok(None) => {}
             Err(errno) => return Err(errno),
         }
     }
 }
 
-/// The raw call, since glibc's `waitid` has no fifth argument. Only WEXITED:
-/// a stopped child is not an ended one.
+/// Only WEXITED: a stopped child is not an ended one.
 fn wait(
     target: Target<'_>,
     flags: libc::c_int,
 ) -> Result<Option<(libc::pid_t, Exit, Usage)>, Errno> {
-    let (kind, id) = match target {
-        Target::Pidfd(fd) => (libc::P_PIDFD, fd.as_raw_fd()),
-        Target::Pid(pid) => (libc::P_PID, pid),
-        Target::Any => (libc::P_ALL, 0),
-    };
+    match target {
+        // EINVAL: P_PIDFD is hidden from us. Our child keeps its number until it
+        // is waited for.
+        Target::Pidfd(fd, pid) => match waitid(libc::P_PIDFD, fd.as_raw_fd(), flags) {
+            Err(Errno::EINVAL) => waitid(libc::P_PID, pid, flags),
+            answer => answer,
+        },
+        Target::Pid(pid) => waitid(libc::P_PID, pid, flags),
+        Target::Any => waitid(libc::P_ALL, 0, flags),
+    }
+}
+
+/// The raw call, since glibc's `waitid` has no fifth argument. An interruption
+/// is not seen.
+fn waitid(
+    kind: libc::idtype_t,
+    id: libc::c_int,
+    flags: libc::c_int,
+) -> Result<Option<(libc::pid_t, Exit, Usage)>, Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: both structs are writable and large enough for the kernel's.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
-            kind,
-            id,
-            info.as_mut_ptr(),
-            libc::WEXITED | flags,
-            usage.as_mut_ptr(),
-        )
-    };
-    check(result as libc::c_int)?;
+    loop {
+        // SAFETY: both structs are writable and large enough for the kernel's.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                kind,
+                id,
+                info.as_mut_ptr(),
+                libc::WEXITED | flags,
+                usage.as_mut_ptr(),
+            )
+        };
+        match check(result as libc::c_int) {
+            Err(Errno::EINTR) => {}
+            answer => {
+                answer?;
+                break;
+            }
+        }
+    }
     // SAFETY: zeroed above and perhaps filled by the kernel; all-zero is valid.
     let info = unsafe { info.assume_init() };
     // SAFETY: as above.
