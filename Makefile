@@ -170,6 +170,11 @@ test-e2e: build-examples python tools-test ## Run the end-to-end tests
 test-deb: deb tools-test-deb ## Check the Debian packages, and install them into a clean root
 	$(PY) -m pytest tests/packages
 
+.PHONY: faults
+faults: examples tools-test ## Fail every system call in every way, and write docs/reliability.md
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
+	cd tests/e2e && $(PYTHON) -m faults --write $(CURDIR)/docs/reliability.md
+
 .PHONY: lint
 lint: header-check abi-check man-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
 	cargo fmt --all --check

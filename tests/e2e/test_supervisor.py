@@ -44,6 +44,9 @@ def test_a_host_hears_that_its_supervisor_was_killed(supervised, serve, tmp_path
     ended = server.wait_event("supervisor_ended")
     assert (ended["pid"], ended["exit_signal"]) == (server.pid, signal.SIGKILL)
     assert not path.exists()
+    stats = server.stats()
+    assert stats["live"] == stats["idle"] == stats["held"] == 0
+    assert stats["accepted"] == stats["ended"] + stats["refused"] == 1
 
 
 def test_without_its_host_a_supervisor_drains_and_leaves(supervised, serve):

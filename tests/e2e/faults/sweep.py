@@ -1,0 +1,105 @@
+"""Which cases there are, and what came of them.
+
+The calls come from a trace of each scene, so that a new call joins by itself;
+one of which nobody has said how it can fail ends the sweep (`Unlisted`).
+"""
+
+from collections import defaultdict
+
+from .case import SCENES, Case, judge
+from .errnos import ERRNOS, INTERRUPTED, LASTING, OLDER, SURE
+
+WHEN = (1, 2, 10)
+# waitid(P_PIDFD, ...): what an old kernel does not know is that argument.
+P_PIDFD = 3
+
+# Calls that the test server makes by itself.
+OWN = {("dispatch", "host", "poll")}
+
+
+class Unlisted(Exception):
+    """A call of the library that errnos.py does not know."""
+
+
+def trace(scene):
+    """Calls of a scene without faults, as a Counter by role and name."""
+    verdict = judge(None, scene)
+    if verdict.outcome != "survived":
+        raise AssertionError(f"{scene} without any fault: {verdict.why}")
+    return verdict.counts
+
+
+def cases_of(scene, counts):
+    """All cases of a scene with these calls: each errno at each place."""
+    unlisted = sorted({call for _, call in counts} - ERRNOS.keys() - SURE.keys())
+    if unlisted:
+        text = "say in tests/e2e/faults/errnos.py how these can fail"
+        raise Unlisted(f"{scene} calls {', '.join(unlisted)}: {text}")
+    mode = scene.front.command[-1]
+    cases = []
+    for (role, call), count in sorted(counts.items()):
+        if call in SURE or (mode, role, call) in OWN or (scene.only and call not in scene.only):
+            continue
+        places = [place for place in WHEN if place <= count]
+        errors = ERRNOS[call].split()
+        cases += [Case(scene, role, call, error, place) for error in errors for place in places]
+        lasting = [how for how in LASTING if how[0] == call and how[2] < count]
+        cases += [Case(scene, role, *how) for how in lasting]
+        if call in INTERRUPTED:
+            cases.append(Case(scene, role, call, "EINTR", 1, 2))
+    if not scene.only:
+        called = {call for _, call in counts}
+        for call, error in OLDER:
+            if call in called:
+                argument = P_PIDFD if call == "waitid" else None
+                cases.append(Case(scene, "any", call, error, 1, 1, argument))
+    return cases
+
+
+def all_cases():
+    return [case for scene in SCENES for case in cases_of(scene, trace(scene))]
+
+
+def some_cases(scene):
+    """For `make test`: the first errno of each call by each role at its first
+    place, interruptions, what lasts, and the older kernels."""
+    chosen = {}
+    for case in cases_of(scene, trace(scene)):
+        kind = case if case.step else (case.role, case.call)
+        chosen.setdefault(kind, case)
+    return list(chosen.values())
+
+
+ORDER = ("host", "supervisor", "child", "any")
+
+
+def table(verdicts):
+    """Markdown: who calls what, and how that went."""
+    rows = defaultdict(list)
+    for verdict in verdicts:
+        role = "older kernel" if verdict.case.role == "any" else verdict.case.role
+        rows[verdict.case.call, role].append(verdict)
+    lines = [
+        "| Call | By | Errnos | Cases | Served on | Gave up, said why | Not reached | Failed |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for (call, role), found in sorted(rows.items()):
+        errors = {verdict.case.error for verdict in found}
+        lines.append(f"| `{call}` | {role} | {len(errors)} | {_counts(found)} |")
+    errors = {(verdict.case.call, verdict.case.error) for verdict in verdicts}
+    lines.append(f"| all | | {len(errors)} | {_counts(verdicts)} |")
+    return "\n".join(lines)
+
+
+def _counts(found):
+    reached = [verdict for verdict in found if verdict.hits]
+    outcomes = [verdict.outcome for verdict in reached]
+    failed = sum(verdict.outcome == "failed" for verdict in found)
+    numbers = (
+        len(found),
+        outcomes.count("survived"),
+        outcomes.count("gave up"),
+        sum(not verdict.hits and verdict.outcome != "failed" for verdict in found),
+        failed,
+    )
+    return " | ".join(map(str, numbers))

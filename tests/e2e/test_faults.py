@@ -1,0 +1,74 @@
+"""A part of the fault sweep (faults/, make faults): each call of the library is
+made to fail at least once, and the clients are served all the same.
+"""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from faults.case import BY_NAME, Case, judge
+from faults.sweep import Unlisted, cases_of, some_cases, table, trace
+
+SOME = ("c-run", "c-run-ahead", "c-start-reuse")
+
+
+def failures(cases):
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = list(pool.map(judge, cases))
+    return [f"{v.case}: {v.why}" for v in verdicts if v.outcome == "failed"]
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_each_call_may_fail(name):
+    cases = some_cases(BY_NAME[name])
+    assert len({case.call for case in cases}) > 15
+    assert failures(cases) == []
+
+
+# What the sweep has found: a case that failed, and what must come of it now.
+FOUND = [
+    (Case(BY_NAME["c-run-ahead"], "child", "accept4", "EBADF", 1, 1), "gave up"),
+    (Case(BY_NAME["c-start-ahead"], "child", "accept4", "EBADF", 1, 1), "gave up"),
+    (Case(BY_NAME["c-run-ahead"], "child", "epoll_pwait", "EBADF", 1, 1), "gave up"),
+    (Case(BY_NAME["c-start-ahead"], "child", "epoll_pwait", "EBADF", 1, 1), "gave up"),
+    (Case(BY_NAME["c-start"], "supervisor", "epoll_wait", "EBADF", 1, 1), "gave up"),
+    (Case(BY_NAME["c-run-reuse"], "child", "sendto", "ENOBUFS", 1), "survived"),
+    (Case(BY_NAME["c-run"], "host", "pidfd_open", "ESRCH", 2), "survived"),
+    (Case(BY_NAME["c-run"], "any", "pidfd_send_signal", "ENOSYS", 1, 1), "survived"),
+    (Case(BY_NAME["c-run"], "any", "waitid", "EINVAL", 1, 1, 3), "survived"),
+    (Case(BY_NAME["c-start"], "supervisor", "waitid", "EINTR", 1, 2), "survived"),
+    (Case(BY_NAME["c-start"], "supervisor", "waitid", "EAGAIN", 1, 2), "survived"),
+    (Case(BY_NAME["c-start"], "host", "read", "EIO", 1), "gave up"),
+    (Case(BY_NAME["c-start"], "supervisor", "write", "EIO", 1), "gave up"),
+]
+
+
+@pytest.mark.parametrize(("case", "outcome"), FOUND, ids=[str(case) for case, _ in FOUND])
+def test_what_was_found_stays_mended(case, outcome):
+    verdict = judge(case)
+    assert (verdict.outcome, verdict.why) == (outcome, "")
+    assert verdict.hits
+
+
+def test_a_server_that_breaks_is_noticed():
+    """getpid cannot fail, and nobody is prepared for that: its message is misleading."""
+    verdict = judge(Case(BY_NAME["c-run"], "host", "getpid", "EPERM", 1))
+    assert verdict.outcome == "failed"
+    assert "does not say that it was getpid" in verdict.why
+    assert "| `getpid` | host | 1 | 1 | 0 | 0 | 0 | 1 |" in table([verdict])
+
+
+def test_a_call_that_nobody_has_described_ends_the_sweep():
+    with pytest.raises(Unlisted, match="io_uring_enter"):
+        cases_of(BY_NAME["c-run"], Counter({("host", "io_uring_enter"): 1}))
+
+
+def test_the_trace_tells_host_supervisor_and_children_apart():
+    calls = trace(BY_NAME["c-start-ahead"])
+    assert calls["host", "pipe2"] == 2
+    assert calls["supervisor", "signalfd4"] == 1
+    assert calls["child", "accept4"] >= 13
+    assert not calls["host", "accept4"]
+    # malloc's. Rust's hash tables want some too, and panic where there are none.
+    assert calls["host", "getrandom"] <= 1
