@@ -35,7 +35,7 @@ static const char usage[] =
     "  [--penalty MS] [--penalty-max MS] [--penalty-statuses LIST] [--allow LIST]\n"
     "  [--deny LIST] [--report FD] [--again 1]\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
-    "  flood print work call-back secret status exit=N _exit=N\n"
+    "  flood print work call-back secret status obey exit=N _exit=N\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
 
@@ -43,7 +43,6 @@ forkserve_server *server;
 static const char *handler_name = "echo";
 /* Where the lines go. */
 static int report = STDOUT_FILENO;
-FILE *busy_stream;
 
 /* ---- What is printed ---------------------------------------------------- */
 
@@ -286,6 +285,24 @@ static int named_status(int fd) {
     return status;
 }
 
+static int serve(const forkserve_conn *conn, void *userdata);
+
+/* What the client names in its first line, or nothing if it names nothing. */
+static int obey(const forkserve_conn *conn) {
+    char name[16] = "exit=0";
+    size_t len = 0;
+    int result;
+    while (len < sizeof name - 1 && forkserve_read(forkserve_conn_fd(conn), name + len, 1) > 0)
+        if (name[len++] == '\n')
+            break;
+    if (len > 0)
+        name[len - 1] = '\0';
+    handler_name = name;
+    result = serve(conn, NULL);
+    handler_name = "obey";
+    return result;
+}
+
 static int serve(const forkserve_conn *conn, void *userdata) {
     int fd = forkserve_conn_fd(conn);
     (void)userdata;
@@ -326,6 +343,8 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         return guess(fd);
     if (strcmp(handler_name, "status") == 0)
         return named_status(fd);
+    if (strcmp(handler_name, "obey") == 0)
+        return obey(conn);
     if (strcmp(handler_name, "print") == 0) {
         printf("<served %llu>", (unsigned long long)forkserve_conn_id(conn));
         return echo(fd);
@@ -457,9 +476,8 @@ int main(int argc, char **argv) {
     }
     if (plan.address_count == 0)
         plan.addresses[plan.address_count++] = "127.0.0.1:0";
-    busy_stream = fopen("/dev/null", "w");
-    if (!busy_stream)
-        abort();
+    if (strcmp(handler_name, "work") == 0)
+        open_busy_stream();
     for (int i = 0; i < plan.setup_count; i++)
         if (!set_up(plan.setups[i]))
             bad_usage(plan.setups[i]);

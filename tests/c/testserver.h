@@ -10,8 +10,10 @@
 #include <stdio.h>
 
 extern forkserve_server *server;
-/* What threads of the host write to, and the handler "work". */
+/* What threads of the host write to, and the handler "work": with one of them only
+ * there is that descriptor. */
 extern FILE *busy_stream;
+void open_busy_stream(void);
 
 /* A line of JSON, which begins with the name of an event. */
 struct line {
