@@ -520,7 +520,8 @@ int forkserve_server_start(struct forkserve_server *s,
  *
  * Context: parent. Blocks; signal handlers of the host run as usual.
  * Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
- * -ECHILD: there is no supervisor, or called in a child.
+ * -ECHILD: there is no supervisor, or called in a child; -EBUSY: another call
+ * waits or runs the server.
  * Since: 0.1.
  */
 int forkserve_server_wait(struct forkserve_server *s,

@@ -10,15 +10,18 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 int forks_before;
 int fork_failures;
+int fork_errno = EAGAIN;
 int madvise_errno;
 int pidfd_errno;
 int getsockname_errno;
+int eventfd_errno;
 
 static atomic_long *ahead(void) {
     return &shared_journal()->clock_ahead_ms;
@@ -38,7 +41,7 @@ pid_t fork(void) {
         forks_before--;
     else if (fork_failures > 0) {
         fork_failures--;
-        errno = EAGAIN;
+        errno = fork_errno;
         return -1;
     }
     return real();
@@ -81,6 +84,18 @@ int madvise(void *start, size_t len, int advice) {
         return -1;
     }
     return real(start, len, advice);
+}
+
+int eventfd(unsigned value, int flags) {
+    static int (*real)(unsigned, int);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "eventfd");
+    if (eventfd_errno) {
+        errno = eventfd_errno;
+        return -1;
+    }
+    return real(value, flags);
 }
 
 /* The union is glibc's, transparent to callers (sys/socket.h). */

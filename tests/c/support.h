@@ -110,10 +110,12 @@ const char *scratch(void);
 /* Faults and time, of this process and its children: the C library's functions
  * are wrapped (faults.c). */
 extern int forks_before;  /* so many calls of fork work first; then */
-extern int fork_failures; /* so many calls of fork fail with EAGAIN */
+extern int fork_failures; /* so many calls of fork fail with */
+extern int fork_errno;    /* EAGAIN, or this */
 extern int madvise_errno; /* madvise fails with this */
 extern int pidfd_errno;   /* pidfd_open fails with this */
 extern int getsockname_errno;
+extern int eventfd_errno;
 void advance_clock(long ms); /* for clock_gettime; of a supervisor too */
 
 /* With OLD_CALLS_ONLY in the environment no pidfd can be had for a child, as when

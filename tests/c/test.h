@@ -12,6 +12,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define FAILED 99
 
 struct test {
@@ -32,7 +36,7 @@ void test_register(struct test *test);
     static struct test name##_test = {#name, name, 0};                                         \
     __attribute__((constructor)) static void name##_register(void) {                           \
         if (WANTED)                                                                            \
-            test_register(&name##_test);                                                           \
+            test_register(&name##_test);                                                       \
     }                                                                                          \
     static void name(void)
 
@@ -49,5 +53,9 @@ void check_contains(const char *got, const char *part, const char *file, int lin
 
 /* Descriptors that this process has open. */
 int open_descriptors(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -288,9 +288,26 @@ TEST(new_fails_cleanly_without_descriptors) {
     forkserve_server_free(server);
 }
 
+TEST(what_the_system_lacks_comes_back_from_new) {
+    forkserve_server *server = UNTOUCHED;
+
+    eventfd_errno = ENFILE;
+    check_refused(NULL, ENFILE, "eventfd: ");
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, NULL), -ENFILE);
+    eventfd_errno = ENOMEM;
+    check_refused(NULL, ENOMEM, "eventfd: ");
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, NULL), -ENOMEM);
+    CHECK(server == UNTOUCHED);
+    eventfd_errno = 0;
+    check_taken(NULL);
+}
+
 TEST(a_kernel_without_pidfds_is_told_at_once) {
+    forkserve_server *server = UNTOUCHED;
+
     pidfd_errno = ENOSYS;
     check_refused(NULL, ENOSYS, "Linux 5.10");
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, NULL), -ENOSYS);
     pidfd_errno = 0;
     check_taken(NULL);
 }

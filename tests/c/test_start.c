@@ -360,6 +360,11 @@ TEST(a_fork_that_fails_comes_back_from_start) {
     CHECK_EQUAL(forkserve_server_start(server, echo, NULL, &error), -EAGAIN);
     CHECK_CONTAINS(error.message, "fork");
     CHECK_EQUAL(open_descriptors(), before);
+    fork_failures = 1;
+    fork_errno = ENOMEM;
+    CHECK_EQUAL(forkserve_server_start(server, echo, NULL, &error), -ENOMEM);
+    CHECK_EQUAL(error.code, ENOMEM);
+    CHECK_EQUAL(open_descriptors(), before);
     start(server);
     check_reply(queue_client(server, "hello"), "hello");
     stop_and_wait(server);

@@ -263,7 +263,8 @@ pub unsafe extern "C" fn forkserve_server_start(
 ///
 /// Context: parent. Blocks; signal handlers of the host run as usual.
 /// Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
-/// -ECHILD: there is no supervisor, or called in a child.
+/// -ECHILD: there is no supervisor, or called in a child; -EBUSY: another call
+/// waits or runs the server.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_wait(

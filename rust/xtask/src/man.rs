@@ -3,7 +3,7 @@
 //! `docs/man/NAME.SECTION.md` is a page. Its first line is the name and what it
 //! is in a few words; lines `date:` and `items:` follow. Items are names in the
 //! header, whose comments and declarations the page shows; those of a group of
-//! constants are written `PREFIX_*`. Each function and type is on one page.
+//! constants are written `PREFIX_*`. Each of the header's is on one page.
 
 use crate::items::{fields, items, Item};
 use crate::mdoc::Mdoc;
@@ -36,15 +36,18 @@ pub(crate) fn man(root: &Path, directory: &Path) -> Result<(), Failure> {
     pages.sort_by(|a, b| (&a.section, &a.name).cmp(&(&b.section, &b.name)));
     let mut owners = BTreeMap::new();
     for page in &pages {
-        for item in page.items.iter().filter(|item| !item.is_constant()) {
+        for item in &page.items {
             if owners.insert(item.name.as_str(), page).is_some() {
                 return Err(format!("docs/man: {} is on two pages", item.name).into());
             }
         }
     }
-    let missing =
-        header.iter().find(|item| !item.is_constant() && !owners.contains_key(&item.name[..]));
-    if let Some(item) = missing {
+    // Macros that go with a struct, the version and the guard of the header.
+    let is_minor = |name: &str| {
+        name.ends_with("_INIT") || name.starts_with("FORKSERVE_VERSION") || name == "FORKSERVE_H"
+    };
+    let missing = |item: &&Item| !owners.contains_key(&item.name[..]) && !is_minor(&item.name);
+    if let Some(item) = header.iter().find(missing) {
         return Err(format!("docs/man: {} is on no page", item.name).into());
     }
     // Pages of a name that is none any more go, too.
@@ -56,7 +59,8 @@ pub(crate) fn man(root: &Path, directory: &Path) -> Result<(), Failure> {
     for page in &pages {
         fs::write(file(&page.name, &page.section), shown(page, &pages))?;
     }
-    for (name, page) in owners.iter().filter(|(name, page)| **name != page.name) {
+    let is_link = |name: &str, page: &Page| name != page.name && !name.starts_with("FORKSERVE_");
+    for (name, page) in owners.iter().filter(|(name, page)| is_link(name, page)) {
         symlink(format!("{}.{}", page.name, page.section), file(name, &page.section))?;
     }
     Ok(())
