@@ -5,7 +5,7 @@ Usage: forkserve_echo.py HOST PORT [--spares N] [--per-child K] [--start] [--bal
 With --start the supervisor is forked before the process grows by the ballast.
 """
 
-import argparse
+import sys
 
 import ballast
 import forkserve
@@ -16,27 +16,22 @@ def echo(conn):
         conn.socket.sendall(data)
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("host")
-parser.add_argument("port")
-parser.add_argument("--spares", type=int, default=0)
-parser.add_argument("--per-child", type=int, default=1)
-parser.add_argument("--start", action="store_true")
-parser.add_argument("--ballast", type=int, default=0)
-args = parser.parse_args()
-
+# Not argparse: what it imports would be forked with every connection.
+host, port, *words = sys.argv[1:]
+given = dict(zip(words, [*words[1:], ""]))
 options = {
     "backlog": 1024,
     "max_children": 1000,
-    "spares": args.spares,
-    "connections_per_child": args.per_child,
+    "spares": int(given.get("--spares", 0)),
+    "connections_per_child": int(given.get("--per-child", 1)),
 }
-with forkserve.Server(f"{args.host}:{args.port}", echo, **options) as server:
-    if args.start:
+start = "--start" in words
+with forkserve.Server(f"{host}:{port}", echo, **options) as server:
+    if start:
         server.start()
-    ballast.add(args.ballast)
+    ballast.add(int(given.get("--ballast", 0)))
     print("listening", server.addresses[0], flush=True)
-    if args.start:
+    if start:
         server.wait()
     else:
         server.serve_forever()
