@@ -198,13 +198,18 @@ class ForkingMixIn(Mixed):
             self._short = error.errno in SHORTAGE
             return
         if self.verify_request(request, client_address):
+            before = len(self.active_children or ())
             try:
                 self.process_request(request, client_address)
             except Exception:
                 self.handle_error(request, client_address)
                 self.shutdown_request(request)
             except:
-                self.shutdown_request(request)
+                # Such as Ctrl-C. If a child has it, it is the child's to shut down.
+                if len(self.active_children or ()) > before:
+                    self.close_request(request)
+                else:
+                    self.shutdown_request(request)
                 raise
         else:
             self.shutdown_request(request)
@@ -221,10 +226,9 @@ class ForkingMixIn(Mixed):
         # A datagram is answered by the socket that it came to.
         streams = self.socket.type == socket.SOCK_STREAM and self.socket is not request
         listener = self.socket if streams else None
-        pid = loop.spawn(self, listener, request, client_address)
         if self.active_children is None:
             self.active_children = set()
-        self.active_children.add(pid)
+        loop.spawn(self, self.active_children, listener, request, client_address)
         self.close_request(request)
 
     def _answer(self, request: Any, client_address: Any) -> int:

@@ -110,23 +110,24 @@ impl Loop {
         result
     }
 
-    /// Fork, and serve request in the child, with server; return the child's number. The
-    /// child closes listener.
+    /// Fork, and serve request in the child, with server. The child closes listener; its
+    /// number is put into active before a signal can come between.
     fn spawn(
         &self,
         server: &Bound<'_, PyAny>,
+        active: &Bound<'_, PySet>,
         listener: Option<&Bound<'_, PyAny>>,
         request: &Bound<'_, PyAny>,
         client_address: &Bound<'_, PyAny>,
-    ) -> PyResult<i32> {
+    ) -> PyResult<()> {
         let py = server.py();
         let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
         hooks.interruptible = true;
         match fork::between(&mut hooks) {
-            Ok(Some(pid)) => match self.callbacks.take_interrupt() {
-                Some(interrupt) => Err(interrupt),
-                None => Ok(pid),
-            },
+            Ok(Some(pid)) => {
+                active.add(pid)?;
+                self.callbacks.take_interrupt().map_or(Ok(()), Err)
+            }
             Ok(None) => {
                 let life = AssertUnwindSafe(|| {
                     self.give_up();

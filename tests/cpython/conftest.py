@@ -63,6 +63,8 @@ def run(python, tmp_path):
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                # A shell ignores it for what it starts in the background.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             try:
                 status = process.wait(limit)

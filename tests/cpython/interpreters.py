@@ -37,6 +37,12 @@ class Interpreter(NamedTuple):
     # Why it cannot be used; None: it can.
     lacks: Optional[str]
 
+    def has(self, module: str) -> bool:
+        """Whether it has a module of that name."""
+        script = f"from importlib.util import find_spec as find; exit(not find({module!r}))"
+        asked = subprocess.run([self.path, "-I", "-c", script], check=False, timeout=60)
+        return asked.returncode == 0
+
     def __str__(self) -> str:
         return f"{'.'.join(map(str, self.version))}-{Path(self.prefix).parts[1]}"
 

@@ -27,6 +27,15 @@ FORK_TESTS = [
 ]
 
 
+# Not all of them are installed everywhere.
+FORK_MODULES = [
+    "test_multiprocessing_fork",
+    "test_concurrent_futures",
+    "test_wait3",
+    "test_wait4",
+]
+
+
 def test_the_drop_ins_pass_the_tests_of_socketserver(passes):
     passes("-m", "unittest", "-v", "test.test_socketserver", replaced="socketserver", least=27)
 
@@ -43,11 +52,9 @@ def test_fork_passes_the_tests_of_what_forks(passes):
 
 @pytest.mark.slow
 def test_fork_passes_the_tests_of_multiprocessing(passes, python):
-    # It has become a package with 3.13.
-    pool = "test_concurrent_futures" + ".test_process_pool" * (python.version >= (3, 13))
-    modules = ["test_multiprocessing_fork", pool, "test_wait3", "test_wait4"]
-    arguments = ["-m", "test", "-u", "network", *modules, "-m", "*fork*"]
-    passes(*arguments, replaced="fork", least=300, limit=560)
+    modules = [module for module in FORK_MODULES if python.has(f"test.{module}")]
+    arguments = ["-m", "test", "-W", "-u", "network", *modules, "-m", "*[Ff]ork*"]
+    passes(*arguments, replaced="fork", least=2, limit=560)
 
 
 @pytest.mark.newest
