@@ -43,8 +43,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Times are seconds, as int or float.
 ///
 /// max_children: how many children may live at once, 1 to 1,000,000.
-/// max_per_source: how many may serve one source at once, an IPv4 address or an IPv6 /64
-/// network; 0: no limit.
+/// max_per_source: how many may serve one source at once; 0: no limit.
 /// spares: how many children wait for a connection ahead of time, 0 (fork when a connection
 /// comes) to 10,000; they count among max_children. While they run out, more are kept.
 /// connections_per_child: how many connections a child serves, one after the other. With
@@ -63,6 +62,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// "terminate".
 /// nodelay, keepalive: set TCP_NODELAY, SO_KEEPALIVE on connections.
 /// reuse_port: sets SO_REUSEPORT on TCP listeners.
+/// source_prefix_v4, source_prefix_v6: how many bits of an address make a source.
+/// source_exempt: networks that have no limit by source. Networks are "10.0.0.0/8, ::1", or
+/// several such texts or objects of ipaddress, at most 65,536.
+/// rate, rate_per_source: how many connections may come in a rate_interval, 0 (no limit) to
+/// 100,000, and rate_burst, rate_per_source_burst of them at once (0: as many as the rate).
+/// at_rate: above rate, "queue" or "refuse"; above rate_per_source they are refused.
+/// penalty: for how long a source is refused after a connection that crashed its child, or
+/// ended with one of penalty_statuses; it doubles each time, up to penalty_max. None: not.
+/// allow, deny: networks that alone are served (empty: all), and that are not.
 /// ssl: an ssl.SSLContext for servers; connections speak TLS, and conn.socket is an
 /// ssl.SSLSocket. The handshake is made in the child. If it fails, the handler is not
 /// called and the exit status is HANDSHAKE_FAILED, 76. The end of a handler without an
