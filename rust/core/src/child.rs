@@ -189,12 +189,10 @@ impl Child {
             self.seat.left = 1;
         }
         let connection = self.next_connection();
-        // A spare's kit and its descriptors are this process's copies; the
-        // caller's code runs on beside them. The server has the scoreboard, and
-        // gives it back if it is freed here.
-        let Child { seat, spare, .. } = self;
-        std::mem::forget(spare);
-        drop(seat);
+        // What was moved here for the child (the kit, which has numbers of
+        // descriptors only) goes back: the caller's code runs on beside it. The
+        // server has the scoreboard, and gives it back if it is freed here.
+        drop(self);
         connection
     }
 }
