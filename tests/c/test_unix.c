@@ -241,9 +241,11 @@ TEST(a_listener_that_cannot_be_named_stays_the_callers) {
 TEST(spares_go_on_at_the_other_listener) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
     forkserve_error error = FORKSERVE_ERROR_INIT;
-    int fd = tcp_listener(), client;
     forkserve_server *server;
+    int fd, client;
 
+    NEEDS_PIDFD;
+    fd = tcp_listener();
     options.spares = 2;
     server = server_at("127.0.0.1:0", &options);
     CHECK_EQUAL(forkserve_server_listen(server, fd_address(fd), &error), 0);
