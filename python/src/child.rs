@@ -9,6 +9,7 @@ use crate::conn::{Connection, Room};
 use crate::hooks::{flush, PythonHooks};
 use crate::tls::{Tls, HANDSHAKE_FAILED};
 use crate::tools::tools;
+use crate::warmup::warm_up;
 use forkserve::{Hooks, EXIT_PANIC};
 use pyo3::exceptions::PySystemExit;
 use pyo3::intern;
@@ -33,6 +34,9 @@ pub(crate) fn serve(
     hooks: &mut PythonHooks<'_, '_>,
 ) -> ! {
     let life = AssertUnwindSafe(|| {
+        if child.has_time() {
+            warm_up(py, work);
+        }
         while let Some(connection) = next(py, &mut child) {
             serve_one(py, &mut child, connection, work, hooks);
         }

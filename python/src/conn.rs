@@ -6,6 +6,7 @@
 use crate::hooks;
 use crate::tls::{self, Tls};
 use crate::tools::tools;
+use crate::warmup;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -48,6 +49,8 @@ pub(crate) struct Room {
     empty: PyOnceLock<Py<PyAny>>,
     /// In a child, once it has been filled.
     used: AtomicBool,
+    /// Whether a spare may fill it for itself first.
+    warm_up: AtomicBool,
 }
 
 /// What handlers commonly ask of a socket. The interpreter remembers where it
@@ -69,7 +72,8 @@ const COMMON: [&str; 12] = [
 
 impl Room {
     pub(crate) const fn new() -> Room {
-        Room { empty: PyOnceLock::new(), used: AtomicBool::new(false) }
+        let (used, warm_up) = (AtomicBool::new(false), AtomicBool::new(false));
+        Room { empty: PyOnceLock::new(), used, warm_up }
     }
 
     /// In the parent, before it forks. `class` is `socket.socket`.
@@ -88,7 +92,17 @@ impl Room {
             py.get_type::<Connection>().getattr(PyString::intern(py, name))?;
         }
         let _ = self.empty.set(py, empty.unbind());
+        self.warm_up.store(warmup::prepare(class)?, Relaxed);
         Ok(())
+    }
+
+    pub(crate) fn may_warm_up(&self) -> bool {
+        self.warm_up.load(Relaxed)
+    }
+
+    /// In the child: the socket object is closed, and nobody has it.
+    pub(crate) fn put_back(&self) {
+        self.used.store(false, Relaxed);
     }
 
     /// In the child: a socket object that owns `fd`.
@@ -135,6 +149,22 @@ impl Connection {
         }
         let socket = socket.unbind();
         Ok(Some(Connection { socket, id, peer_name, local_name, peer, local }))
+    }
+
+    /// In a spare that has no connection yet; as large as one of a client.
+    pub(crate) fn rehearsed(
+        class: &Bound<'_, PyAny>,
+        room: &Room,
+        fd: OwnedFd,
+    ) -> PyResult<Connection> {
+        let socket = room.socket(class, libc::AF_INET, fd)?.unbind();
+        let (peer_name, local_name) = ("127.0.0.1:65535".to_owned(), "127.0.0.1:65535".to_owned());
+        let (peer, local) = (Box::new([0; 16]), Box::new([0; 16]));
+        Ok(Connection { socket, id: 0, peer_name, local_name, peer, local })
+    }
+
+    pub(crate) fn socket<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.socket.bind(py)
     }
 
     /// Closes the socket, also while files made of it are still about: the

@@ -30,6 +30,7 @@ mod threads;
 mod tls;
 mod tools;
 mod wakeup;
+mod warmup;
 
 /// The native half of forkserve; import forkserve instead.
 ///

@@ -168,6 +168,15 @@ impl Child {
         self.connection.is_none()
     }
 
+    /// Whether this child has no connection and none is queued: it has time to get
+    /// ready for one.
+    pub fn has_time(&self) -> bool {
+        match &self.spare {
+            Some(spare) if self.waits() => !socket::wait_readable([spare.kit.gate], 0),
+            _ => false,
+        }
+    }
+
     /// Ends the process.
     pub fn leave(&self, status: i32) -> ! {
         if self.seat.announce {
