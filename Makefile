@@ -176,7 +176,7 @@ faults: examples tools-test ## Fail every system call in every way, and write do
 	cd tests/e2e && $(PYTHON) -m faults --write $(CURDIR)/docs/reliability.md
 
 .PHONY: lint
-lint: header-check abi-check man-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
+lint: header-check abi-check man-check unsafe-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	git ls-files '*.c' '*.cc' | xargs clang-format --dry-run --Werror
@@ -187,6 +187,25 @@ lint: header-check abi-check man-check tools-lint $(VENV)/.tools ## Check format
 	cd python && $(VENV)/bin/basedpyright --pythonpath $(PY)
 	$(PY) -m mypy.stubtest forkserve --ignore-missing-stub
 	$(MAKE) docs
+
+# Unsafe code is denied everywhere, and so is unsafe code without a SAFETY note
+# (Cargo.toml). These files may allow themselves the first, none the second; the
+# core has all of it in one folder.
+UNSAFE_FILES := \
+  python/src/fork.rs python/src/hooks.rs \
+  $(addprefix rust/capi/src/,conn.rs error.rs guard.rs heap.rs io.rs live.rs options.rs server.rs watch.rs) \
+  rust/core/examples/testserver.rs \
+  rust/core/src/sys/mod.rs \
+  tests/rust/api.rs
+
+.PHONY: unsafe-check
+unsafe-check: ## Fail if unsafe code is allowed where it is not meant to be
+	@git grep -l unsafe_code -- '*.rs' | diff <(printf '%s\n' $(UNSAFE_FILES)) - || \
+	  { echo 'files that allow unsafe code (>) are not those of UNSAFE_FILES in the Makefile (<)' >&2; exit 1; }
+	@! git grep -nE 'undocumented_unsafe_blocks|multiple_unsafe_ops_per_block|unsafe_op_in_unsafe_fn' \
+	  -- '*.rs' 'rust/*/Cargo.toml' python/Cargo.toml
+	@! git grep -LE '^workspace = true|^unsafe_code = "forbid"' -- 'rust/*/Cargo.toml' python/Cargo.toml | \
+	  grep . || { echo 'these take no part in the lints of the workspace' >&2; exit 1; }
 
 .PHONY: fmt
 fmt: tools-lint $(VENV)/.tools ## Format all sources

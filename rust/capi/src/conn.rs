@@ -1,4 +1,5 @@
 //! A connection, lent to the handler.
+#![allow(unsafe_code)]
 
 use core::Connection;
 use libc::{c_char, c_int, sockaddr};

@@ -1,4 +1,5 @@
 //! Error numbers, and texts in memory of the caller's.
+#![allow(unsafe_code)]
 
 use crate::guard::{field_room, Failure};
 use libc::{c_char, c_int};

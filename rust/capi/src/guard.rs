@@ -1,5 +1,6 @@
 //! The way in for every function: pointers checked, panics stopped, results
 //! turned into a number.
+#![allow(unsafe_code)]
 
 use crate::error::{forkserve_error, report};
 use libc::c_int;

@@ -1,4 +1,5 @@
 //! A large host made cheap to fork.
+#![allow(unsafe_code)]
 
 /// Collapses this process's private anonymous memory into huge pages, so that a
 /// large host is cheap to fork. For a host that cannot call

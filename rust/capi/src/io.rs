@@ -1,5 +1,6 @@
 //! Reading and writing in a handler, without the two classic mistakes: an
 //! EINTR taken for an error, and a short write taken for a whole one.
+#![allow(unsafe_code)]
 
 use libc::{c_int, c_void, ssize_t};
 

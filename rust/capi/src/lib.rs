@@ -6,7 +6,6 @@
 //!
 //! The doc comments of everything public are the manual in `forkserve.h`, made
 //! by cbindgen, so they speak to C programmers.
-#![allow(unsafe_code)]
 #![allow(non_camel_case_types)]
 // What a caller must guarantee stands in each comment, in the header's words.
 #![allow(clippy::missing_safety_doc)]

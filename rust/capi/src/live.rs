@@ -1,4 +1,5 @@
 //! Connections that are being served, as structs that may grow.
+#![allow(unsafe_code)]
 
 use crate::guard::{caller_size, write_sized, Failure};
 use core::Live;

@@ -1,4 +1,5 @@
 //! Options as a struct that may grow.
+#![allow(unsafe_code)]
 
 use crate::guard::{failure, read_sized, Failure};
 use core::{AtCapacity, AtRate, CidrList, Options, Orphans};

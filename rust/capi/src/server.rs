@@ -4,6 +4,7 @@
 //! taken is told EBUSY, so two loops on one server are an error and not a
 //! deadlock. What must work while the loop runs, `stop`, `stats` and
 //! `address`, lives beside the lock.
+#![allow(unsafe_code)]
 
 use crate::conn::{forkserve_conn, lend};
 use crate::error::forkserve_error;

@@ -1,5 +1,6 @@
 //! Looking at a server: counters, connections, events. Works beside the loop,
 //! which none of it waits for.
+#![allow(unsafe_code)]
 
 use crate::event::{flatten, forkserve_observer};
 use crate::guard::{borrow, caller_size, guard, write_sized};

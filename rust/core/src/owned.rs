@@ -21,7 +21,10 @@ impl Owned {
 
     /// In the parent, right after the library got `fd`.
     pub(crate) fn add(&mut self, fd: impl AsFd) {
-        let fd = fd.as_fd().as_raw_fd() as usize;
+        self.add_number(fd.as_fd().as_raw_fd() as usize);
+    }
+
+    fn add_number(&mut self, fd: usize) {
         if fd / 64 >= self.words.len() {
             self.words.resize(fd / 64 + 1, 0);
         }
@@ -30,7 +33,10 @@ impl Owned {
 
     /// In the parent, right before the library closes `fd` or gives it away.
     pub(crate) fn remove(&mut self, fd: impl AsFd) {
-        let fd = fd.as_fd().as_raw_fd() as usize;
+        self.remove_number(fd.as_fd().as_raw_fd() as usize);
+    }
+
+    fn remove_number(&mut self, fd: usize) {
         if let Some(word) = self.words.get_mut(fd / 64) {
             *word &= !(1 << (fd % 64));
         }
@@ -75,18 +81,11 @@ impl Owned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::BorrowedFd;
 
-    #[allow(unsafe_code)]
-    fn fd(number: RawFd) -> BorrowedFd<'static> {
-        // SAFETY: only the number is looked at; nothing is done to it.
-        unsafe { BorrowedFd::borrow_raw(number) }
-    }
-
-    fn runs(numbers: &[RawFd], gone: &[RawFd]) -> Vec<(RawFd, RawFd)> {
+    fn runs(numbers: &[usize], gone: &[usize]) -> Vec<(RawFd, RawFd)> {
         let mut owned = Owned::default();
-        numbers.iter().for_each(|&n| owned.add(fd(n)));
-        gone.iter().for_each(|&n| owned.remove(fd(n)));
+        numbers.iter().for_each(|&n| owned.add_number(n));
+        gone.iter().for_each(|&n| owned.remove_number(n));
         owned.runs(&Owned::default()).collect()
     }
 
@@ -101,15 +100,15 @@ mod tests {
     #[test]
     fn what_is_to_be_kept_is_left_out() {
         let (mut owned, mut kept) = (Owned::default(), Owned::default());
-        (3..200).for_each(|n| owned.add(fd(n)));
-        [3, 64, 100].iter().for_each(|&n| kept.add(fd(n)));
+        (3..200).for_each(|n| owned.add_number(n));
+        [3, 64, 100].iter().for_each(|&n| kept.add_number(n));
         let runs: Vec<_> = owned.runs(&kept).collect();
         assert_eq!(runs, [(4, 63), (65, 99), (101, 199)]);
     }
 
     #[test]
     fn runs_cross_words() {
-        let all: Vec<RawFd> = (60..200).collect();
+        let all: Vec<usize> = (60..200).collect();
         assert_eq!(runs(&all, &[]), [(60, 199)]);
         assert_eq!(runs(&all, &[63, 128]), [(60, 62), (64, 127), (129, 199)]);
         assert_eq!(runs(&[63], &[]), [(63, 63)]);

@@ -20,6 +20,11 @@ unsafe impl Send for SharedWords {}
 // SAFETY: as above.
 unsafe impl Sync for SharedWords {}
 
+/// Miri knows private mappings only. It has no fork either: there its threads
+/// stand for the processes, which tells where an ordering is too weak.
+const KIND: libc::c_int =
+    if cfg!(miri) { libc::MAP_PRIVATE } else { libc::MAP_SHARED | libc::MAP_NORESERVE };
+
 impl SharedWords {
     /// `len` words. Pages take memory when they are first written to.
     pub(crate) fn new(len: usize) -> Result<SharedWords, Errno> {
@@ -29,7 +34,7 @@ impl SharedWords {
                 std::ptr::null_mut(),
                 len * size_of::<AtomicU64>(),
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                KIND | libc::MAP_ANONYMOUS,
                 -1,
                 0,
             )
