@@ -66,8 +66,9 @@ fn unix(path: &[u8]) -> Result<Address<'static>, (Errno, &'static str)> {
 /// `None` for all interfaces.
 fn tcp_host(host: &str) -> Result<Option<&str>, &'static str> {
     if let Some(inner) = host.strip_prefix('[') {
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '[' | ']');
         return match inner.strip_suffix(']') {
-            Some(v6) if v6.contains(':') => Ok(Some(v6)),
+            Some(v6) if v6.contains(':') && v6.chars().all(plain) => Ok(Some(v6)),
             _ => Err("wants an IPv6 address in the brackets"),
         };
     }
@@ -131,6 +132,9 @@ mod tests {
             "[::1:80",
             "[]:80",
             "[127.0.0.1]:80",
+            "[::1 ]:80",
+            "[::1\n]:80",
+            "[::1]:[::1]:80",
             "a b:1",
             "unix:",
             "unix:@",
