@@ -164,6 +164,12 @@ impl Board {
         Ok(Board(Arc::new(Table { words, slots })))
     }
 
+    /// All of its words, for who writes over them.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn shared(&self) -> &[AtomicU64] {
+        &self.0.words
+    }
+
     pub(crate) fn get(&self, counter: Counter) -> u64 {
         self.0.words[counter as usize].load(Relaxed)
     }
@@ -306,7 +312,7 @@ impl Board {
         let state = self.state_word(slot);
         let before = state.load(Relaxed);
         let serving = before & !(SERVED_ONE - 1) | Doing::Serving as u64;
-        let waiting = ((before & !(SERVED_ONE - 1)) + SERVED_ONE) | Doing::Waiting as u64;
+        let waiting = (before & !(SERVED_ONE - 1)).wrapping_add(SERVED_ONE) | Doing::Waiting as u64;
         state.compare_exchange(serving, waiting, AcqRel, Relaxed).is_ok()
     }
 
@@ -459,6 +465,35 @@ mod tests {
         assert_eq!(board.live(9)[0].peer, "");
         board.serve(0, &serving(2, 0, &peer));
         assert_eq!(board.live(9)[0].peer, "unix:/a", "the next writer sets it right");
+    }
+
+    /// The child writes while others read: no name is made of two.
+    #[test]
+    fn a_name_is_read_whole_or_not_at_all() {
+        let rounds = if cfg!(miri) { 60 } else { 20_000 };
+        let board = Board::new(1).expect("mapped");
+        let names = [name(&[b'x'; 107]), name(&[b'y'; 90])];
+        board.open(0);
+        board.serve(0, &serving(1, 0, &names[0]));
+        let writer = std::thread::spawn({
+            let board = board.clone();
+            move || {
+                for round in 0..rounds {
+                    board.serve(0, &serving(round, 0, &names[round as usize % 2]));
+                    assert!(board.served(0));
+                }
+            }
+        });
+        let mut read = 0;
+        while read == 0 || !writer.is_finished() {
+            if let Some(name) = board.peer(0) {
+                assert!(names.iter().any(|known| known.as_str() == name.as_str()), "{name:?}");
+                read += 1;
+            }
+            assert!(board.live(0).len() <= 1);
+        }
+        writer.join().expect("no panic");
+        assert_eq!(board.state(0).served, rounds);
     }
 
     #[test]

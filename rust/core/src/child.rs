@@ -385,7 +385,9 @@ impl Spare {
         // makes spares until there are enough, without being called again.
         // Where it refuses what no child is left for, it must know when that is.
         let left = kit.board.subtract(Counter::SparesLeft);
-        if left + 1 == low || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse) {
+        if left.wrapping_add(1) == low
+            || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse)
+        {
             let _ = wake::add(kit.bell, 1);
         }
         if kit.notes.is_some() {

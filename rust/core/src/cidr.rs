@@ -267,6 +267,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn the_length_of_a_list_is_bounded() {
         let entries = |count: u32| (0..count).map(|n| Ipv4Addr::from(n * 2).to_string());
         let full = CidrList::new(entries(65_536)).expect("the longest");
@@ -281,6 +282,7 @@ mod tests {
 
     /// Against the plain way to ask, for all addresses near the networks' edges.
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn halving_finds_what_a_walk_finds() {
         let mut seed = 1u64;
         let mut random = || {

@@ -44,6 +44,9 @@ mod engine;
 mod error;
 mod event;
 mod exit;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heap;
 mod hooks;
 mod limits;

@@ -68,12 +68,12 @@ impl StatsReader {
     /// The counters now.
     pub fn read(&self) -> Stats {
         let board = &self.0;
-        let (mut live, mut idle, mut served) = (0, 0, 0);
+        let (mut live, mut idle, mut served) = (0, 0, 0_u64);
         for (_, state) in board.states() {
             live += u64::from(state.busy());
             idle += u64::from(state.doing == Doing::Waiting);
             // Children that serve several connections count for themselves.
-            served += state.served;
+            served = served.wrapping_add(state.served);
         }
         let mut held = board.get(Counter::Held);
         // What a killed supervisor leaves has ended for the server: nobody will
@@ -89,10 +89,11 @@ impl StatsReader {
             live,
             idle,
             held,
-            ended: board.get(Counter::Ended) + served + lost,
+            // A child may have written anything there: no sum may be trusted.
+            ended: board.get(Counter::Ended).wrapping_add(served).wrapping_add(lost),
             crashed: board.get(Counter::Crashed),
-            unknown: board.get(Counter::Unknown) + lost,
-            refused: board.get(Counter::Refused) + closed,
+            unknown: board.get(Counter::Unknown).wrapping_add(lost),
+            refused: board.get(Counter::Refused).wrapping_add(closed),
             refused_capacity: board.get(Counter::RefusedCapacity),
             refused_source: board.get(Counter::RefusedSource),
             refused_fork: board.get(Counter::RefusedFork),
