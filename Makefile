@@ -24,6 +24,9 @@ MAINTAINER ?= $(or $(DEBFULLNAME),The forkserve authors) <$(or $(DEBEMAIL),forks
 # make bench: beginnings of the rows to measure, all of them if empty; pairs a row.
 ROWS ?=
 ROUNDS ?= 15
+# make fuzz: how long each, and which.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= address networks shared structs
 
 BUILD := $(CURDIR)/build
 STAGE := $(BUILD)/stage
@@ -175,6 +178,30 @@ faults: examples tools-test ## Fail every system call in every way, and write do
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
 	cd tests/e2e && $(PYTHON) -m faults --write $(CURDIR)/docs/reliability.md
 
+.PHONY: test-asan
+test-asan: stage ## Run the C tests with AddressSanitizer and UBSan
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) sanitize
+
+.PHONY: test-valgrind
+test-valgrind: stage tools-valgrind ## Run the C tests under valgrind
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) valgrind
+
+.PHONY: miri
+miri: ## Run the Rust tests that make no process in Miri (nightly Rust)
+	rustup component add miri --toolchain nightly
+	MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=$(BUILD)/miri \
+	  cargo +nightly miri test --locked -p forkserve --lib
+
+.PHONY: fuzz
+fuzz: ## Fuzz all that reads outside input: make fuzz FUZZ_SECONDS=60 (nightly Rust, C++)
+	command -v cargo-fuzz > /dev/null || test -x $(BUILD)/tools/bin/cargo-fuzz || \
+	  cargo install --quiet --locked --root $(BUILD)/tools cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p $(BUILD)/fuzz/$$target && \
+	  PATH=$$PATH:$(BUILD)/tools/bin cargo +nightly fuzz run --fuzz-dir rust/fuzz \
+	    --target-dir $(BUILD)/fuzz/build $$target $(BUILD)/fuzz/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/$$target- || exit 1; done
+
 .PHONY: lint
 lint: header-check abi-check man-check unsafe-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
 	cargo fmt --all --check
@@ -196,6 +223,7 @@ UNSAFE_FILES := \
   $(addprefix rust/capi/src/,conn.rs error.rs guard.rs heap.rs io.rs live.rs options.rs server.rs watch.rs) \
   rust/core/examples/testserver.rs \
   rust/core/src/sys/mod.rs \
+  rust/fuzz/fuzz_targets/structs.rs \
   tests/rust/api.rs
 
 .PHONY: unsafe-check
@@ -203,8 +231,8 @@ unsafe-check: ## Fail if unsafe code is allowed where it is not meant to be
 	@git grep -l unsafe_code -- '*.rs' | diff <(printf '%s\n' $(UNSAFE_FILES)) - || \
 	  { echo 'files that allow unsafe code (>) are not those of UNSAFE_FILES in the Makefile (<)' >&2; exit 1; }
 	@! git grep -nE 'undocumented_unsafe_blocks|multiple_unsafe_ops_per_block|unsafe_op_in_unsafe_fn' \
-	  -- '*.rs' 'rust/*/Cargo.toml' python/Cargo.toml
-	@! git grep -LE '^workspace = true|^unsafe_code = "forbid"' -- 'rust/*/Cargo.toml' python/Cargo.toml | \
+	  -- '*.rs' rust/{bench,capi,core,xtask}/Cargo.toml python/Cargo.toml
+	@! git grep -LE '^workspace = true|^unsafe_code = "(forbid|deny)"' -- 'rust/*/Cargo.toml' python/Cargo.toml | \
 	  grep . || { echo 'these take no part in the lints of the workspace' >&2; exit 1; }
 
 .PHONY: fmt
@@ -300,7 +328,7 @@ libraries = @for library in $(1); do \
   pkg-config --exists $$library || { $(call install,$(2),$$library) && break; }; done
 
 .PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench tools-docs
-.PHONY: tools-deb tools-test-deb tools-perf
+.PHONY: tools-deb tools-test-deb tools-perf tools-valgrind
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
@@ -322,6 +350,9 @@ tools-lint:
 
 tools-abi:
 	$(call tools,abidw abidiff,abigail-tools)
+
+tools-valgrind:
+	$(call tools,valgrind,valgrind)
 
 tools-bench:
 	$(call tools,tcpserver tcpsvd xinetd socat,ucspi-tcp ipsvd xinetd socat libnet-server-perl)
