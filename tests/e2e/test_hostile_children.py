@@ -91,8 +91,8 @@ def test_a_drain_does_not_wait_for_stopped_children(front, serve):
         server.signal(signal.SIGTERM)
         assert server.wait_exit() == 0
     server.finish()
-    signals = {event["id"]: event["exit_signal"] for event in server.events("ended")}
-    assert signals == {1: 0, 2: signal.SIGKILL, 3: signal.SIGTERM}
+    signals = {event["pid"]: event["exit_signal"] for event in server.events("ended")}
+    assert signals == dict(zip(pids, (0, signal.SIGKILL, signal.SIGTERM)))
 
 
 def test_a_stopped_spare_keeps_no_client_waiting(ahead_front, serve):
