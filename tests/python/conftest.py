@@ -2,6 +2,7 @@
 
 import pytest
 
+import dropins
 from support import Program
 
 
@@ -24,6 +25,22 @@ def start():
 def serve(start):
     """As start, and waits for the line with the address."""
     return lambda script, *arguments, **how: start(script, *arguments, **how).wait_listening()
+
+
+@pytest.fixture
+def serve_dropin(start):
+    """As serve, for scripts with drop-ins."""
+
+    def run(script, *arguments):
+        return start(script, *arguments, preamble=dropins.PREAMBLE).wait_listening()
+
+    return run
+
+
+@pytest.fixture(params=dropins.TIERS)
+def tier(request):
+    """The loop in Rust, and the one in Python."""
+    return request.param
 
 
 # The supervisor's number is the first line after the address.
