@@ -23,12 +23,7 @@ SOME = [
 
 def cpu_seconds(pids):
     """Processor time of these processes."""
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(map(procfs.cpu_seconds, pids))
 
 
 def test_above_the_rate_clients_wait_in_the_queue_and_nobody_spins(front, serve):
@@ -44,8 +39,10 @@ def test_above_the_rate_clients_wait_in_the_queue_and_nobody_spins(front, serve)
             wait_until(lambda: sockets.queued(server.port) == 2, "two in the queue")
             family = {server.pid, server.host, *server.children()}
             before = cpu_seconds(family)
-            time.sleep(0.3)  # what is measured: that nothing happens
-            assert cpu_seconds(family) - before <= 0.05
+            # What is measured is a span of time: this is no waiting for anything.
+            time.sleep(0.4)
+            # Spares may still be born in it.
+            assert cpu_seconds(family) - before <= 0.12
             assert not any(client.answered() for client in waiting)
             assert sockets.queued(server.port) == 2
             # The limit holds in a drain, which does not wait longer for them.
