@@ -11,7 +11,7 @@ import pytest
 
 from harness import procfs, sockets
 from harness.client import LIMIT, Client, clients, echo_once, takes_clients
-from harness.fronts import SPARES
+from harness.fronts import FRONTS, SPARES
 from harness.inject import FORK, strace
 from harness.procfs import all_gone, wait_until
 
@@ -138,3 +138,21 @@ def test_a_drain_sends_those_home_that_wait(ahead_front, serve):
         assert client.rest() == b""
     assert server.wait_exit() == 0
     server.finish()
+
+
+def test_a_long_lifetime_costs_no_memory_for_each_connection(serve):
+    """A child that serves many has a deadline for each: those that were met go."""
+    reuse = next(front for front in FRONTS if front.name == "c-run-reuse")
+    server = serve(reuse, "--per-child", 100000, "--lifetime", 3600000)
+
+    def talk(times):
+        for _ in range(times):
+            with Client(server.address) as client:
+                client.ask()
+                client.half_close()
+                client.rest()
+        server.wait_idle()
+        return procfs.rss_kib(server.pid)
+
+    before = talk(500)
+    assert talk(8000) - before < 200

@@ -401,6 +401,7 @@ impl Engine {
                     }
                     let exit = process::Exit::Code(status);
                     self.emit(&Event::Ended { id, peer: name, pid, exit, duration, usage });
+                    self.forget_alarms();
                 }
             }
         }

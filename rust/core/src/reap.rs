@@ -284,12 +284,15 @@ impl Engine {
         self.reap_any();
     }
 
-    /// Drops the alarms of children that have ended, before they outnumber
-    /// those of the living.
-    fn forget_alarms(&mut self) {
+    /// Drops the alarms of connections that have ended, before they outnumber
+    /// the others: a child that serves many leaves one for each.
+    pub(crate) fn forget_alarms(&mut self) {
         if self.alarms.0.len() > 64 + 2 * self.children.len() {
             let children = &mut self.children;
-            self.alarms.0.retain(|Reverse((_, token, ..))| children.get_mut(*token).is_some());
+            let mut lasts = |token, connection| {
+                children.get_mut(token).is_some_and(|child| child.connection == connection)
+            };
+            self.alarms.0.retain(|Reverse((_, token, connection, _))| lasts(*token, *connection));
         }
     }
 

@@ -130,6 +130,12 @@ def switches(pid):
     return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)[1])
 
 
+def rss_kib(pid):
+    """The memory that a process has in use."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^VmRSS:\s+(\d+)", text, re.MULTILINE)[1])
+
+
 def _unix_sockets():
     """Inode to (listens, path)."""
     found = {}
