@@ -27,6 +27,9 @@ ROUNDS ?= 15
 # make fuzz: how long each, and which.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= address networks shared structs
+# make soak: connections through each mode; the seed, the time if empty.
+COUNT ?= 1000000
+SEED ?=
 
 BUILD := $(CURDIR)/build
 STAGE := $(BUILD)/stage
@@ -201,6 +204,13 @@ fuzz: ## Fuzz all that reads outside input: make fuzz FUZZ_SECONDS=60 (nightly R
 	  PATH=$$PATH:$(BUILD)/tools/bin cargo +nightly fuzz run --fuzz-dir rust/fuzz \
 	    --target-dir $(BUILD)/fuzz/build $$target $(BUILD)/fuzz/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/$$target- || exit 1; done
+
+.PHONY: soak
+soak: examples tools-test ## Run a million connections through each mode: make soak COUNT=1000000 SEED=
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
+	cargo build --release --locked -p forkserve-bench
+	target/release/forkserve-bench soak --count $(COUNT) $(if $(SEED),--seed $(SEED)) \
+	  --write docs/reliability.md
 
 .PHONY: lint
 lint: header-check abi-check man-check unsafe-check tools-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types

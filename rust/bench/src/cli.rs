@@ -29,6 +29,8 @@ pub(crate) enum Cmd {
     Run(RunArgs),
     /// Write the results into a Markdown file, between its markers
     Report(ReportArgs),
+    /// Run very many connections, some of which misbehave, through each mode
+    Soak(SoakArgs),
 }
 
 #[derive(Args)]
@@ -124,6 +126,24 @@ pub(crate) struct ReportArgs {
     /// Directory to draw bar charts into; the Markdown file then shows them
     #[arg(long)]
     pub(crate) img: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct SoakArgs {
+    /// Connections through each mode
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub(crate) count: u64,
+    /// Where the clients' manners come from; the time by default
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// The test server
+    #[arg(long, default_value = "build/tests/testserver")]
+    pub(crate) server: PathBuf,
+    /// Markdown file with the markers, to write the table into
+    #[arg(long)]
+    pub(crate) write: Option<PathBuf>,
+    /// Modes to run: names of the table, or their beginnings; all by default
+    pub(crate) modes: Vec<String>,
 }
 
 pub(crate) const RESULTS: &str = "build/bench/results.json";

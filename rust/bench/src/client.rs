@@ -118,6 +118,18 @@ impl Client {
     }
 }
 
+/// A connected socket that blocks, from the same addresses in turn.
+pub(crate) fn connect_from(addr: SocketAddr, number: u64) -> Result<TcpStream> {
+    let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    if let Some(source) = source_for(addr, number) {
+        setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(source))?;
+    }
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
+    Ok(TcpStream::from(fd))
+}
+
 /// 127.0.0.2 to 127.0.0.251 in turn towards an IPv4 loopback server, else the kernel's choice.
 fn source_for(server: SocketAddr, number: u64) -> Option<SocketAddr> {
     let last = u8::try_from(2 + number % SOURCES).ok()?;

@@ -5,7 +5,7 @@
 //! the bottom up: [`schedule`] (when a connection is due), [`client`] (one
 //! connection), [`load`] (many of them), [`procfs`] and [`server`] (the process
 //! measured), [`servers`], [`row`] and [`rows`] (what is compared), [`measure`]
-//! (pair by pair), [`stats`], [`results`], [`markdown`] and [`svg`] (what came of it).
+//! (pair by pair), [`soak`] (very many, some of which misbehave), [`stats`], [`results`], [`markdown`] and [`svg`] (what came of it).
 
 pub mod client;
 pub mod load;
@@ -18,5 +18,6 @@ pub mod rows;
 pub mod schedule;
 pub mod server;
 pub mod servers;
+pub mod soak;
 pub mod stats;
 pub mod svg;

@@ -12,21 +12,24 @@
 use std::io::{Error, Result};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use cli::{plan, Cli, Cmd, CompareArgs, Leave, LoadArgs, PlanArgs, ReportArgs, RunArgs, RESULTS};
+use cli::{
+    plan, Cli, Cmd, CompareArgs, Leave, LoadArgs, PlanArgs, ReportArgs, RunArgs, SoakArgs, RESULTS,
+};
 use forkserve_bench::client::Finish;
 use forkserve_bench::load::{self, Load};
-use forkserve_bench::markdown::{charts, table};
+use forkserve_bench::markdown::{charts, put_between, table};
 use forkserve_bench::measure;
-use forkserve_bench::procfs::busy;
+use forkserve_bench::procfs::{busy, machine};
 use forkserve_bench::results::{Results, RowResult};
 use forkserve_bench::row::{Plan, Row, Side};
 use forkserve_bench::rows;
 use forkserve_bench::schedule::{Arrivals, Until};
 use forkserve_bench::server::{Ready, Server};
 use forkserve_bench::servers::{build_helpers, missing, SCRATCH};
+use forkserve_bench::soak;
 use forkserve_bench::svg;
 
 mod cli;
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Cmd::Rows => list(),
         Cmd::Run(args) => run(&args),
         Cmd::Report(args) => report(&args),
+        Cmd::Soak(args) => soak(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -186,6 +190,37 @@ fn measure_rows(chosen: Vec<Row>, args: &PlanArgs, out: Option<&Path>) -> Result
         [] if done.is_empty() => Err(Error::other("nothing was measured")),
         [] => Ok(()),
         ids => Err(Error::other(format!("not measured: {}", ids.join(", ")))),
+    }
+}
+
+fn soak(args: &SoakArgs) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(Error::other)?;
+    let seed = args.seed.unwrap_or(now.as_secs());
+    let program = args.server.canonicalize()?;
+    let mut done = Vec::new();
+    for soak in soak::plan(&program, args.count, seed) {
+        let asked = args.modes.is_empty() || args.modes.iter().any(|m| soak.name.starts_with(m));
+        if !asked {
+            continue;
+        }
+        eprintln!("{}: {} connections, seed {seed}", soak.name, soak.count);
+        let outcome = soak::run(&soak)?;
+        for what in outcome.wrong.iter().take(20) {
+            eprintln!("{}: {what}", soak.name);
+        }
+        done.push((soak, outcome));
+    }
+    let table = soak::table(&done);
+    print!("{table}");
+    if let Some(path) = &args.write {
+        let head = format!("`make soak COUNT={} SEED={seed}` on {}.\n\n", args.count, machine()?);
+        let (begin, end) = ("<!-- make soak: begin -->", "<!-- make soak: end -->");
+        put_between(path, begin, end, &format!("{head}{table}"))?;
+    }
+    match done.iter().map(|(_, outcome)| outcome.wrong.len()).sum() {
+        0 if done.is_empty() => Err(Error::other("no such mode")),
+        0 => Ok(()),
+        wrong => Err(Error::other(format!("{wrong} things were wrong"))),
     }
 }
 

@@ -48,16 +48,18 @@ impl Results {
 
     /// Puts the report between the markers of a Markdown file, `head` in front of it.
     pub fn render(&self, path: &Path, head: &str) -> Result<()> {
-        let old = fs::read_to_string(path)?;
-        let parts = old.split_once(BEGIN).and_then(|(a, b)| Some((a, b.split_once(END)?.1)));
-        let Some((before, after)) = parts else {
-            return Err(Error::other(format!(
-                "{}: no {BEGIN} with {END} after it",
-                path.display()
-            )));
-        };
-        fs::write(path, format!("{before}{BEGIN}\n{head}{}{END}{after}", self.markdown()))
+        put_between(path, BEGIN, END, &format!("{head}{}", self.markdown()))
     }
+}
+
+/// Puts `text` between two markers of a file.
+pub fn put_between(path: &Path, begin: &str, end: &str, text: &str) -> Result<()> {
+    let old = fs::read_to_string(path)?;
+    let parts = old.split_once(begin).and_then(|(a, b)| Some((a, b.split_once(end)?.1)));
+    let Some((before, after)) = parts else {
+        return Err(Error::other(format!("{}: no {begin} with {end} after it", path.display())));
+    };
+    fs::write(path, format!("{before}{begin}\n{text}{end}{after}"))
 }
 
 fn goal_lines(out: &mut String, row: &RowResult) {

@@ -93,6 +93,12 @@ pub fn pss_kib(root: i32) -> Result<u64> {
     Ok(sum)
 }
 
+/// Resident set size of one process in KiB.
+pub fn rss_kib(pid: i32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    kib_field(&text, "VmRSS:").ok_or(Error::other("no VmRSS"))
+}
+
 fn kib_field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
