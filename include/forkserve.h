@@ -748,7 +748,8 @@ typedef struct forkserve_stats {
     uint64_t crashed;
     /*
      * Of ended: with a status that someone else took (the host ignores SIGCHLD
-     * or waits for all of its children).
+     * or waits for all of its children), or that a supervisor, which was
+     * killed, cannot tell any more.
      */
     uint64_t unknown;
     /* Connections closed without being served, for whatever reason. */

@@ -25,7 +25,8 @@ pub struct forkserve_stats {
     /// Of ended: because a signal ended the child.
     pub crashed: u64,
     /// Of ended: with a status that someone else took (the host ignores SIGCHLD
-    /// or waits for all of its children).
+    /// or waits for all of its children), or that a supervisor, which was
+    /// killed, cannot tell any more.
     pub unknown: u64,
     /// Connections closed without being served, for whatever reason.
     pub refused: u64,

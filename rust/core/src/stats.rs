@@ -24,7 +24,8 @@ pub struct Stats {
     pub ended: u64,
     /// Of `ended`: because a signal ended the child.
     pub crashed: u64,
-    /// Of `ended`: with a status that someone else took.
+    /// Of `ended`: with a status that someone else took, or that a killed
+    /// supervisor cannot tell any more.
     pub unknown: u64,
     /// Connections closed without being served, for whatever reason.
     pub refused: u64,
