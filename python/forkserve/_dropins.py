@@ -79,6 +79,7 @@ class ForkingMixIn(Mixed):
 
     __module__ = "forkserve"
 
+    active_children: Optional[set[int]] = None
     _loop: Optional[Loop] = None
     _stop = False
     _in_child = False
