@@ -335,6 +335,10 @@ impl Board {
         self.slot(slot)[CONNECTION].load(Relaxed)
     }
 
+    pub(crate) fn set_source(&self, slot: usize, source: u64) {
+        self.slot(slot)[SOURCE].store(source, Relaxed);
+    }
+
     /// The source of the connection here.
     pub(crate) fn source(&self, slot: usize) -> u64 {
         self.slot(slot)[SOURCE].load(Relaxed)

@@ -402,11 +402,15 @@ impl Spare {
         let kit = &self.kit;
         let began = seat.board.since_us(seat.slot());
         let duration = Duration::from_micros(monotonic_us().saturating_sub(began));
+        let source = seat.board.source(seat.slot());
         if kit.notes.is_some() {
+            // Whoever hears of the end may have the client connect again at once.
+            seat.board.set_source(seat.slot(), 0);
             let usage = seat.board.used_since(seat.slot(), &process::usage_of_self());
             // Unheard, it must end: its parent then accounts for the connection
             // by that. A handler that closes all descriptors brings this about.
             if !self.send(seat, &Note::Served { status: status & 0xff, duration, usage }) {
+                seat.board.set_source(seat.slot(), source);
                 return false;
             }
         }
@@ -419,7 +423,7 @@ impl Spare {
         }
         kit.board.count_duration(duration);
         if let Some(limits) = kit.limits.as_ref().filter(|limits| limits.is_bad(status)) {
-            limits.punish(&kit.board, seat.board.source(seat.slot()));
+            limits.punish(&kit.board, source);
         }
         true
     }
