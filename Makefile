@@ -222,6 +222,7 @@ lint: header-check abi-check man-check unsafe-check tools-lint $(VENV)/.tools ##
 	$(MAKE) python
 	cd python && $(VENV)/bin/mypy --strict forkserve
 	cd python && $(VENV)/bin/basedpyright --pythonpath $(PY)
+	cd $(BUILD) && PATH=$(VENV)/bin:$$PATH basedpyright --verifytypes forkserve --ignoreexternal | tail -n 4
 	$(PY) -m mypy.stubtest forkserve --ignore-missing-stub
 	$(MAKE) docs
 
