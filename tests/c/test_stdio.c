@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,5 +141,35 @@ TEST(a_thread_that_waits_for_input_holds_nothing_up) {
     CHECK_EQUAL(pthread_join(thread, NULL), 0);
     fclose(input);
     close(client);
+    forkserve_server_free(server);
+}
+
+static _Atomic int enough;
+
+static void *print_now_and_then(void *count) {
+    while (!enough) {
+        printf("%08d;", ++*(int *)count);
+        sched_yield();
+    }
+    return NULL;
+}
+
+/* Another thread may print between the flush and the fork. */
+TEST(what_a_thread_prints_amid_forks_appears_once) {
+    int file = capture(), count = 0, i, clients[100];
+    forkserve_server *server = server_at("127.0.0.1:0", NULL);
+    pthread_t thread;
+
+    for (i = 0; i < 100; i++)
+        clients[i] = queue_client(server, "x");
+    CHECK_EQUAL(pthread_create(&thread, NULL, print_now_and_then, &count), 0);
+    serve(server, echo, NULL, 100);
+    enough = 1;
+    CHECK_EQUAL(pthread_join(thread, NULL), 0);
+    fflush(stdout);
+    CHECK_EQUAL(lseek(file, 0, SEEK_END), 9 * (off_t)count);
+    for (i = 0; i < 100; i++)
+        close(clients[i]);
+    close(file);
     forkserve_server_free(server);
 }

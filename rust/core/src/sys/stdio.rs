@@ -62,8 +62,6 @@ extern "C" {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Flushed {
     all: bool,
-    stdout: bool,
-    stderr: bool,
 }
 
 impl Flushed {
@@ -114,25 +112,27 @@ fn try_flush(stream: *mut libc::FILE) -> bool {
 }
 
 /// In the parent, before the fork. Errors (a full disk, a closed terminal) are
-/// the host's: it would meet them at its own next flush.
+/// the host's: glibc forgets what it could not write, and tells by `ferror`.
 pub(crate) fn flush_before_fork() -> Flushed {
-    if single_threaded() {
+    let all = single_threaded();
+    if all {
         flush_everything();
-        return Flushed { all: true, stdout: true, stderr: true };
+    } else {
+        let _ = streams().map(try_flush);
     }
-    let [out, err] = streams();
-    Flushed { all: false, stdout: try_flush(out), stderr: try_flush(err) }
+    Flushed { all }
 }
 
-/// In the child: forgets what the parent could not flush and will print itself.
+/// In the child: forgets what is the parent's to print: what could not be
+/// flushed, and what another thread has printed between the flush and the fork.
 pub(crate) fn purge_after_fork(flushed: Flushed) {
-    let [out, err] = streams();
-    for (stream, done) in [(out, flushed.stdout), (err, flushed.stderr)] {
-        if !done {
-            // SAFETY: glibc has given the child fresh stream locks, and no
-            // other thread exists here that could be using the stream.
-            unsafe { __fpurge(stream) };
-        }
+    if flushed.all {
+        return;
+    }
+    for stream in streams() {
+        // SAFETY: glibc has given the child fresh stream locks, and no
+        // other thread exists here that could be using the stream.
+        unsafe { __fpurge(stream) };
     }
 }
 
