@@ -189,6 +189,13 @@ test-asan: stage ## Run the C tests with AddressSanitizer and UBSan
 test-valgrind: stage tools-valgrind ## Run the C tests under valgrind
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) valgrind
 
+.PHONY: stress
+stress: build-examples python tools-test ## Serve 50,000 connections of a host with busy threads, and a crowd of 10,000
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
+	cargo build --release --locked -p forkserve --examples
+	ulimit -n 20000 && STRESS_CONNECTIONS=50000 STRESS_CROWD=10000 $(PY) -m pytest --timeout 3600 \
+	  tests/e2e -k 'busy_threads or crowd_from_one_address'
+
 .PHONY: miri
 miri: ## Run the Rust tests that make no process in Miri (nightly Rust)
 	rustup component add miri --toolchain nightly
