@@ -297,7 +297,7 @@ pub fn plan(program: &Path, count: u64, seed: u64) -> Vec<Soak> {
         (" ahead", &["--spares", "4"], 4),
         (" reuse", &["--spares", "4", "--per-child", "100"], 4),
     ];
-    let common = "--handler obey --lifetime 2000 --kill-after 300 --fork-retry 60000 --mode";
+    let common = "--handler obey --lifetime 10000 --kill-after 300 --fork-retry 60000 --mode";
     let mut soaks = Vec::new();
     for mode in ["run", "dispatch", "step", "start"] {
         for (model, options, spares) in models {
