@@ -57,7 +57,7 @@ def test_a_process_that_a_handler_leaves_is_nobody_the_server_waits_for(front, s
         server.wait_event("ended", id=2)
         server.signal(signal.SIGTERM)
         server.wait_event("result")
-        assert procfs.state(left) == "S"
+        assert procfs.state(left) not in (None, "Z")
         assert not client.answered()
     wait_until(lambda: procfs.state(left) in (None, "Z"), "the end of what was left")
     assert server.wait_exit() == 0
@@ -67,7 +67,7 @@ def test_a_process_that_a_handler_leaves_is_nobody_the_server_waits_for(front, s
 
 def test_a_stopped_child_does_not_outlive_its_time(front, serve):
     """SIGTERM waits until it goes on; SIGKILL does not."""
-    server = serve(front, "--handler", "hold", "--lifetime", 100, "--kill-after", 100)
+    server = serve(front, "--handler", "hold", "--lifetime", 500, "--kill-after", 100)
     with Client(server.address) as client:
         pid = client.child()
         procfs.stop(pid)
