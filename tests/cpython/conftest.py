@@ -91,6 +91,8 @@ def passes(run):
         assert status == 0, f"{status}\n{out}{err}"
         ran = sum(int(n.replace(",", "")) for n in re.findall(r"Ran ([\d,]+) tests? in", err))
         ran += sum(int(n.replace(",", "")) for n in re.findall(r"run=([\d,]+)", out))
+        # Before CPython 3.12 that runner counts files only.
+        ran += sum(map(int, re.findall(r"All (\d+) tests OK", out)))
         assert ran >= least, f"{ran} tests only\n{out}{err}"
 
     return passes
