@@ -82,7 +82,8 @@ impl Room {
         if self.empty.get(py).is_some() {
             return Ok(());
         }
-        let empty = class.call0()?;
+        // Without a descriptor to be had now, each child makes its own.
+        let Ok(empty) = class.call0() else { return Ok(()) };
         let fd = tools(py)?.detach_socket.bind(py).call1((&empty,))?.extract()?;
         drop(hooks::take_fd(fd));
         for name in COMMON {
