@@ -49,7 +49,7 @@ pub(crate) struct Kit {
     pub(crate) parent: RawFd,
     pub(crate) parent_pid: libc::pid_t,
     /// An epoll with the listeners and the two above, in which all spares wait:
-    /// the kernel wakes a few of them, not all, for each thing that happens.
+    /// the kernel wakes one of them for each connection.
     pub(crate) gate: RawFd,
     /// Where notes go, if anybody wants them.
     pub(crate) notes: Option<RawFd>,
@@ -104,6 +104,19 @@ pub(crate) struct Luggage {
 pub(crate) const LEAVE: u64 = 0;
 pub(crate) const PARENT: u64 = 1;
 pub(crate) const SITE: u64 = 2;
+
+impl Kit {
+    /// How the listeners are reported at the gate. Each connection to one spare,
+    /// and that one says so if there may be more (see `Spare::pass_on`). But
+    /// where a rate may shut the gate, a connection stays there until it is taken.
+    pub(crate) fn site_events(&self) -> u32 {
+        if self.limits.is_some() {
+            epoll::IN
+        } else {
+            epoll::IN | epoll::EDGE
+        }
+    }
+}
 
 impl Child {
     pub(crate) fn with(connection: Connection, seat: Seat) -> Child {
@@ -226,10 +239,20 @@ impl Spare {
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
             match self.take_in_turn(seat, &reports) {
-                Ok(Some(connection)) => return Some(connection),
-                Ok(None) | Err(Failure::Shortage) if leaving => return None,
+                Ok(Some(connection)) => {
+                    self.pass_on(&reports);
+                    return Some(connection);
+                }
+                Ok(None) if leaving => return None,
+                Err(Failure::Shortage) if leaving => {
+                    self.pass_on(&reports);
+                    return None;
+                }
                 Ok(None) => shortage = None,
                 Err(Failure::Shortage) => {
+                    if shortage.is_none() {
+                        self.pass_on(&reports);
+                    }
                     let now = Instant::now();
                     let backoff = shortage.get_or_insert(Backoff::start(now));
                     let pause = millis_until(backoff.due(), now);
@@ -296,6 +319,19 @@ impl Spare {
             let _ = wake::add(kit.bell, 1);
         }
         !broken
+    }
+
+    /// This spare has heard of connections and has taken one of them, or none:
+    /// of those that are left another one hears.
+    fn pass_on(&self, reports: &Reports<2>) {
+        let kit = &self.kit;
+        let events = kit.site_events();
+        let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
+        for token in came.map(|came| came.token).filter(|_| events & epoll::EDGE != 0) {
+            if let Some((listener, _)) = kit.sites.get((token - SITE) as usize) {
+                epoll::modify(kit.gate, *listener, events, token);
+            }
+        }
     }
 
     /// Whether this spare has been chosen to leave, or its parent is gone.

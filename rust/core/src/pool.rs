@@ -113,9 +113,10 @@ impl Engine {
         let leave = Wake::semaphore().map_err(fail("eventfd"))?;
         let parent = process::pidfd_open(self.owner).map_err(fail("pidfd_open"))?;
         let gate = Epoll::new().map_err(fail("epoll_create1"))?;
-        let admit = |fd: RawFd, token| gate.add(fd, epoll::IN, token).map_err(fail("epoll_ctl"));
-        admit(leave.as_fd().as_raw_fd(), LEAVE)?;
-        admit(parent.as_raw_fd(), PARENT)?;
+        let admit =
+            |fd: RawFd, events, token| gate.add(fd, events, token).map_err(fail("epoll_ctl"));
+        admit(leave.as_fd().as_raw_fd(), epoll::IN, LEAVE)?;
+        admit(parent.as_raw_fd(), epoll::IN, PARENT)?;
         // Only an observer and a deadline want to hear of single connections.
         let chatty = self.observer.is_some() || self.options.lifetime.is_some();
         let channel = chatty.then(Channel::new).transpose().map_err(fail("socketpair"))?;
@@ -128,9 +129,6 @@ impl Engine {
         let open = self.ports.iter().filter_map(|port| port.listener.as_ref());
         let sites = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.site()));
         let sites: Vec<_> = sites.collect();
-        for ((listener, _), token) in sites.iter().zip(SITE..) {
-            admit(*listener, token)?;
-        }
         self.ports.iter().filter_map(|p| p.listener.as_ref()).for_each(|l| lasting.add(l));
         lasting.add(&bell);
         lasting.add(&leave);
@@ -158,6 +156,9 @@ impl Engine {
             notes: channel.as_ref().map(|channel| channel.sender().as_raw_fd()),
             lasting,
         });
+        for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
+            admit(*listener, kit.site_events(), token)?;
+        }
         self.pool = Some(Pool {
             bell,
             leave,

@@ -10,7 +10,6 @@
 use crate::board::Counter;
 use crate::child::SITE;
 use crate::engine::{Engine, Phase};
-use crate::sys::epoll;
 use std::time::{Duration, Instant};
 
 /// A pause is over when nobody has come above the rate for so long: one pause
@@ -76,7 +75,7 @@ impl Engine {
             self.board.set(Counter::GateShut, 0);
             for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
                 // A listener that has closed is not at the gate.
-                let _ = pool.gate.modify(*listener, epoll::IN, token);
+                let _ = pool.gate.modify(*listener, kit.site_events(), token);
             }
         }
     }

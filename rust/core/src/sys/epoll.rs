@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Readable, or a connection to accept.
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
+/// Reported when something comes, and not again while it is there.
+pub(crate) const EDGE: u32 = libc::EPOLLET as u32;
 /// The peer has shut down its writing half.
 pub(crate) const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 /// Both halves are down; reported whether asked for or not.
