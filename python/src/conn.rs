@@ -7,7 +7,7 @@ use crate::hooks;
 use crate::tls::{self, Tls};
 use crate::tools::tools;
 use crate::warmup;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
@@ -82,8 +82,12 @@ impl Room {
         if self.empty.get(py).is_some() {
             return Ok(());
         }
-        // Without a descriptor to be had now, each child makes its own.
-        let Ok(empty) = class.call0() else { return Ok(()) };
+        let empty = match class.call0() {
+            Ok(empty) => empty,
+            // Without a descriptor to be had now, each child makes its own.
+            Err(error) if error.is_instance_of::<PyOSError>(py) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let fd = tools(py)?.detach_socket.bind(py).call1((&empty,))?.extract()?;
         drop(hooks::take_fd(fd));
         for name in COMMON {

@@ -3,8 +3,10 @@
 import copy
 import gc
 import importlib.metadata
+import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 import weakref
@@ -53,8 +55,15 @@ def test_everything_public_has_a_description():
             continue
         for member in dir(thing):
             ours = any(member in vars(c) for c in thing.__mro__ if "forkserve" in c.__module__)
-            if ours and not member.startswith("_"):
+            if not ours or member.startswith("_"):
+                continue
+            value = inspect.getattr_static(thing, member)
+            if callable(value) or hasattr(value, "__get__"):
                 assert getattr(thing, member).__doc__, f"{name}.{member}"
+            else:
+                # A setting: its class tells of it.
+                told = " ".join(c.__doc__ or "" for c in thing.__mro__)
+                assert re.search(rf"\b{member}\b", told), f"{name}.{member}"
 
 
 def test_the_first_line_says_what_this_is_not():
