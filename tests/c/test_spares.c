@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
@@ -134,6 +135,38 @@ TEST(a_single_spare_is_enough_for_many_who_stay) {
             finish();
             forkserve_server_free(server);
         }
+}
+
+/* On one processor a spare does not run before the next clients have come, so
+ * that their arrivals are reported as one. */
+TEST(no_client_is_forgotten_when_several_arrive_at_once) {
+    forkserve_options options = ahead(4, 1000);
+    forkserve_server *server;
+    cpu_set_t all, one;
+    int clients[3], round, i, cpu = 0;
+
+    CHECK_EQUAL(sched_getaffinity(0, sizeof all, &all), 0);
+    while (!CPU_ISSET(cpu, &all))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    CHECK_EQUAL(sched_setaffinity(0, sizeof one, &one), 0);
+    server = server_at("127.0.0.1:0", &options);
+    CHECK_EQUAL(forkserve_server_observe(server, NULL, NULL), 0);
+    begin(START, server, echo, NULL);
+    for (round = 0; round < 100; round++) {
+        UNTIL(stats_of(server).idle >= 4);
+        for (i = 0; i < 3; i++)
+            clients[i] = connect_to(server, 0);
+        for (i = 0; i < 3; i++)
+            ask(clients[i]);
+        for (i = 0; i < 3; i++)
+            hang_up(clients[i]);
+    }
+    finish();
+    CHECK_EQUAL(stats_of(server).ended, 300);
+    forkserve_server_free(server);
+    CHECK_EQUAL(sched_setaffinity(0, sizeof all, &all), 0);
 }
 
 TEST(a_stop_sends_idle_spares_home) {
