@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Error, Read, Result, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
@@ -157,8 +157,10 @@ pub fn run(soak: &Soak) -> Result<Outcome> {
         starver.join().map_err(|_| Error::other("a panic"))??;
         Ok((first?, server.rest(soak.spares)?))
     })?;
-    let mut wrong = clients.wrong.into_inner().unwrap_or_default();
+    let mut wrong = Vec::new();
     let seen = server.stop(&mut wrong)?;
+    let complaints = clients.wrong.into_inner().unwrap_or_default();
+    wrong.extend(complaints.into_iter().map(|complaint| complaint.with_fate(&seen)));
     let manners = clients.manners.into_inner().unwrap_or_default();
     judge(soak, (first, second), &manners, &seen, &mut wrong);
     Ok(Outcome {
@@ -214,7 +216,27 @@ struct Clients {
     seed: u64,
     next: AtomicU64,
     manners: Mutex<Manners>,
-    wrong: Mutex<Vec<String>>,
+    wrong: Mutex<Vec<Complaint>>,
+}
+
+/// What a client says that was not served as it should have been.
+struct Complaint {
+    text: String,
+    /// Its own address, which the server's events call the peer.
+    client: Option<SocketAddr>,
+}
+
+impl Complaint {
+    /// With the line in which the server tells how this client's child ended,
+    /// if a signal ended it. Of two with one address, the last is taken.
+    fn with_fate(self, seen: &Seen) -> String {
+        let peer = self.client.map(|client| format!("\"peer\": \"{client}\""));
+        let killed = peer.and_then(|peer| seen.killed.iter().rfind(|line| line.contains(&peer)));
+        match killed {
+            Some(line) => format!("{}: {line}", self.text),
+            None => format!("{}: no signal ended its child", self.text),
+        }
+    }
 }
 
 impl Default for Clients {
@@ -246,9 +268,12 @@ impl Clients {
         {
             let manner = Manner::of(self.seed, number);
             *mine.entry(manner).or_default() += 1;
-            if let Err(e) = self.converse(number, manner) {
+            let stream = connect_from(self.addr, number);
+            let client = stream.as_ref().ok().and_then(|stream| stream.local_addr().ok());
+            if let Err(e) = stream.and_then(|stream| converse(stream, number, manner)) {
                 if let Ok(mut wrong) = self.wrong.lock() {
-                    wrong.push(format!("client {number} ({manner:?}): {e}"));
+                    let text = format!("client {number} ({manner:?}): {e}");
+                    wrong.push(Complaint { text, client });
                 }
             }
         }
@@ -256,37 +281,36 @@ impl Clients {
             mine.into_iter().for_each(|(manner, n)| *all.entry(manner).or_default() += n);
         }
     }
+}
 
-    fn converse(&self, number: u64, manner: Manner) -> Result<()> {
-        let mut stream = connect_from(self.addr, number)?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.set_write_timeout(Some(LIMIT))?;
-        let order = manner.order();
-        match manner {
-            Silent => return Ok(()),
-            Reset => {
-                stream.write_all(order)?;
-                let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-                return Ok(setsockopt(&stream, sockopt::Linger, &linger)?);
-            }
-            Polite => {
-                let text = format!("{number:->59}");
-                stream.write_all(&[order, text.as_bytes()].concat())?;
-                let mut echo = [0; 59];
-                stream.read_exact(&mut echo)?;
-                if echo != *text.as_bytes() {
-                    return Err(Error::other("wrong echo"));
-                }
-                stream.shutdown(Shutdown::Write)?;
-            }
-            Mute => stream.shutdown(Shutdown::Write)?,
-            _ => stream.write_all(order)?,
+fn converse(mut stream: TcpStream, number: u64, manner: Manner) -> Result<()> {
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    let order = manner.order();
+    match manner {
+        Silent => return Ok(()),
+        Reset => {
+            stream.write_all(order)?;
+            let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            return Ok(setsockopt(&stream, sockopt::Linger, &linger)?);
         }
-        // Whatever comes: the end must.
-        match stream.read_to_end(&mut Vec::new()) {
-            Err(e) if e.kind() != std::io::ErrorKind::ConnectionReset => Err(e),
-            _ => Ok(()),
+        Polite => {
+            let text = format!("{number:->59}");
+            stream.write_all(&[order, text.as_bytes()].concat())?;
+            let mut echo = [0; 59];
+            stream.read_exact(&mut echo)?;
+            if echo != *text.as_bytes() {
+                return Err(Error::other("wrong echo"));
+            }
+            stream.shutdown(Shutdown::Write)?;
         }
+        Mute => stream.shutdown(Shutdown::Write)?,
+        _ => stream.write_all(order)?,
+    }
+    // Whatever comes: the end must.
+    match stream.read_to_end(&mut Vec::new()) {
+        Err(e) if e.kind() != std::io::ErrorKind::ConnectionReset => Err(e),
+        _ => Ok(()),
     }
 }
 
@@ -409,20 +433,27 @@ mod tests {
                 stream.read_to_end(&mut Vec::new()).unwrap();
             }
         });
-        let clients = Clients { addr, ..Clients::default() };
-        assert!(clients.converse(7, Polite).is_err(), "another's echo");
-        assert!(clients.converse(1, Polite).is_ok());
-        assert!(clients.converse(1, Polite).is_err());
+        let ask = |number| converse(TcpStream::connect(addr).unwrap(), number, Polite);
+        assert!(ask(7).is_err(), "another's echo");
+        assert!(ask(1).is_ok());
+        assert!(ask(1).is_err());
         server.join().unwrap();
     }
 
     #[test]
     fn lines_are_counted_by_event() {
-        let text = "listening 127.0.0.1:5\nready\n{\"event\": \"ended\", \"id\": 1}\n\
-                    {\"event\": \"ended\", \"id\": 2}\n{\"event\": \"stats\", \"live\": 3}\n";
+        let text = "listening 127.0.0.1:5\nready\n{\"event\": \"ended\", \"id\": 1, \"exit_signal\": 0, \"x\": 0}\n\
+                    {\"event\": \"ended\", \"id\": 2, \"peer\": \"127.0.0.2:9\", \"exit_signal\": 15, \"x\": 0}\n\
+                    {\"event\": \"stats\", \"live\": 3}\n";
         let (tell, told) = mpsc::channel();
         let seen = read_lines(text.as_bytes(), &tell);
         assert_eq!(told.recv().unwrap().port(), 5);
         assert_eq!((seen.events["ended"], seen.stats["live"]), (2, 3));
+        let of = |client: &str| {
+            let client = client.parse().ok();
+            Complaint { text: "7".into(), client }.with_fate(&seen)
+        };
+        assert!(of("127.0.0.2:9").contains("\"exit_signal\": 15"));
+        assert_eq!(of("127.0.0.2:90"), "7: no signal ended its child");
     }
 }

@@ -26,6 +26,8 @@ const USER: &str = "54321";
 pub(super) struct Seen {
     pub(super) events: BTreeMap<String, u64>,
     pub(super) stats: BTreeMap<String, u64>,
+    /// The lines of children that a signal ended.
+    pub(super) killed: Vec<String>,
 }
 
 pub(super) struct Server {
@@ -188,6 +190,9 @@ pub(super) fn read_lines(out: impl BufRead, tell: &mpsc::Sender<SocketAddr>) -> 
         match seen.events.get_mut(name) {
             Some(count) => *count += 1,
             None => drop(seen.events.insert(name.to_owned(), 1)),
+        }
+        if name == "ended" && !line.contains(r#""exit_signal": 0,"#) {
+            seen.killed.push(line);
         }
     }
     seen
