@@ -19,7 +19,7 @@ use super::{split_mix, Rest, LIMIT};
 use crate::procfs;
 
 /// A user of whom nothing else runs: limits on processes do not bind root.
-const USER: &str = "54321";
+const USER: &str = "54322";
 
 /// What it printed.
 #[derive(Debug, Default)]
