@@ -94,8 +94,8 @@ pub(crate) const SIGNALS: u64 = 1 << 63 | 5;
 pub(crate) const HOST: u64 = 1 << 63 | 6;
 pub(crate) const PORT: u64 = 1 << 63 | 1 << 62;
 
-/// On one page: each fork makes each page that the loop writes to afterwards a
-/// page fault.
+/// On one page, also where an `epoll_event` has 16 bytes: each fork makes each
+/// page that the loop writes to afterwards a page fault.
 #[repr(align(2048))]
 pub(crate) struct Engine {
     pub(crate) options: Options,
@@ -106,7 +106,7 @@ pub(crate) struct Engine {
     pub(crate) owner: libc::pid_t,
     pub(crate) owner_cell: Arc<AtomicI32>,
     pub(crate) epoll: Epoll,
-    reports: Reports<64>,
+    reports: Reports<48>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) board: Board,
     /// The handle on it that goes with the next child.
