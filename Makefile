@@ -159,7 +159,7 @@ test-pythons: $(VENV)/.tools ## Test one wheel on each CPython (on PATH, in PYTH
 	  venv=$(BUILD)/pythons/$$($$python -c 'import sys; print(*sys.version_info[:2], sep=".")'); \
 	  $$python -m venv $$venv; \
 	  $$venv/bin/pip install --quiet --disable-pip-version-check \
-	    pytest pytest-timeout $(BUILD)/pythons/*.whl; \
+	    pytest pytest-timeout dnslib rpyc $(BUILD)/pythons/*.whl; \
 	  $$venv/bin/python -m pytest -p no:cacheprovider tests/python; \
 	done
 	cd python && $(VENV)/bin/maturin sdist --out $(BUILD)/pythons
@@ -288,6 +288,10 @@ bench: stage python tools-bench ## Measure against the rivals, and write docs/be
 	cargo build --release --locked -p forkserve-bench
 	target/release/forkserve-bench run --rounds $(ROUNDS) $(ROWS)
 	target/release/forkserve-bench report --img docs/img
+
+.PHONY: python-costs
+python-costs: python ## Measure where the time of a connection goes in Python
+	$(PY) rust/bench/python_costs.py
 
 .PHONY: startup
 startup: stage tools-perf ## Measure what linking the library adds to the start of a program
