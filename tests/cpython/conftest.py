@@ -11,10 +11,13 @@ from pathlib import Path
 import forkserve
 import pytest
 
+import background
 import interpreters
 
 HERE = Path(__file__).parent
 FOUND = interpreters.find()
+
+background.forget()
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -63,8 +66,6 @@ def run(python, tmp_path):
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                # A shell ignores it for what it starts in the background.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             try:
                 status = process.wait(limit)

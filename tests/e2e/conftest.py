@@ -6,9 +6,12 @@ import subprocess
 
 import pytest
 
+import background
 from harness.examples import BY_NAME
 from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS
 from harness.server import Server
+
+background.forget()
 
 
 def pytest_configure(config):

@@ -2,8 +2,11 @@
 
 import pytest
 
+import background
 import dropins
 from support import Program
+
+background.forget()
 
 
 @pytest.fixture
