@@ -226,6 +226,11 @@ impl Board {
         &page[start..start + SLOT_WORDS]
     }
 
+    /// For how many children there is room.
+    pub(crate) fn slots(&self) -> usize {
+        self.0.slots
+    }
+
     /// How many children wait.
     pub(crate) fn waiting(&self) -> u32 {
         let used = (self.get(Counter::Used) as usize).min(self.0.slots);

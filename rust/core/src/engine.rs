@@ -140,7 +140,7 @@ pub(crate) struct Engine {
     pub(crate) now: Instant,
     /// Things done since the last dispatch began.
     pub(crate) handled: usize,
-    unread: bool,
+    pub(crate) unread: bool,
 }
 
 const _: () = assert!(size_of::<Engine>() == 2048);
@@ -346,7 +346,7 @@ impl Engine {
         }
     }
 
-    fn take_reports(&mut self) {
+    pub(crate) fn take_reports(&mut self) {
         let mut index = 0;
         while let Some(report) = self.reports.get(index) {
             index += 1;
@@ -420,17 +420,7 @@ impl Engine {
         }
         let obstacle = self.obstacle();
         let arm = obstacle.is_none() && self.accepts();
-        if self.armed != arm {
-            self.armed = arm;
-            let events = if self.armed { epoll::IN } else { 0 };
-            for (index, port) in self.ports.iter().enumerate() {
-                if let Some(listener) = &port.listener {
-                    // Cannot fail for a registered descriptor; if it did, an
-                    // armed listener would only be reported and not asked.
-                    let _ = self.epoll.modify(listener.as_fd(), events, PORT | index as u64);
-                }
-            }
-        }
+        self.arm(arm);
         // A shortage is over when an accept has worked, not when it is tried again.
         let shortage = self.starved.as_ref().map(|s| Pause::Resources(s.errno as i32));
         let rate = self.throttle.as_ref().map(|_| Pause::Rate);
@@ -440,6 +430,21 @@ impl Engine {
             match reason {
                 Some(reason) => self.emit(&Event::Paused { reason }),
                 None => self.emit(&Event::Resumed),
+            }
+        }
+    }
+
+    pub(crate) fn arm(&mut self, arm: bool) {
+        if self.armed == arm {
+            return;
+        }
+        self.armed = arm;
+        let events = if arm { epoll::IN } else { 0 };
+        for (index, port) in self.ports.iter().enumerate() {
+            if let Some(listener) = &port.listener {
+                // Cannot fail for a registered descriptor; if it did, an
+                // armed listener would only be reported and not asked.
+                let _ = self.epoll.modify(listener.as_fd(), events, PORT | index as u64);
             }
         }
     }

@@ -59,6 +59,7 @@ mod penalty;
 mod pool;
 mod rate;
 mod reap;
+mod recall;
 mod server;
 mod sources;
 mod spawn;

@@ -54,11 +54,13 @@ pub(crate) struct Pool {
     /// When to fill up to `high`.
     fill_at: Option<Instant>,
     /// When to bring `high` down.
-    calm_at: Option<Instant>,
+    pub(crate) calm_at: Option<Instant>,
     /// Set while making spares keeps failing.
     births: Option<Births>,
     /// Whether more spares are wanted than there are, and may be made.
-    wanting: bool,
+    pub(crate) wanting: bool,
+    /// When they were sent home while the others live on.
+    pub(crate) recalled_at: Option<Instant>,
     /// Whether a spare has been made since the loop last looked at its reports.
     /// Where spares are used up as fast as they are made, ended children would
     /// never be looked at otherwise.
@@ -172,6 +174,7 @@ impl Engine {
             calm_at: None,
             births: None,
             wanting: true,
+            recalled_at: None,
             made: false,
         });
         Ok(())

@@ -57,7 +57,7 @@ impl Alarms {
     }
 }
 
-fn target(child: &Child) -> Target<'_> {
+pub(crate) fn target(child: &Child) -> Target<'_> {
     match &child.pidfd {
         Some(pidfd) => Target::Pidfd(pidfd.as_fd(), child.pid),
         None => Target::Pid(child.pid),
@@ -301,27 +301,6 @@ impl Engine {
             // ESRCH: it has just ended. Nothing else can be done here about others.
             let _ = process::send_signal(target(child), signal);
         }
-    }
-
-    /// Forgets all children, which live on, and answers their numbers.
-    pub(crate) fn release_children(&mut self) -> Vec<libc::pid_t> {
-        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
-        let mut pids = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let Some(child) = self.children.remove(token) else {
-                continue;
-            };
-            if let Some(pidfd) = &child.pidfd {
-                if child.watched {
-                    let _ = self.epoll.remove(pidfd.as_fd());
-                }
-                self.owned.remove(pidfd);
-            }
-            self.board.close(token.slot());
-            pids.push(child.pid);
-        }
-        self.alarms = Alarms::default();
-        pids
     }
 
     /// Ends all children at once and waits for them: for a server that is

@@ -272,9 +272,28 @@ impl Server {
         self.engine.unwatch_extra(fd);
     }
 
+    /// No more than so many children for now, and never more than
+    /// [`Options::max_children`]; 0 lets clients wait. For a caller that has other
+    /// children to count with them.
+    pub fn limit_children(&mut self, most: u32) {
+        self.engine.limit_children(most);
+    }
+
+    /// Sends the spares home, for a caller that stops serving and lets the children
+    /// live on. To be followed by [`Server::wait`] and
+    /// [`Server::spares_recalled`] until that one is true, and by no turn.
+    pub fn recall_spares(&mut self) {
+        self.engine.recall_spares();
+    }
+
+    /// Takes up what is reported; whether no child is left that has no connection.
+    pub fn spares_recalled(&mut self) -> bool {
+        self.engine.spares_recalled()
+    }
+
     /// Gives up the children, which live on, and answers their numbers: they are
     /// the caller's to wait for. A server that is dropped after this ends
-    /// nobody. Not for one that has spares.
+    /// nobody. One that has spares recalls them first.
     pub fn release_children(&mut self) -> Vec<i32> {
         self.engine.release_children()
     }

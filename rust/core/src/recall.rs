@@ -1,0 +1,75 @@
+//! Children beyond the loop: for a caller that serves now and then, and whose
+//! children live on in between.
+
+use crate::children::Token;
+use crate::engine::Engine;
+use crate::reap::{target, Alarms};
+use crate::sys::process;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+impl Engine {
+    /// The scoreboard has room for the children of the first limit.
+    pub(crate) fn limit_children(&mut self, most: u32) {
+        self.options.max_children = most.min(self.board.slots() as u32);
+    }
+
+    /// As [`Engine::dismiss_spares`], in a server that is to make no more turns.
+    pub(crate) fn recall_spares(&mut self) {
+        self.now = Instant::now();
+        self.dismiss_spares();
+        // Nothing of what the turns of the loop would look after is to end the waits.
+        self.arm(false);
+        (self.starved, self.throttle) = (None, None);
+        if let Some(pool) = &mut self.pool {
+            pool.recalled_at = Some(self.now);
+            (pool.wanting, pool.calm_at) = (false, None);
+        }
+    }
+
+    /// Buries the spares that have gone; whether none is left. One that does not go
+    /// within `kill_after`, because somebody has stopped it perhaps, is ended.
+    pub(crate) fn spares_recalled(&mut self) -> bool {
+        self.now = Instant::now();
+        if std::mem::take(&mut self.unread) {
+            self.take_reports();
+        }
+        self.ready.clear();
+        self.poll_unwatched();
+        self.ring_alarms();
+        let recalled_at = self.pool.as_ref().and_then(|pool| pool.recalled_at);
+        if recalled_at.is_some_and(|at| at + self.options.kill_after <= self.now) {
+            self.kill_spares();
+        }
+        self.idle() == 0
+    }
+
+    /// Those that have no connection.
+    fn kill_spares(&mut self) {
+        let idle = |slot| !self.board.state(slot).busy();
+        for (_, child) in self.children.iter().filter(|(token, _)| idle(token.slot())) {
+            let _ = process::send_signal(target(child), libc::SIGKILL);
+        }
+    }
+
+    /// Forgets all children, which live on, and answers their numbers.
+    pub(crate) fn release_children(&mut self) -> Vec<libc::pid_t> {
+        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+        let mut pids = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let Some(child) = self.children.remove(token) else {
+                continue;
+            };
+            if let Some(pidfd) = &child.pidfd {
+                if child.watched {
+                    let _ = self.epoll.remove(pidfd.as_fd());
+                }
+                self.owned.remove(pidfd);
+            }
+            self.board.close(token.slot());
+            pids.push(child.pid);
+        }
+        self.alarms = Alarms::default();
+        pids
+    }
+}
