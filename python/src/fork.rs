@@ -53,16 +53,23 @@ pub(crate) fn may_fork(py: Python<'_>) -> PyResult<()> {
     if number != 0 {
         return Err(PyRuntimeError::new_err("fork not supported for subinterpreters"));
     }
-    let sys = tools(py)?.sys.bind(py);
-    if py.version_info() >= (3, 12)
-        && sys.call_method0(intern!(py, "is_finalizing"))?.is_truthy()?
-    {
-        let text = "can't fork at interpreter shutdown";
-        let builtins = py.import(intern!(py, "builtins"))?;
-        return Err(match builtins.getattr(intern!(py, "PythonFinalizationError")) {
-            Ok(class) => PyErr::from_value(class.call1((text,))?),
-            Err(_) => PyRuntimeError::new_err(text),
-        });
+    if py.version_info() >= (3, 12) {
+        not_finalizing(py, "fork")?;
+    }
+    Ok(())
+}
+
+/// Refuses to begin to serve while the interpreter ends: modules that the handler needs may
+/// be gone, nothing can be imported, and no thread can be made.
+pub(crate) fn may_serve(py: Python<'_>) -> PyResult<()> {
+    not_finalizing(py, "serve")
+}
+
+fn not_finalizing(py: Python<'_>, what: &str) -> PyResult<()> {
+    let tools = tools(py)?;
+    if tools.sys.bind(py).call_method0(intern!(py, "is_finalizing"))?.is_truthy()? {
+        let text = format!("can't {what} at interpreter shutdown");
+        return Err(PyErr::from_value(tools.finalization_error.bind(py).call1((text,))?));
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod address;
 mod child;
 mod conn;
 mod dropin;
+mod entry;
 mod error;
 mod event;
 mod fork;

@@ -6,9 +6,10 @@
 //! (`gate`); what must work meanwhile, such as `stop` and `stats`, is beside it.
 //! In a process that did not make the server its methods raise ECHILD.
 
-use crate::child::{self, Work};
+use crate::child;
 use crate::conn::Room;
 use crate::event::Callbacks;
+use crate::fork::may_serve;
 use crate::gate::{Gate, Pass};
 use crate::hooks::{self, PythonHooks};
 use crate::options::Settings;
@@ -84,25 +85,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Listens when it returns. Raises TypeError or ValueError, naming the option;
 /// AddressError for an address that cannot be parsed; Error for what the system answered.
 /// Then nothing is left open, and an adopted socket is still the caller's.
+/// While the interpreter ends, Server() and what begins to serve raise RuntimeError (from
+/// CPython 3.13 on PythonFinalizationError); close() and stop() work.
 ///
 /// Used as a context manager, a server is closed at the end of the block.
 #[pyclass(frozen, weakref, module = "forkserve")]
 pub(crate) struct Server {
-    gate: Gate<Core>,
+    pub(crate) gate: Gate<Core>,
     /// The process that made it.
-    owner: u32,
+    pub(crate) owner: u32,
     /// Gone once closed: it has a descriptor of its own.
-    stopper: Mutex<Option<Stopper>>,
+    pub(crate) stopper: Mutex<Option<Stopper>>,
     stats: StatsReader,
     addresses: Vec<String>,
     fd: RawFd,
     pub(crate) callbacks: Arc<Callbacks>,
     /// `socket.socket`.
-    class: Py<PyAny>,
-    room: Room,
-    tls: Option<Tls>,
-    gc_freeze: bool,
-    begun: AtomicBool,
+    pub(crate) class: Py<PyAny>,
+    pub(crate) room: Room,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) gc_freeze: bool,
+    pub(crate) begun: AtomicBool,
     /// How many times `stop` was called.
     pub(crate) stops: AtomicU32,
 }
@@ -127,6 +130,7 @@ impl Server {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Server> {
         let py = address.py();
+        may_serve(py)?;
         let handler = options::Argument("handler", handler).callable()?;
         let Settings { core: options, observer, tls, gc_freeze } = options::parse(options)?;
         let class = py.import("socket")?.getattr("socket")?.unbind();
@@ -172,6 +176,7 @@ impl Server {
     /// (RuntimeWarning) where the process has other threads.
     fn serve_forever(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
+        may_serve(py)?;
         warn_of_threads(
             py,
             "serve_forever() in a process with other threads",
@@ -196,6 +201,7 @@ impl Server {
     /// Raises Error with ESHUTDOWN as soon as a drain is complete, and else as
     /// serve_forever() does.
     fn dispatch(&self, py: Python<'_>) -> PyResult<usize> {
+        may_serve(py)?;
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
         self.prepare(py)?;
@@ -235,6 +241,7 @@ impl Server {
     fn serve<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         slf.get().own(py)?;
+        may_serve(py)?;
         warn_of_threads(
             py,
             "serve() in a process with other threads",
@@ -350,6 +357,7 @@ impl Server {
     /// ESHUTDOWN if it has been stopped, ECHILD in a child. Warns (RuntimeWarning) where
     /// the process has threads already.
     fn start(&self, py: Python<'_>) -> PyResult<i32> {
+        may_serve(py)?;
         warn_of_threads(
             py,
             "start() in a process with threads",
@@ -445,57 +453,5 @@ impl Server {
 
     fn __clear__(&self) {
         self.callbacks.clear();
-    }
-}
-
-impl Server {
-    /// Fails in a process that did not make the server.
-    fn own(&self, py: Python<'_>) -> PyResult<()> {
-        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
-        // In a supervisor it is that process which owns the server.
-        let owned = match &*stopper {
-            Some(stopper) => stopper.check_owner().is_ok(),
-            None => std::process::id() == self.owner,
-        };
-        if owned {
-            return Ok(());
-        }
-        let text = "the server belongs to the process that made it, not to this child";
-        Err(error::new(py, libc::ECHILD, text))
-    }
-
-    /// The loop's state, for this process and this call alone.
-    fn enter(&self, py: Python<'_>) -> PyResult<crate::gate::Guard<'_, Core>> {
-        self.own(py)?;
-        match self.gate.enter() {
-            Pass::Mine(core) => Ok(core),
-            Pass::Reentered | Pass::Others => {
-                Err(error::new(py, libc::EBUSY, "the server is being run by another call"))
-            }
-        }
-    }
-
-    /// Before the first turn of the loop in this process.
-    fn prepare(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.begun.swap(true, Relaxed) && self.gc_freeze {
-            hooks::freeze(py)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn work<'a>(&'a self, py: Python<'a>) -> PyResult<Work<'a>> {
-        let collected = || PyTypeError::new_err("the server has been collected");
-        let handler = self.callbacks.handler(py).ok_or_else(collected)?;
-        child::rehearse(py)?;
-        let class = self.class.bind(py).clone();
-        self.room.prepare(&class)?;
-        Ok(Work { handler, class, room: &self.room, tls: self.tls.as_ref() })
-    }
-
-    pub(crate) fn request_stop(&self, py: Python<'_>) -> PyResult<()> {
-        self.stops.fetch_add(1, Relaxed);
-        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
-        let stopped = stopper.as_ref().map_or(Ok(()), Stopper::stop);
-        stopped.map_err(|errno| error::new(py, errno, forkserve::strerror(errno)))
     }
 }

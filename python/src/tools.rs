@@ -23,6 +23,8 @@ pub(crate) struct Tools {
     pub(crate) getsignal: Py<PyAny>,
     /// `signal.default_int_handler`, which raises KeyboardInterrupt.
     pub(crate) default_int_handler: Py<PyAny>,
+    /// `PythonFinalizationError` of CPython 3.13, before that `RuntimeError`.
+    pub(crate) finalization_error: Py<PyAny>,
     /// `("os.fork",)`, for `audit`.
     pub(crate) fork_event: Py<PyTuple>,
     /// `_socket.socket.__init__`, which gives a socket object its descriptor.
@@ -40,6 +42,8 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
     let sys = py.import("sys")?;
     let signal = py.import("_signal")?;
     let socket = py.import("_socket")?.getattr("socket")?;
+    let builtins = py.import("builtins")?;
+    let finalization_error = builtins.getattr("PythonFinalizationError");
     let tools = Tools {
         modules: sys.getattr("modules")?.cast_into()?.unbind(),
         audit: sys.getattr("audit")?.unbind(),
@@ -48,6 +52,9 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
         signal: signal.getattr("signal")?.unbind(),
         getsignal: signal.getattr("getsignal")?.unbind(),
         default_int_handler: signal.getattr("default_int_handler")?.unbind(),
+        finalization_error: finalization_error
+            .or_else(|_| builtins.getattr("RuntimeError"))?
+            .unbind(),
         fork_event: PyTuple::new(py, ["os.fork"])?.unbind(),
         init_socket: socket.getattr("__init__")?.unbind(),
         detach_socket: socket.getattr("detach")?.unbind(),

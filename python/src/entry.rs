@@ -1,0 +1,64 @@
+//! What a call of a server's method checks and takes before it does its work.
+
+use crate::child::{self, Work};
+use crate::error;
+use crate::gate::{Guard, Pass};
+use crate::hooks;
+use crate::server::Server;
+use forkserve::{Server as Core, Stopper};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::PoisonError;
+
+impl Server {
+    /// Fails in a process that did not make the server.
+    pub(crate) fn own(&self, py: Python<'_>) -> PyResult<()> {
+        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
+        // In a supervisor it is that process which owns the server.
+        let owned = match &*stopper {
+            Some(stopper) => stopper.check_owner().is_ok(),
+            None => std::process::id() == self.owner,
+        };
+        if owned {
+            return Ok(());
+        }
+        let text = "the server belongs to the process that made it, not to this child";
+        Err(error::new(py, libc::ECHILD, text))
+    }
+
+    /// The loop's state, for this process and this call alone.
+    pub(crate) fn enter(&self, py: Python<'_>) -> PyResult<Guard<'_, Core>> {
+        self.own(py)?;
+        match self.gate.enter() {
+            Pass::Mine(core) => Ok(core),
+            Pass::Reentered | Pass::Others => {
+                Err(error::new(py, libc::EBUSY, "the server is being run by another call"))
+            }
+        }
+    }
+
+    /// Before the first turn of the loop in this process.
+    pub(crate) fn prepare(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.begun.swap(true, Relaxed) && self.gc_freeze {
+            hooks::freeze(py)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn work<'a>(&'a self, py: Python<'a>) -> PyResult<Work<'a>> {
+        let collected = || PyTypeError::new_err("the server has been collected");
+        let handler = self.callbacks.handler(py).ok_or_else(collected)?;
+        child::rehearse(py)?;
+        let class = self.class.bind(py).clone();
+        self.room.prepare(&class)?;
+        Ok(Work { handler, class, room: &self.room, tls: self.tls.as_ref() })
+    }
+
+    pub(crate) fn request_stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.stops.fetch_add(1, Relaxed);
+        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = stopper.as_ref().map_or(Ok(()), Stopper::stop);
+        stopped.map_err(|errno| error::new(py, errno, forkserve::strerror(errno)))
+    }
+}
