@@ -8,13 +8,15 @@ the parent's, the loop is here and has the steps called in the same order.
 
 import errno
 import os
+import signal
 import socket
 import socketserver
 import sys
 import warnings
+from collections.abc import Iterable
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from ._forkserve import Error, Loop
 
@@ -26,10 +28,40 @@ SOCKETSERVERS_BACKLOG = 5
 # What the native loop has room for.
 MOST_CHILDREN = 1_000_000
 
+# The options of Server that a class can have as attributes; only the native loop can keep to
+# them. The others are attributes of socketserver's already (request_queue_size,
+# allow_reuse_port), or about a drain, which socketserver has not.
+OPTIONS = (
+    "spares",
+    "connections_per_child",
+    "lifetime",
+    "kill_after",
+    "max_per_source",
+    "at_capacity",
+    "refuse_message",
+    "fork_retry",
+    "rate",
+    "rate_burst",
+    "rate_per_source",
+    "rate_per_source_burst",
+    "rate_interval",
+    "at_rate",
+    "penalty",
+    "penalty_max",
+    "penalty_statuses",
+    "allow",
+    "deny",
+    "source_exempt",
+    "source_prefix_v4",
+    "source_prefix_v6",
+    "gc_freeze",
+)
+
 # accept(2): a connection waits, but there is nothing to take it with.
 SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 if TYPE_CHECKING:
+    from ._forkserve import _Networks
 
     class Mixed(socketserver.ForkingMixIn, socketserver.BaseServer):
         """What ForkingMixIn is once it is mixed in."""
@@ -73,6 +105,15 @@ class ForkingMixIn(Mixed):
     timeout: seconds that handle_request() waits before it calls handle_timeout().
     block_on_close: whether server_close() waits for the children.
 
+    Further attributes are options of Server, with its values and defaults: spares,
+    connections_per_child; lifetime, kill_after; max_per_source, at_capacity, refuse_message,
+    fork_retry; rate, rate_burst, rate_per_source, rate_per_source_burst, rate_interval,
+    at_rate; penalty, penalty_max, penalty_statuses; allow, deny, source_exempt,
+    source_prefix_v4, source_prefix_v6; gc_freeze. They are read when serve_forever() begins,
+    and hold while it runs; lifetime holds also while server_close() waits. With any of them,
+    serve_forever() refuses (ValueError) a server with datagrams and one that overrides a step
+    which is the parent's, such as verify_request(); and so does handle_request().
+
     A subclass whose server class does not say otherwise has a request_queue_size of 1024. In
     the child of a stream server, server.socket is closed: it does not keep the port open.
     """
@@ -80,7 +121,34 @@ class ForkingMixIn(Mixed):
     __module__ = "forkserve"
 
     active_children: Optional[set[int]] = None
+
+    spares: int = 0
+    connections_per_child: int = 1
+    lifetime: Optional[float] = None
+    kill_after: float = 5.0
+    max_per_source: int = 0
+    at_capacity: str = "queue"
+    refuse_message: Union[bytes, bytearray] = b""
+    fork_retry: float = 10.0
+    rate: int = 0
+    rate_burst: int = 0
+    rate_per_source: int = 0
+    rate_per_source_burst: int = 0
+    rate_interval: float = 1.0
+    at_rate: str = "queue"
+    penalty: Optional[float] = None
+    penalty_max: float = 3600.0
+    penalty_statuses: Iterable[int] = ()
+    allow: "_Networks" = ()
+    deny: "_Networks" = ()
+    source_exempt: "_Networks" = ()
+    source_prefix_v4: int = 32
+    source_prefix_v6: int = 64
+    gc_freeze: bool = False
+
     _loop: Optional[Loop] = None
+    # When children whose lifetime is limited are to be ended, and by which signal.
+    _deadlines: Optional[dict[int, tuple[float, int]]] = None
     _stop = False
     _in_child = False
     _short = False
@@ -117,30 +185,31 @@ class ForkingMixIn(Mixed):
         meaning only where service_actions() is overridden: it is called at least so often.
         Otherwise nothing wakes the process up but requests, ended children and signals.
 
-        Raises ValueError if max_children is less than 1, and Error if the listener has
-        become unusable.
+        Raises TypeError or ValueError, naming the attribute, if one of the options is wrong or
+        cannot be kept to, and Error if the listener has become unusable.
         """
         is_shut_down = self._BaseServer__is_shut_down  # type: ignore[attr-defined]
         is_shut_down.clear()
         try:
             warn_of_threads()
             most = self._most_children()
+            options = self._options()
+            self._refuse(options, self._why_not_native())
             pause = None if self._keeps("service_actions", ForkingMixIn) else poll_interval
             with Run(self) as loop:
-                self._serve(loop, most, pause)
+                self._serve(loop, {**options, "max_children": most}, pause)
         finally:
             self._stop = False
             is_shut_down.set()
 
-    def _serve(self, loop: Loop, most: int, pause: Optional[float]) -> None:
-        native = self._is_native()
+    def _serve(self, loop: Loop, options: dict[str, Any], pause: Optional[float]) -> None:
+        native = self._why_not_native() is None
         backoff = 0.0
         while not self._stop:
-            # Children of an earlier run are looked after below, until none is left.
-            if native and not self.active_children and self._listener() >= 0:
-                self._serve_natively(loop, most, pause)
+            if native and self._listener() >= 0:
+                self._serve_natively(loop, options, pause)
                 continue
-            full = len(self.active_children or ()) >= most
+            full = len(self.active_children or ()) >= options["max_children"]
             deaf = full or self._short or self._listener() < 0
             limit = pause
             if self._short:
@@ -156,11 +225,15 @@ class ForkingMixIn(Mixed):
                     backoff = 0.0
             self.service_actions()
 
-    def _serve_natively(self, loop: Loop, most: int, pause: Optional[float]) -> None:
+    def _serve_natively(
+        self, loop: Loop, options: dict[str, Any], pause: Optional[float]
+    ) -> None:
         if self.active_children is None:
             self.active_children = set()
+        if self._deadlines is None:
+            self._deadlines = {}
         try:
-            loop.serve(self, self.socket, self.active_children, most, pause)
+            loop.serve(self, self.socket, self.active_children, options, pause)
         finally:
             # The loop has made it non-blocking.
             if self.socket.fileno() >= 0:
@@ -176,6 +249,7 @@ class ForkingMixIn(Mixed):
         timeout = min((t for t in timeouts if t is not None), default=None)
         deadline = None if timeout is None else monotonic() + timeout
         most = self._most_children()
+        self._refuse(self._options(), "handle_request() does without it")
         if self._listener() < 0:
             raise ValueError("handle_request() of a closed server")
         with Run(self) as loop:
@@ -247,15 +321,54 @@ class ForkingMixIn(Mixed):
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Wait for children that have ended, or, if blocking, for all of them."""
-        flags = 0 if blocking else os.WNOHANG
-        for pid in list(self.active_children or ()):
+        children = self.active_children
+        if not children:
+            return
+        if not blocking:
+            self._bury(children)
+        elif self._deadlines:
+            self._outlive(children)
+        else:
+            self._bury(children, 0)
+
+    def _bury(self, children: set[int], flags: int = os.WNOHANG) -> Optional[float]:
+        # Waits for those that have ended, and ends those whose time is over. After how many
+        # seconds that of the next one is; None: of none.
+        for pid in list(children):
             try:
                 ended, _ = os.waitpid(pid, flags)
             except ChildProcessError:
                 # Somebody else has waited for it.
                 ended = pid
-            if ended and self.active_children is not None:
-                self.active_children.discard(ended)
+            if ended:
+                children.discard(pid)
+                if self.active_children is not None:
+                    self.active_children.discard(pid)
+                if self._deadlines:
+                    self._deadlines.pop(pid, None)
+        due = []
+        for pid in children.intersection(self._deadlines or ()):
+            assert self._deadlines is not None
+            when, number = self._deadlines[pid]
+            now = monotonic()
+            if when <= now:
+                os.kill(pid, number)
+                when = now + self.kill_after
+                self._deadlines[pid] = when, signal.SIGKILL
+            due.append(when - now)
+        return min(due, default=None)
+
+    def _outlive(self, children: set[int]) -> None:
+        # A loop of its own: serve_forever() may still be running in another thread.
+        loop = Loop()
+        try:
+            while True:
+                next_end = self._bury(children)
+                if not children:
+                    return
+                loop.wait(None, children, next_end)
+        finally:
+            loop.close()
 
     def server_close(self) -> None:
         """Close the listener, and wait for the children if block_on_close says so."""
@@ -284,16 +397,34 @@ class ForkingMixIn(Mixed):
             owner, name
         )
 
-    def _is_native(self) -> bool:
-        """Whether the parent has nothing to do for a request but to accept and to fork."""
-        return (
-            all(self._keeps(name, socketserver.TCPServer) for name in TCP_SERVERS)
-            and all(self._keeps(name, ForkingMixIn) for name in OURS)
-            and type(self.socket) is socket.socket
-            and self.socket.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    def _options(self) -> dict[str, Any]:
+        """The options that are not left at their defaults."""
+        given = {name: getattr(self, name) for name in OPTIONS}
+        return {n: value for n, value in given.items() if value != getattr(ForkingMixIn, n)}
+
+    def _refuse(self, options: dict[str, Any], why: Optional[str]) -> None:
+        """Refuses options that would have no effect: they may be what keeps somebody out."""
+        if why is not None and options:
+            names = ", ".join(options)
+            raise ValueError(f"{names}: only for the native loop of serve_forever(); {why}")
+
+    def _why_not_native(self) -> Optional[str]:
+        """What the parent has to do for a request but to accept and to fork; None: nothing."""
+        name = type(self).__name__
+        if self.socket.type == socket.SOCK_DGRAM:
+            return f"{name} serves datagrams"
+        for owner, steps in ((socketserver.TCPServer, TCP_SERVERS), (ForkingMixIn, OURS)):
+            for step in steps:
+                if not self._keeps(step, owner):
+                    return f"{name} has a {step}() of its own, which is the parent's"
+        families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        listens = (
+            type(self.socket) is socket.socket
+            and self.socket.family in families
             and self.socket.type == socket.SOCK_STREAM
             and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
         )
+        return None if listens else f"{self.socket!r} is not a plain listening socket"
 
 
 # The steps that are the parent's.

@@ -211,7 +211,7 @@ class Loop:
         server: object,
         socket: socket.socket,
         active: set[int],
-        max_children: int,
+        options: dict[str, Any],
         pause: float | None,
     ) -> None: ...
     def spawn(

@@ -50,7 +50,7 @@ pub(crate) fn serve(
 
 /// The next connection. A child that has none yet waits with the interpreter
 /// given up: threads of an earlier handler go on.
-fn next(py: Python<'_>, child: &mut forkserve::Child) -> Option<forkserve::Connection> {
+pub(crate) fn next(py: Python<'_>, child: &mut forkserve::Child) -> Option<forkserve::Connection> {
     if child.waits() {
         py.detach(|| child.next_connection())
     } else {

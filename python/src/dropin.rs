@@ -11,29 +11,29 @@
 //! listener stays open meanwhile, and its children live on: so the core gets a
 //! duplicate of the listener, and gives the children back when the loop ends.
 
+use crate::child;
+use crate::error;
 use crate::event::Callbacks;
-use crate::fork::{self, may_fork};
-use crate::hooks::PythonHooks;
+use crate::fork::{self, may_fork, may_serve};
+use crate::hooks::{freeze, PythonHooks};
+use crate::job::{Change, Earlier, Job, BLIND};
+use crate::options;
 use crate::tools::tools;
 use crate::wakeup::Wakeup;
-use crate::{conn, error};
-use forkserve::{Child, Event, Hooks, Options, Server as Core, Turn, EXIT_PANIC};
+use forkserve::{Child, Event, Hooks, Server as Core, Turn, EXIT_PANIC};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PySet;
+use pyo3::types::{PyDict, PySet};
 use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-/// How long to wait at most where an ended child would not be noticed.
-const BLIND: Duration = Duration::from_millis(100);
+use std::time::{Duration, Instant};
 
 /// One run of a drop-in server: of serve_forever(), or of handle_request().
 #[pyclass(frozen, module = "forkserve._forkserve")]
@@ -56,6 +56,7 @@ struct State {
 impl Loop {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Loop> {
+        may_serve(py)?;
         may_fork(py)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let bell = EventFd::from_flags(flags).map_err(std::io::Error::from)?;
@@ -92,20 +93,25 @@ impl Loop {
         result
     }
 
-    /// Accept from socket, and serve each connection in a child with server, until wake();
-    /// active is the set of the children's numbers. With a pause,
-    /// server.service_actions() is called in each turn, and that often if there is none.
+    /// Accept from socket, and serve each connection in a child with server, until wake(), with
+    /// options of Server; active is the set of the numbers of the children that serve, and
+    /// those that it has now count as well. With a pause, server.service_actions() is called
+    /// in each turn, and that often if there is none.
     fn serve(
         &self,
         server: &Bound<'_, PyAny>,
         socket: &Bound<'_, PyAny>,
         active: &Bound<'_, PySet>,
-        max_children: u32,
+        options: &Bound<'_, PyDict>,
         pause: Option<f64>,
     ) -> PyResult<()> {
         let mut state = self.take()?;
-        let job = Job::new(server, socket, active, pause)?;
-        let result = self.serve_with(&mut state, &job, max_children);
+        let settings = options::parse(Some(options))?;
+        if settings.gc_freeze {
+            freeze(server.py())?;
+        }
+        let job = Job::new(server, socket, active, settings.core, pause.map(seconds))?;
+        let result = self.serve_with(&mut state, &job);
         *lock(&self.state) = Some(state);
         result
     }
@@ -134,7 +140,7 @@ impl Loop {
                     if let (Some(listener), Ok(tools)) = (listener, tools(py)) {
                         let _ = tools.close_socket.bind(py).call1((listener,));
                     }
-                    let status = answer(server, request, client_address);
+                    let status = answer(server, request, client_address).unwrap_or(1);
                     hooks.exit();
                     status
                 });
@@ -219,11 +225,10 @@ impl Loop {
         Ok(ready)
     }
 
-    fn serve_with(&self, state: &mut State, job: &Job<'_, '_>, max_children: u32) -> PyResult<()> {
+    fn serve_with(&self, state: &mut State, job: &Job<'_, '_>) -> PyResult<()> {
         let py = job.server.py();
         let fail = |error: forkserve::Error| error::from_core(py, &error);
-        let options = Options { max_children, ..Options::default() };
-        let mut core = Core::new(options).map_err(fail)?;
+        let mut core = Core::new(job.options.clone()).map_err(fail)?;
         let fd: RawFd = job.socket.call_method0(intern!(py, "fileno"))?.extract()?;
         let listener = fork::borrow(fd).map(|fd| fd.try_clone_to_owned()).transpose()?;
         // Closed by another thread in this moment: the caller notices.
@@ -239,31 +244,37 @@ impl Loop {
         }
         let log = Arc::clone(&job.log);
         core.observe(move |event| match *event {
-            Event::Forked { pid, .. } => lock(&log).push(Change::Born(pid)),
+            Event::Forked { pid, .. } => lock(&log).push(Change::Born(pid, Instant::now())),
             Event::Ended { pid, .. } => lock(&log).push(Change::Ended(pid)),
             _ => {}
         });
+        let mut earlier = Earlier::new(job)?;
         core.begin().map_err(fail)?;
         let wakeup = std::mem::replace(&mut state.wakeup, Wakeup::Deaf);
         let mut hooks = PythonHooks::new(py, &self.callbacks, wakeup)?;
-        hooks.interruptible = true;
-        let result = self.run(&mut core, job, &mut hooks);
+        // A spare runs no Python while it waits, and would be interrupted by an old
+        // Ctrl-C when its connection comes.
+        hooks.interruptible = !job.pooled();
+        state.watched.clear();
+        let result = self.run(&mut core, job, &mut earlier, &mut hooks);
         state.wakeup = std::mem::replace(&mut hooks.wakeup, Wakeup::Deaf);
-        // They live on, and are waited for by their numbers.
-        core.release_children();
+        job.leave_alone(&mut core)?;
         result
     }
 
-    fn run(
+    fn run<'py>(
         &self,
         core: &mut Core,
-        job: &Job<'_, '_>,
+        job: &Job<'_, 'py>,
+        earlier: &mut Earlier<'py>,
         hooks: &mut PythonHooks<'_, '_>,
     ) -> PyResult<()> {
         let py = job.server.py();
+        let mut overdue = earlier.look_after(core, job)?;
         loop {
             let turn = core.turn(hooks);
             if let Ok(Turn::Child(child)) = turn {
+                earlier.pidfds.clear();
                 self.child(child, job, hooks);
             }
             // Also what came before an error.
@@ -287,26 +298,35 @@ impl Loop {
                 return Ok(());
             }
             if idle {
-                let limit = [hooks.wakeup.limit(), job.pause].into_iter().flatten().min();
+                let limits = [hooks.wakeup.limit(), job.pause, overdue];
+                let limit = limits.into_iter().flatten().min();
                 py.detach(|| core.wait(limit)).map_err(|error| error::from_core(py, &error))?;
                 hooks.wakeup.drain();
+                overdue = earlier.look_after(core, job)?;
             }
         }
     }
 
     /// The life of a child that the core has made.
     fn child(&self, mut child: Child, job: &Job<'_, '_>, hooks: &mut PythonHooks<'_, '_>) -> ! {
+        let py = job.server.py();
         let life = AssertUnwindSafe(|| {
-            if let Some(connection) = child.next_connection() {
-                self.give_up();
-                let status = job.request(connection).map_or(1, |(request, address)| {
-                    answer(job.server, request.as_any(), address.as_any())
-                });
-                child.end(status, hooks, |_| {});
+            self.give_up();
+            while let Some(connection) = child::next(py, &mut child) {
+                let status = job
+                    .request(connection)
+                    .and_then(|(request, address)| answer(job.server, &request, &address));
+                if status.is_err() {
+                    // Not an Exception: it has asked for the end of the process.
+                    child.set_last();
+                }
+                child.end(status.unwrap_or(1), hooks, |_| {});
             }
+            // Told to leave while it waited.
+            hooks.exit();
         });
-        let _ = catch_unwind(life);
-        child.leave(EXIT_PANIC)
+        let status = catch_unwind(life).map_or(EXIT_PANIC, |()| 0);
+        child.leave(status)
     }
 }
 
@@ -355,79 +375,14 @@ impl Watched {
     }
 }
 
-/// What a run of `serve` is about.
-struct Job<'a, 'py> {
-    server: &'a Bound<'py, PyAny>,
-    socket: &'a Bound<'py, PyAny>,
-    active: &'a Bound<'py, PySet>,
-    pause: Option<Duration>,
-    /// `socket.socket`, and its arguments: what `accept` makes.
-    class: Bound<'py, PyAny>,
-    family: i32,
-    proto: i32,
-    log: Arc<Mutex<Vec<Change>>>,
-}
-
-/// What happened to the children.
-enum Change {
-    Born(i32),
-    Ended(i32),
-}
-
-impl<'a, 'py> Job<'a, 'py> {
-    fn new(
-        server: &'a Bound<'py, PyAny>,
-        socket: &'a Bound<'py, PyAny>,
-        active: &'a Bound<'py, PySet>,
-        pause: Option<f64>,
-    ) -> PyResult<Job<'a, 'py>> {
-        let py = server.py();
-        Ok(Job {
-            server,
-            socket,
-            active,
-            pause: pause.map(seconds),
-            class: py.import("socket")?.getattr("socket")?,
-            family: socket.getattr("family")?.extract()?,
-            proto: socket.getattr("proto")?.extract()?,
-            log: Arc::default(),
-        })
-    }
-
-    /// Keeps the set of children right.
-    fn settle(&self) -> PyResult<()> {
-        for change in lock(&self.log).drain(..) {
-            match change {
-                Change::Born(pid) => self.active.add(pid)?,
-                Change::Ended(pid) => drop(self.active.discard(pid)?),
-            }
-        }
-        Ok(())
-    }
-
-    /// In a child: what `accept` would have answered. Closes the listener.
-    fn request(
-        &self,
-        connection: forkserve::Connection,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let py = self.server.py();
-        tools(py)?.close_socket.bind(py).call1((self.socket,))?;
-        let address = conn::address(py, connection.peer_sockaddr())?;
-        let fd = OwnedFd::from(connection).into_raw_fd();
-        let request = self.class.call1((self.family, libc::SOCK_STREAM, self.proto, fd))?;
-        Ok((request, address))
-    }
-}
-
 /// In a child: the exit status after the request. An exception that the server
 /// does not handle ends the child as it ends one of socketserver's: silently.
 fn answer(
     server: &Bound<'_, PyAny>,
     request: &Bound<'_, PyAny>,
     client_address: &Bound<'_, PyAny>,
-) -> i32 {
-    let status = server.call_method1(intern!(server.py(), "_answer"), (request, client_address));
-    status.and_then(|status| status.extract()).unwrap_or(1)
+) -> PyResult<i32> {
+    server.call_method1(intern!(server.py(), "_answer"), (request, client_address))?.extract()
 }
 
 /// Of a program's number, as selectors take it: none is too large, and less than

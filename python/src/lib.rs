@@ -21,6 +21,7 @@ mod event;
 mod fork;
 mod gate;
 mod hooks;
+mod job;
 mod options;
 mod run;
 mod server;

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import forkserve
 import pytest
+from forkserve import _dropins
 
 from support import children, descriptors, wait_until
 
@@ -55,7 +56,7 @@ def ask_rpc(port):
         assert proxy.pow(2, 10) == 1024
 
 
-ASK = [ask_lines, ask_folder, ask_wsgi, ask_rpc, ask_lines]
+ASK = [ask_lines, ask_folder, ask_wsgi, ask_rpc, ask_lines, ask_lines]
 
 
 @pytest.mark.parametrize("which", ["before", "after"])
@@ -69,7 +70,8 @@ def test_the_programs_of_the_page_serve(start, tmp_path, pair, ask, which):
     server = start(program.replace("7000", "0"), preamble="", cwd=tmp_path)
     port = wait_until(lambda: port_of(server.pid))
     ask(port)
-    wait_until(lambda: not children(server.pid))
+    # Those that have served; spares stay.
+    wait_until(lambda: bool(children(server.pid)) == ("spares" in program))
     server.signal(signal.SIGINT)
     # KeyboardInterrupt, of which the programs do nothing.
     server.end(-signal.SIGINT)
@@ -83,6 +85,12 @@ def test_what_stands_beside_each_other_is_at_the_same_height():
     for before, after in PAIRS[:-1]:
         gap = len(before.splitlines()) - len(after.splitlines())
         assert abs(gap) <= 3, "".join(difflib.ndiff(before.splitlines(1), after.splitlines(1)))
+
+
+def test_the_page_names_each_option():
+    section = PAGE[PAGE.index("## Switch on more") : PAGE.index("## When to leave")]
+    table = re.findall(r"^\| [a-z ]+ \|(.*)\|$", section, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(table))) == sorted(_dropins.OPTIONS)
 
 
 def test_the_page_names_what_there_is():
