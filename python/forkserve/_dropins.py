@@ -13,10 +13,10 @@ import socket
 import socketserver
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from time import monotonic
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional, Union
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from ._forkserve import Error, Loop
 
@@ -28,9 +28,9 @@ SOCKETSERVERS_BACKLOG = 5
 # What the native loop has room for.
 MOST_CHILDREN = 1_000_000
 
-# The options of Server that a class can have as attributes; only the native loop can keep to
-# them. The others are attributes of socketserver's already (request_queue_size,
-# allow_reuse_port), or about a drain, which socketserver has not.
+# The options of Server that fork_options can have; only the native loop can keep to them. The
+# others are attributes of socketserver's already (request_queue_size, allow_reuse_port), or
+# about a drain, which socketserver has not.
 OPTIONS = (
     "spares",
     "connections_per_child",
@@ -57,17 +57,20 @@ OPTIONS = (
     "gc_freeze",
 )
 
+# Server's default.
+KILL_AFTER = 5.0
+
 # accept(2): a connection waits, but there is nothing to take it with.
 SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 if TYPE_CHECKING:
-    from ._forkserve import _Networks
 
     class Mixed(socketserver.ForkingMixIn, socketserver.BaseServer):
         """What ForkingMixIn is once it is mixed in."""
 
         socket: socket.socket
         request_queue_size: int
+        _handle_request_noblock: Callable[[], None]
 
 else:
     Mixed = socketserver.ForkingMixIn
@@ -94,6 +97,38 @@ class Run:
         self.loop.close()
 
 
+class Loops(socketserver.BaseServer):
+    """BaseServer with the loops of ForkingMixIn, which puts this class right before it.
+
+    In the mix-in itself they would hide those of a server class that has its own around
+    super().serve_forever(), as Werkzeug's has.
+    """
+
+    def serve_forever(self, poll_interval: Optional[float] = 0.5) -> None:
+        """Serve requests until another thread calls shutdown().
+
+        Children that live go on then; server_close() waits for them. An exception of a
+        signal handler, such as KeyboardInterrupt, comes out at once. poll_interval has a
+        meaning only where service_actions() is overridden: it is called at least so often.
+        Otherwise nothing wakes the process up but requests, ended children and signals.
+
+        Raises TypeError or ValueError, naming the option, if one of fork_options is wrong or
+        cannot be kept to, and Error if the listener has become unusable.
+        """
+        cast("ForkingMixIn", self)._serve_forever(poll_interval)
+
+    def handle_request(self) -> None:
+        """Handle one request, or call handle_timeout() if none comes.
+
+        Waits as long as the smaller of timeout and the timeout of the socket; also for a
+        place, while max_children children live.
+        """
+        cast("ForkingMixIn", self)._handle_request()
+
+    def _handle_request_noblock(self) -> None:
+        cast("ForkingMixIn", self)._take_request()
+
+
 class ForkingMixIn(Mixed):
     """Serves each request in a process of its own. To be put before the server class.
 
@@ -105,10 +140,10 @@ class ForkingMixIn(Mixed):
     timeout: seconds that handle_request() waits before it calls handle_timeout().
     block_on_close: whether server_close() waits for the children.
 
-    Further attributes are options of Server, with its values and defaults: spares,
-    connections_per_child; lifetime, kill_after; max_per_source, at_capacity, refuse_message,
-    fork_retry; rate, rate_burst, rate_per_source, rate_per_source_burst, rate_interval,
-    at_rate; penalty, penalty_max, penalty_statuses; allow, deny, source_exempt,
+    fork_options: options of Server by their names, a mapping; empty by default. Possible are
+    spares, connections_per_child; lifetime, kill_after; max_per_source, at_capacity,
+    refuse_message, fork_retry; rate, rate_burst, rate_per_source, rate_per_source_burst,
+    rate_interval, at_rate; penalty, penalty_max, penalty_statuses; allow, deny, source_exempt,
     source_prefix_v4, source_prefix_v6; gc_freeze. They are read when serve_forever() begins,
     and hold while it runs; lifetime holds also while server_close() waits. With any of them,
     serve_forever() refuses (ValueError) a server with datagrams and one that overrides a step
@@ -122,29 +157,7 @@ class ForkingMixIn(Mixed):
 
     active_children: Optional[set[int]] = None
 
-    spares: int = 0
-    connections_per_child: int = 1
-    lifetime: Optional[float] = None
-    kill_after: float = 5.0
-    max_per_source: int = 0
-    at_capacity: str = "queue"
-    refuse_message: Union[bytes, bytearray] = b""
-    fork_retry: float = 10.0
-    rate: int = 0
-    rate_burst: int = 0
-    rate_per_source: int = 0
-    rate_per_source_burst: int = 0
-    rate_interval: float = 1.0
-    at_rate: str = "queue"
-    penalty: Optional[float] = None
-    penalty_max: float = 3600.0
-    penalty_statuses: Iterable[int] = ()
-    allow: "_Networks" = ()
-    deny: "_Networks" = ()
-    source_exempt: "_Networks" = ()
-    source_prefix_v4: int = 32
-    source_prefix_v6: int = 64
-    gc_freeze: bool = False
+    fork_options: Mapping[str, Any] = MappingProxyType({})
 
     _loop: Optional[Loop] = None
     # When children whose lifetime is limited are to be ended, and by which signal.
@@ -155,6 +168,11 @@ class ForkingMixIn(Mixed):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if issubclass(cls, socketserver.BaseServer) and not issubclass(cls, Loops):
+            # Before BaseServer or object, where a class names these itself.
+            last = [base for base in cls.__bases__ if issubclass(Loops, base)]
+            others = [base for base in cls.__bases__ if base not in last]
+            cls.__bases__ = (*others, Loops, *last)
         # What a class of the program's says counts, wherever the mix-in stands.
         says = next((c for c in cls.__mro__ if "request_queue_size" in vars(c)), None)
         if says is socketserver.TCPServer and says.request_queue_size == SOCKETSERVERS_BACKLOG:
@@ -177,17 +195,7 @@ class ForkingMixIn(Mixed):
 
     # ---- The loop ----
 
-    def serve_forever(self, poll_interval: Optional[float] = 0.5) -> None:
-        """Serve requests until another thread calls shutdown().
-
-        Children that live go on then; server_close() waits for them. An exception of a
-        signal handler, such as KeyboardInterrupt, comes out at once. poll_interval has a
-        meaning only where service_actions() is overridden: it is called at least so often.
-        Otherwise nothing wakes the process up but requests, ended children and signals.
-
-        Raises TypeError or ValueError, naming the attribute, if one of the options is wrong or
-        cannot be kept to, and Error if the listener has become unusable.
-        """
+    def _serve_forever(self, poll_interval: Optional[float]) -> None:
         is_shut_down = self._BaseServer__is_shut_down  # type: ignore[attr-defined]
         is_shut_down.clear()
         try:
@@ -239,12 +247,7 @@ class ForkingMixIn(Mixed):
             if self.socket.fileno() >= 0:
                 self.socket.settimeout(self.socket.gettimeout())
 
-    def handle_request(self) -> None:
-        """Handle one request, or call handle_timeout() if none comes.
-
-        Waits as long as the smaller of timeout and the timeout of the socket; also for a
-        place, while max_children children live.
-        """
+    def _handle_request(self) -> None:
         timeouts = (self.socket.gettimeout(), self.timeout)
         timeout = min((t for t in timeouts if t is not None), default=None)
         deadline = None if timeout is None else monotonic() + timeout
@@ -266,7 +269,7 @@ class ForkingMixIn(Mixed):
                 if deadline is not None and monotonic() >= deadline:
                     return self.handle_timeout()
 
-    def _handle_request_noblock(self) -> None:
+    def _take_request(self) -> None:
         try:
             request, client_address = self.get_request()
         except OSError as error:
@@ -353,7 +356,7 @@ class ForkingMixIn(Mixed):
             now = monotonic()
             if when <= now:
                 os.kill(pid, number)
-                when = now + self.kill_after
+                when = now + self.fork_options.get("kill_after", KILL_AFTER)
                 self._deadlines[pid] = when, signal.SIGKILL
             due.append(when - now)
         return min(due, default=None)
@@ -398,9 +401,13 @@ class ForkingMixIn(Mixed):
         )
 
     def _options(self) -> dict[str, Any]:
-        """The options that are not left at their defaults."""
-        given = {name: getattr(self, name) for name in OPTIONS}
-        return {n: value for n, value in given.items() if value != getattr(ForkingMixIn, n)}
+        """The options of this class; their values are checked where they are used."""
+        for name in self.fork_options:
+            if name not in OPTIONS:
+                raise TypeError(
+                    f"fork_options: there is no {name!r} among {', '.join(OPTIONS)}"
+                )
+        return dict(self.fork_options)
 
     def _refuse(self, options: dict[str, Any], why: Optional[str]) -> None:
         """Refuses options that would have no effect: they may be what keeps somebody out."""
@@ -413,7 +420,7 @@ class ForkingMixIn(Mixed):
         name = type(self).__name__
         if self.socket.type == socket.SOCK_DGRAM:
             return f"{name} serves datagrams"
-        for owner, steps in ((socketserver.TCPServer, TCP_SERVERS), (ForkingMixIn, OURS)):
+        for owner, steps in STEPS.items():
             for step in steps:
                 if not self._keeps(step, owner):
                     return f"{name} has a {step}() of its own, which is the parent's"
@@ -428,8 +435,11 @@ class ForkingMixIn(Mixed):
 
 
 # The steps that are the parent's.
-TCP_SERVERS = ("get_request", "verify_request", "close_request", "fileno")
-OURS = ("_handle_request_noblock", "process_request", "collect_children")
+STEPS: dict[type, tuple[str, ...]] = {
+    socketserver.TCPServer: ("get_request", "verify_request", "close_request", "fileno"),
+    ForkingMixIn: ("process_request", "collect_children"),
+    Loops: ("_handle_request_noblock",),
+}
 
 
 def warn_of_threads() -> None:
@@ -439,7 +449,7 @@ def warn_of_threads() -> None:
             f"This process (pid={os.getpid()}) is multi-threaded, use of serve_forever() "
             "may lead to deadlocks in the children."
         )
-        warnings.warn(text, DeprecationWarning, stacklevel=3)
+        warnings.warn(text, DeprecationWarning, stacklevel=4)
 
 
 class ForkingTCPServer(ForkingMixIn, socketserver.TCPServer):

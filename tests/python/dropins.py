@@ -3,6 +3,7 @@
 PREAMBLE = """
 import os, signal, socket, sys, threading, time
 import forkserve as socketserver
+from forkserve._dropins import OPTIONS
 
 # For sigwait.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
@@ -26,6 +27,8 @@ class Overridden(socketserver.ForkingTCPServer):
 Server = globals()[sys.argv[1]] if len(sys.argv) > 1 else Native
 
 def serve(handler=Echo, address=("127.0.0.1", 0), server=None, **attributes):
+    options = {name: attributes.pop(name) for name in OPTIONS if name in attributes}
+    attributes |= {"fork_options": options} if options else {}
     kind = type("Server", (server or Server,), attributes)
     server = kind(address, handler)
     at = server.server_address

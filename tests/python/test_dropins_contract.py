@@ -2,11 +2,16 @@
 
 import os
 import signal
+import socketserver
+from typing import Generic, TypeVar
 
+import forkserve
 import pytest
 
 from dropins import PREAMBLE
 from support import children, read_all, refused, wait_until
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -423,3 +428,63 @@ def test_a_limit_that_allows_nothing_is_an_error(start, tier, value):
 def test_no_limit_may_be_said_by_a_large_number(serve, tier):
     server = serve("serve(max_children=float('inf')).serve_forever()", tier)
     server.ask()
+
+
+def test_a_server_class_keeps_its_own_loop_around_ours(serve):
+    """As Werkzeug's does, in the classes between the mix-in and BaseServer."""
+    server = serve("""
+    class Careful(socketserver.TCPServer):
+        def serve_forever(self, poll_interval=0.5):
+            say("begins")
+            try:
+                super().serve_forever(poll_interval)
+            except KeyboardInterrupt:
+                say("interrupted")
+            finally:
+                self.server_close()
+        def handle_request(self):
+            say("one")
+            super().handle_request()
+    class Mixed(socketserver.ForkingMixIn, Careful):
+        pass
+    class Sub(Mixed):
+        pass
+    one = serve(server=Sub)
+    one.handle_request()
+    one.serve_forever()
+    """)
+    assert server.line() == "one"
+    server.ask()
+    assert server.line() == "begins"
+    server.ask()
+    server.wait_no_children()
+    server.wait_asleep()
+    assert server.end(by=signal.SIGINT)[0] == "interrupted\n"
+
+
+def test_the_mix_in_goes_with_every_order_of_bases():
+    class Plain(forkserve.ForkingMixIn, socketserver.TCPServer):
+        pass
+
+    class Old(forkserve.ForkingMixIn, socketserver.TCPServer):
+        pass
+
+    class Base(forkserve.ForkingMixIn, socketserver.BaseServer):
+        pass
+
+    class Half(forkserve.ForkingMixIn):
+        pass
+
+    class Whole(Half, socketserver.UDPServer):
+        pass
+
+    class Behind(socketserver.TCPServer, forkserve.ForkingMixIn):
+        pass
+
+    class Typed(forkserve.ForkingMixIn, socketserver.TCPServer, Generic[T]):
+        pass
+
+    ours = forkserve.ForkingTCPServer.serve_forever
+    for kind in (Plain, Old, Base, Whole, Behind, Typed[int], type("Sub", (Plain,), {})):
+        assert kind.serve_forever is ours, kind
+    assert not hasattr(Half, "serve_forever")

@@ -1,8 +1,9 @@
-"""The options of Server as attributes of the drop-ins."""
+"""The options of Server for the drop-ins: fork_options, which serve() here takes by name."""
 
 import inspect
 import os
 import signal
+from typing import ClassVar
 
 import forkserve
 import pytest
@@ -46,11 +47,12 @@ def wait_spares(server, count):
     )
 
 
-def test_the_attributes_are_the_options_of_server():
-    """With the same defaults; what is missing is socketserver's own, or has no meaning."""
+def test_the_options_are_those_of_server():
+    """What is missing is socketserver's own, or has no meaning."""
     of_server = inspect.signature(forkserve.Server).parameters
-    for name in _dropins.OPTIONS:
-        assert getattr(forkserve.ForkingTCPServer, name) == of_server[name].default, name
+    assert set(_dropins.OPTIONS) <= set(of_server)
+    assert of_server["kill_after"].default == _dropins.KILL_AFTER
+    assert forkserve.ForkingTCPServer.fork_options == {}
     left = set(of_server) - set(_dropins.OPTIONS) - {"address", "handler", "max_children"}
     assert left == {
         *("backlog", "reuse_port"),
@@ -298,12 +300,12 @@ def test_networks_hold(serve):
         assert read_all(client) == b"no\n"
 
 
-def test_attributes_of_the_object_count(serve):
+def test_options_of_the_object_count(serve):
     server = serve(
         SAY_PID
         + """
     server = serve(Pid)
-    server.spares = 2
+    server.fork_options = {"spares": 2}
     server.serve_forever()
     """
     )
@@ -326,9 +328,10 @@ WRONG = [
     ({"spares": -1}, ValueError, "spares: -1 is not in 0..=10000"),
     ({"spares": 41}, ValueError, "spares: 41 is more than max_children, 40"),
     ({"lifetime": "1"}, TypeError, "lifetime: wants seconds, or None for no limit, not str"),
-    ({"rate": lambda self: 1}, TypeError, "rate: wants an int, not method"),
+    ({"rate": lambda self: 1}, TypeError, "rate: wants an int, not function"),
     ({"deny": "nowhere"}, ValueError, "deny: "),
-    ({"max_children": 0}, ValueError, "max_children: 0 is less than 1"),
+    ({"max_children": 9}, TypeError, "fork_options: there is no 'max_children' among spares, "),
+    ({"spare": 9}, TypeError, "fork_options: there is no 'spare' among spares, "),
 ]
 
 
@@ -336,9 +339,9 @@ class Handler:
     pass
 
 
-@pytest.mark.parametrize(("attributes", "error", "message"), WRONG)
-def test_a_wrong_attribute_is_named(attributes, error, message):
-    kind = type("Server", (forkserve.ForkingTCPServer,), attributes)
+@pytest.mark.parametrize(("options", "error", "message"), WRONG)
+def test_a_wrong_option_is_named(options, error, message):
+    kind = type("Server", (forkserve.ForkingTCPServer,), {"fork_options": options})
     with kind(("127.0.0.1", 0), Handler) as server, pytest.raises(error) as info:
         server.serve_forever()
     assert str(info.value).startswith(message)
@@ -353,7 +356,10 @@ def test_a_wrong_attribute_is_named(attributes, error, message):
 )
 def test_an_overridden_step_of_the_parent_is_refused(step):
     original = getattr(forkserve.ForkingTCPServer, step)
-    attributes = {"lifetime": 9, step: lambda self, *rest, **how: original(self, *rest, **how)}
+    attributes = {
+        "fork_options": {"lifetime": 9},
+        step: lambda self, *rest, **how: original(self, *rest, **how),
+    }
     kind = type("Checked", (forkserve.ForkingTCPServer,), attributes)
     refused = pytest.raises(ValueError, match="only for")
     with kind(("127.0.0.1", 0), Handler) as server, refused as info:
@@ -366,8 +372,7 @@ def test_an_overridden_step_of_the_parent_is_refused(step):
 
 def test_datagrams_are_refused():
     class Server(forkserve.ForkingUDPServer):
-        spares = 1
-        rate = 2
+        fork_options: ClassVar = {"spares": 1, "rate": 2}
 
     with (
         Server(("127.0.0.1", 0), Handler) as server,
@@ -381,7 +386,7 @@ def test_datagrams_are_refused():
 
 def test_handle_request_is_refused():
     class Server(forkserve.ForkingTCPServer):
-        deny = "10.0.0.0/8"
+        fork_options: ClassVar = {"deny": "10.0.0.0/8"}
 
     with (
         Server(("127.0.0.1", 0), Handler) as server,

@@ -1,11 +1,14 @@
 """Other people's servers on the drop-ins, asked by their own clients.
 
-dnslib takes a class of socketserver, and RPyC forks by itself: `forkserve.Server` takes
-its place, and `forkserve.fork` that of `os.fork`.
+dnslib takes a class of socketserver, Werkzeug has a forking server of its own to be
+mixed anew, and RPyC forks by itself: `forkserve.Server` takes its place, and
+`forkserve.fork` that of `os.fork`.
 """
 
 import os
 import signal
+import threading
+import urllib.request
 import xmlrpc.client
 
 import pytest
@@ -63,6 +66,60 @@ def test_dnslib(serve_dropin, kind):
         assert ask_dns(server, "after.test").rr, "the crash was that child's"
     server.wait_no_children()
     server.end(by=signal.SIGTERM)
+
+
+WERKZEUG = """
+from werkzeug import Request, Response
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
+
+class Server(socketserver.ForkingMixIn, BaseWSGIServer):
+    multiprocess = True
+    max_children = 3
+
+class Quiet(WSGIRequestHandler):
+    def log(self, *_):
+        pass
+
+@Request.application
+def application(request):
+    if request.path == "/stream":
+        return Response((f"{n}\\n" for n in range(3)), mimetype="text/plain")
+    data = request.get_data()
+    with threads:
+        return Response(f"{os.getpid()} {request.environ['wsgi.multiprocess']} {len(data)}")
+
+threads = threading.Lock()
+server = Server("127.0.0.1", 0, application, Quiet)
+say("listening", "127.0.0.1:%d" % server.port)
+server.serve_forever()
+say("closed", server.socket.fileno())
+"""
+
+
+def test_werkzeug(serve_dropin):
+    server = serve_dropin(WERKZEUG)
+
+    def ask(path, data=None):
+        url = f"http://{server.address}{path}"
+        with urllib.request.urlopen(url, data, timeout=20) as answer:
+            return answer.read()
+
+    answers = [ask("/", b"x" * 100_000).split() for _ in range(10)]
+    assert {tuple(answer[1:]) for answer in answers} == {(b"True", b"100000")}
+    assert len({answer[0] for answer in answers}) == 10, "a process for each request"
+    assert ask("/stream") == b"0\n1\n2\n"
+    # More at once than there may be children.
+    together = []
+    clients = [threading.Thread(target=lambda: together.append(ask("/"))) for _ in range(12)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(20)
+    assert len(together) == 12
+    server.wait_no_children()
+    # Werkzeug takes Ctrl-C for the end of serve_forever, and closes the server after it.
+    server.wait_asleep()
+    assert server.end(by=signal.SIGINT)[0] == "closed -1\n"
 
 
 XMLRPC = """
