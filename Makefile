@@ -159,7 +159,7 @@ test-pythons: $(VENV)/.tools ## Test one wheel on each CPython (on PATH, in PYTH
 	  venv=$(BUILD)/pythons/$$($$python -c 'import sys; print(*sys.version_info[:2], sep=".")'); \
 	  $$python -m venv $$venv; \
 	  $$venv/bin/pip install --quiet --disable-pip-version-check \
-	    pytest pytest-timeout dnslib rpyc $(BUILD)/pythons/*.whl; \
+	    pytest pytest-timeout dnslib rpyc Werkzeug $(BUILD)/pythons/*.whl; \
 	  $$venv/bin/python -m pytest -p no:cacheprovider tests/python; \
 	done
 	cd python && $(VENV)/bin/maturin sdist --out $(BUILD)/pythons
@@ -188,6 +188,10 @@ test-asan: stage ## Run the C tests with AddressSanitizer and UBSan
 .PHONY: test-valgrind
 test-valgrind: stage tools-valgrind ## Run the C tests under valgrind
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) valgrind
+
+.PHONY: test-kernel
+test-kernel: stage tools-kernel ## Run the C tests on another kernel, emulated: make test-kernel KERNEL=vmlinuz
+	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) KERNEL=$(abspath $(KERNEL)) boot
 
 .PHONY: stress
 stress: build-examples python tools-test ## Serve 50,000 connections of a host with busy threads, and a crowd of 10,000
@@ -350,7 +354,7 @@ libraries = @for library in $(1); do \
   pkg-config --exists $$library || { $(call install,$(2),$$library) && break; }; done
 
 .PHONY: tools-build tools-examples tools-test tools-lint tools-abi tools-bench tools-docs
-.PHONY: tools-deb tools-test-deb tools-perf tools-valgrind
+.PHONY: tools-deb tools-test-deb tools-kernel tools-perf tools-valgrind
 tools-build:
 	$(call tools,pkg-config,pkg-config)
 
@@ -372,6 +376,10 @@ tools-lint:
 
 tools-abi:
 	$(call tools,abidw abidiff,abigail-tools)
+
+tools-kernel:
+	$(call tools,qemu-system-$(shell uname -m) busybox cpio,\
+	  qemu-system-x86 qemu-system-arm busybox-static cpio)
 
 tools-valgrind:
 	$(call tools,valgrind,valgrind)
