@@ -112,7 +112,7 @@ pub(crate) fn between(hooks: &mut dyn Hooks) -> Result<Option<i32>, Error> {
     }
     let _ = mask.map(|mask| mask.thread_set_mask());
     match pid {
-        -1 => Err(Error::custom(errno as i32, format!("fork: {}", errno.desc()))),
+        -1 => Err(Error::os("fork", "", errno)),
         0 => Ok(None),
         pid => Ok(Some(pid)),
     }

@@ -52,7 +52,7 @@ impl Argument<'_, '_> {
         }
         match self.1.extract::<u32>() {
             Ok(value) if (least..=most).contains(&value) => Ok(value),
-            _ => Err(self.wrong_value(&format!("in {least}..={most}"))),
+            _ => Err(self.wrong_value(&format!("in the range {least} to {most}"))),
         }
     }
 
@@ -89,7 +89,7 @@ impl Argument<'_, '_> {
         // An int too large for a float is too large for us as well.
         match self.1.extract::<f64>().ok().filter(|s| (0.0..=MAX_SECONDS).contains(s)) {
             Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
-            None => Err(self.wrong_value(&format!("in 0..={MAX_SECONDS:.0} {wanted}"))),
+            None => Err(self.wrong_value(&format!("in the range 0 to {MAX_SECONDS:.0} {wanted}"))),
         }
     }
 
@@ -98,7 +98,7 @@ impl Argument<'_, '_> {
         let interval = self.seconds()?;
         match (least..=most).contains(&interval.as_secs_f64()) {
             true => Ok(interval),
-            false => Err(self.wrong_value(&format!("in {least}..={most} seconds"))),
+            false => Err(self.wrong_value(&format!("in the range {least} to {most} seconds"))),
         }
     }
 
@@ -123,7 +123,7 @@ impl Argument<'_, '_> {
     }
 
     fn exit_statuses(&self) -> PyResult<Vec<u8>> {
-        let entries = self.1.try_iter().map_err(|_| self.wrong_type("ints in 0..=255"))?;
+        let entries = self.1.try_iter().map_err(|_| self.wrong_type("ints from 0 to 255"))?;
         let status = |entry: PyResult<Bound<'_, PyAny>>| {
             Argument(self.0, &entry?).number(0, 255).map(|status| status as u8)
         };

@@ -117,7 +117,7 @@ def test_unix_sockets_have_no_address_to_look_at(core_front, serve, tmp_path):
     [
         ("--allow", "10.0.0.0/8, nobody", 'entry 2, "nobody": not an IP address or network'),
         ("--deny", "10.0.0.1/8", "bits are set behind the prefix; the network is 10.0.0.0/8"),
-        ("--source-exempt", "::/129", "the prefix is not in 0..=128"),
+        ("--source-exempt", "::/129", "the prefix is not in the range 0 to 128"),
     ],
 )
 def test_a_bad_list_is_an_error_that_names_the_entry(

@@ -99,10 +99,10 @@ def test_a_port_in_use_is_an_error(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--spares", "10001"], "spares: 10001 is not in 0..=10000"),
+        (["--spares", "10001"], "spares: 10001 is not in the range 0 to 10000"),
         (["--spares", "9", "--max-children", "8"], "spares: 9 is more than max_children, 8"),
         (["127.0.0.1"], 'address "127.0.0.1" wants HOST:PORT'),
-        (["--max-children", "0"], "max_children: 0 is not in 1..=1000000"),
+        (["--max-children", "0"], "max_children: 0 is not in the range 1 to 1000000"),
         (["--max-children", "many"], "--max-children: invalid int value: 'many'"),
         (["--grace", "-1"], "grace: -1.0 is not in"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),

@@ -127,7 +127,9 @@ def test_networks_are_text_or_objects_of_ipaddress(name):
 def test_penalty_statuses_are_bytes_of_an_int():
     make(penalty=1, penalty_statuses=range(256)).close()
     for bad in ([256], [1, -1]):
-        with pytest.raises(ValueError, match="^penalty_statuses: .* is not in 0..=255$"):
+        with pytest.raises(
+            ValueError, match="^penalty_statuses: .* is not in the range 0 to 255$"
+        ):
             make(penalty_statuses=bad)
     for bad in (["1"], "1", [None], [True]):
         with pytest.raises(TypeError, match="^penalty_statuses: wants an int, not "):

@@ -50,7 +50,9 @@ pub(crate) unsafe fn report(out: *mut forkserve_error, failure: &Failure) {
     unsafe { end.write(0) };
 }
 
-/// Text for an error number, given with either sign; never NULL.
+/// Text for an error number, given with either sign; never NULL. It is that of
+/// strerror(3) at the first call, but for ECHILD, ESHUTDOWN and ENOTRECOVERABLE,
+/// which mean something of their own here.
 ///
 /// Ownership: a constant of the library's, never freed.
 /// Context: parent or child, any thread. Allocates once, at the first call.
@@ -58,8 +60,8 @@ pub(crate) unsafe fn report(out: *mut forkserve_error, failure: &Failure) {
 #[no_mangle]
 pub extern "C" fn forkserve_strerror(code: c_int) -> *const c_char {
     static TEXTS: OnceLock<Vec<CString>> = OnceLock::new();
-    // Errors end far below; the one after the last stands for all unknown ones.
-    const LAST: c_int = 255;
+    // Errors end far below; this one's text is that of all unknown ones.
+    const LAST: c_int = 256;
     let texts = TEXTS.get_or_init(|| {
         let texts = (0..=LAST).map(core::strerror);
         texts.map(|text| CString::new(text).unwrap_or_default()).collect()

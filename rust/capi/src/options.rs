@@ -267,7 +267,11 @@ fn exit_statuses(name: &str, list: &[u8]) -> Result<Vec<u8>, Failure> {
             Some(status) => Ok(status),
             None => {
                 let shown: String = entry.chars().take(60).collect();
-                let text = format!("{name}: entry {}, {shown:?}, is not in 0..=255", index + 1);
+                let text = format!(
+                    "{name}: entry {}, {}, is not in the range 0 to 255",
+                    index + 1,
+                    core::quoted(&shown)
+                );
                 failure(libc::EINVAL, text)
             }
         }
@@ -278,7 +282,7 @@ fn exit_statuses(name: &str, list: &[u8]) -> Result<Vec<u8>, Failure> {
 fn time(name: &str, ms: i64) -> Result<Duration, Failure> {
     match u64::try_from(ms) {
         Ok(ms) => Ok(Duration::from_millis(ms)),
-        Err(_) => out_of_range(name, ms, "0..=1000000000000"),
+        Err(_) => out_of_range(name, ms, "in the range 0 to 1000000000000"),
     }
 }
 
@@ -290,6 +294,6 @@ fn flag(name: &str, value: i32) -> Result<bool, Failure> {
     }
 }
 
-fn out_of_range<T>(name: &str, value: i64, range: &str) -> Result<T, Failure> {
-    failure(libc::EINVAL, format!("{name}: {value} is not in {range}"))
+fn out_of_range<T>(name: &str, value: i64, wanted: &str) -> Result<T, Failure> {
+    failure(libc::EINVAL, format!("{name}: {value} is not {wanted}"))
 }

@@ -7,7 +7,7 @@
 //! unix:/path       unix:@abstract-name       fd:3 (a listening socket)
 //! ```
 
-use crate::error::Error;
+use crate::error::{quoted, Error};
 use nix::errno::Errno;
 
 /// A listening address, not yet resolved.
@@ -91,7 +91,7 @@ fn decimal(text: &str) -> Option<u32> {
 
 fn complain(text: &[u8], errno: Errno, why: &str) -> Error {
     let text = String::from_utf8_lossy(text);
-    Error::new(errno, format!("address {text:?} {why}"))
+    Error::new(errno, format!("address {} {why}", quoted(&text)))
 }
 
 #[cfg(test)]

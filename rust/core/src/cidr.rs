@@ -5,7 +5,7 @@
 //! for each connection, by a child too: sorted ranges, found by halving, and no
 //! allocation.
 
-use crate::error::Error;
+use crate::error::{quoted, Error};
 use crate::sys::socket::{Parts, RawAddress};
 use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -117,7 +117,7 @@ fn parse(entry: &str) -> Result<Network, String> {
         Some(_) => u32::MAX,
     };
     if bits > most {
-        return Err(format!("the prefix is not in 0..={most}"));
+        return Err(format!("the prefix is not in the range 0 to {most}"));
     }
     match address {
         IpAddr::V4(ip) => range_v4(ip, bits),
@@ -153,7 +153,7 @@ fn behind(network: String) -> String {
 fn bad_entry(index: usize, entry: &str, why: &str) -> Error {
     let shown: String = entry.chars().take(SHOWN).collect();
     let more = if shown.len() < entry.len() { "…" } else { "" };
-    Error::new(Errno::EINVAL, format!("entry {}, {shown:?}{more}: {why}", index + 1))
+    Error::new(Errno::EINVAL, format!("entry {}, {}{more}: {why}", index + 1, quoted(&shown)))
 }
 
 /// The ranges in order, those that touch joined.
@@ -236,11 +236,11 @@ mod tests {
     fn a_bad_entry_is_named() {
         let cases = [
             ("10.0.0.0/8, 300.1.1.1", "entry 2, \"300.1.1.1\": not an IP address or network"),
-            ("10.0.0.0/33", "entry 1, \"10.0.0.0/33\": the prefix is not in 0..=32"),
-            ("::/129", "entry 1, \"::/129\": the prefix is not in 0..=128"),
-            ("10.0.0.0/", "entry 1, \"10.0.0.0/\": the prefix is not in 0..=32"),
-            ("10.0.0.0/+8", "entry 1, \"10.0.0.0/+8\": the prefix is not in 0..=32"),
-            ("1.2.3.4/99999999999", "the prefix is not in 0..=32"),
+            ("10.0.0.0/33", "entry 1, \"10.0.0.0/33\": the prefix is not in the range 0 to 32"),
+            ("::/129", "entry 1, \"::/129\": the prefix is not in the range 0 to 128"),
+            ("10.0.0.0/", "entry 1, \"10.0.0.0/\": the prefix is not in the range 0 to 32"),
+            ("10.0.0.0/+8", "entry 1, \"10.0.0.0/+8\": the prefix is not in the range 0 to 32"),
+            ("1.2.3.4/99999999999", "the prefix is not in the range 0 to 32"),
             ("::1 10.0.0.5/8", "entry 2, \"10.0.0.5/8\": bits are set behind the prefix; the network is 10.0.0.0/8"),
             ("fe80::1/10", "the network is fe80::/10"),
             ("localhost", "not an IP address"),

@@ -6,6 +6,7 @@
 
 use nix::errno::Errno;
 use std::fmt;
+use std::sync::OnceLock;
 
 /// An error of the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +17,10 @@ pub struct Error {
 
 impl Error {
     /// A failed system call: `operation`, what it was applied to, and the
-    /// kernel's reason.
-    pub(crate) fn os(operation: &str, subject: &str, errno: Errno) -> Error {
+    /// kernel's reason as of `strerror(3)`.
+    pub fn os(operation: &str, subject: &str, errno: Errno) -> Error {
         let space = if subject.is_empty() { "" } else { " " };
-        Error { errno, text: format!("{operation}{space}{subject}: {}", errno.desc()) }
+        Error { errno, text: format!("{operation}{space}{subject}: {}", reason(errno)) }
     }
 
     /// Misuse that the library found by itself, in its own words.
@@ -52,17 +53,63 @@ impl From<Error> for std::io::Error {
     }
 }
 
-/// Static text for an error number, given as the C functions return it
-/// (negative) or as `errno` holds it (positive).
-pub fn strerror(code: i32) -> &'static str {
-    match Errno::from_raw(code.saturating_abs()) {
-        // The codes that mean something of their own here.
-        Errno::ECHILD => "Handle used in a process that does not own it",
-        Errno::ESHUTDOWN => "The server has been stopped",
-        Errno::ENOTRECOVERABLE => "The server is unusable after an internal error",
-        Errno::UnknownErrno if code == 0 => "Success",
-        other => other.desc(),
+/// What `strerror(3)` says, which is what C and Python programs show elsewhere.
+pub(crate) fn reason(errno: Errno) -> String {
+    strip_number(&std::io::Error::from_raw_os_error(errno as i32))
+}
+
+/// The text of an error of the standard library's, without the number behind it.
+pub(crate) fn strip_number(error: &std::io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(errno) = error.raw_os_error() {
+        let number = format!(" (os error {errno})");
+        if text.ends_with(&number) {
+            text.truncate(text.len() - number.len());
+        }
     }
+    text
+}
+
+/// `text` in quotation marks on one line, with escapes as in C.
+#[doc(hidden)]
+pub fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let mut bytes = [0; 4];
+                let bytes = c.encode_utf8(&mut bytes).bytes();
+                out.extend(bytes.map(|byte| format!("\\x{byte:02x}")));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Static text for an error number, given as the C functions return it
+/// (negative) or as `errno` holds it (positive): that of `strerror(3)` at the
+/// first call, except for the codes that mean something of their own here.
+pub fn strerror(code: i32) -> &'static str {
+    // Errors end far below; the last text stands for all unknown ones.
+    const END: i32 = 256;
+    static TEXTS: OnceLock<Vec<String>> = OnceLock::new();
+    let texts = TEXTS.get_or_init(|| {
+        let text = |errno| match errno {
+            libc::ECHILD => "Handle used in a process that does not own it".to_owned(),
+            libc::ESHUTDOWN => "The server has been stopped".to_owned(),
+            libc::ENOTRECOVERABLE => "The server is unusable after an internal error".to_owned(),
+            END => "Unknown error".to_owned(),
+            other => strip_number(&std::io::Error::from_raw_os_error(other)),
+        };
+        (0..=END).map(text).collect()
+    });
+    &texts[code.saturating_abs().min(END) as usize]
 }
 
 #[cfg(test)]
@@ -84,7 +131,24 @@ mod tests {
         assert_eq!(strerror(-libc::EACCES), "Permission denied");
         assert_eq!(strerror(libc::EACCES), strerror(-libc::EACCES));
         assert_eq!(strerror(0), "Success");
-        assert_eq!(strerror(99999), "Unknown errno");
-        assert_eq!(strerror(i32::MIN), "Unknown errno");
+        assert_eq!(strerror(libc::EBADF), "Bad file descriptor");
+        assert_eq!(strerror(255), "Unknown error 255");
+        assert_eq!(strerror(99999), "Unknown error");
+        assert_eq!(strerror(i32::MIN), "Unknown error");
+    }
+
+    #[test]
+    fn reasons_are_those_of_libc() {
+        assert_eq!(reason(Errno::EBADF), "Bad file descriptor");
+        let error = std::io::Error::from_raw_os_error(libc::EIO);
+        assert_eq!(strip_number(&error), "Input/output error");
+        assert_eq!(strip_number(&std::io::Error::other("odd (os error)")), "odd (os error)");
+    }
+
+    #[test]
+    fn quoted_texts_have_escapes_as_in_c() {
+        assert_eq!(quoted("a b"), r#""a b""#);
+        assert_eq!(quoted("é\"\\\n\r\t"), r#""é\"\\\n\r\t""#);
+        assert_eq!(quoted("\0\u{1b}\u{85}"), r#""\x00\x1b\xc2\x85""#);
     }
 }

@@ -74,7 +74,7 @@ pub use child::Child;
 pub use cidr::CidrList;
 pub use conn::{read, write_all, Connection};
 pub use engine::Turn;
-pub use error::{strerror, Error};
+pub use error::{quoted, strerror, Error};
 pub use event::{Event, Pause, Refusal};
 pub use exit::{serve, ExitStatus, EXIT_PANIC};
 pub use heap::prepare_heap;

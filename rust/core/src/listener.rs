@@ -6,7 +6,7 @@
 //! process, the file of a Unix socket, it removes when it closes.
 
 use crate::address::Address;
-use crate::error::Error;
+use crate::error::{strip_number, Error};
 use crate::name::Name;
 use crate::options::Options;
 use crate::sys::socket::{self, Flags, RawAddress};
@@ -143,7 +143,7 @@ fn open_tcp(host: Option<&str>, port: u16, options: &Options) -> Result<Vec<List
         .to_socket_addrs()
         .map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EADDRNOTAVAIL, Errno::from_raw);
-            Error::new(errno, format!("resolve {shown}: {error}"))
+            Error::new(errno, format!("resolve {shown}: {}", strip_number(&error)))
         })?
         .collect();
     // By comparing each with each: a set would want random numbers of the kernel,

@@ -216,7 +216,7 @@ fn range(name: &str, value: u32, min: u32, max: u32) -> Result<(), Error> {
     if (min..=max).contains(&value) {
         Ok(())
     } else {
-        Err(invalid(format!("{name}: {value} is not in {min}..={max}")))
+        Err(invalid(format!("{name}: {value} is not in the range {min} to {max}")))
     }
 }
 
@@ -225,7 +225,7 @@ fn time(name: &str, value: Duration, min: Duration, max: Duration) -> Result<(),
         Ok(())
     } else {
         let (got, min, max) = (value.as_millis(), min.as_millis(), max.as_millis());
-        Err(invalid(format!("{name}: {got} is not in {min}..={max}")))
+        Err(invalid(format!("{name}: {got} is not in the range {min} to {max}")))
     }
 }
 

@@ -10,7 +10,7 @@
 
 use crate::board::Counter;
 use crate::engine::{Engine, Phase, HOST, SIGNALS, WAKE};
-use crate::error::Error;
+use crate::error::{reason, Error};
 use crate::event::Event;
 use crate::hooks::Hooks;
 use crate::options::Orphans;
@@ -139,7 +139,7 @@ impl Engine {
                 (i32::from_ne_bytes(*errno), String::from_utf8_lossy(text).into_owned())
             }
             Ok(None) => (libc::ESRCH, "the supervisor ended while it started".to_owned()),
-            Err(errno) => (*errno as i32, format!("read from the supervisor: {}", errno.desc())),
+            Err(errno) => (*errno as i32, format!("read from the supervisor: {}", reason(*errno))),
         };
         if errno == 0 {
             let pidfd = pidfd.map_err(|errno| {
