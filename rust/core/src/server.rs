@@ -9,7 +9,7 @@ use crate::conn::Connection;
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::event::Event;
-use crate::exit::{self, ExitStatus};
+use crate::exit::{self, ExitStatus, EXIT_PANIC};
 use crate::hooks::{Hooks, RustHooks};
 use crate::options::Options;
 use crate::stats::{Stats, StatsReader};
@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -311,12 +312,15 @@ impl Server {
     }
 
     /// The supervisor's loop; ends the process after the drain. `serve` is
-    /// called in each child and ends it.
-    pub fn supervise<H: Hooks>(
-        &mut self,
-        hooks: &mut H,
-        mut serve: impl FnMut(Child, &mut H),
-    ) -> ! {
+    /// called in each child and ends it. A panic, as of the observer, is exit
+    /// status 70.
+    pub fn supervise<H: Hooks>(&mut self, hooks: &mut H, serve: impl FnMut(Child, &mut H)) -> ! {
+        // It must not unwind into the host's copy of what called this.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.supervision(hooks, serve)));
+        process::exit_now(EXIT_PANIC)
+    }
+
+    fn supervision<H: Hooks>(&mut self, hooks: &mut H, mut serve: impl FnMut(Child, &mut H)) {
         let mut deaf = 0;
         loop {
             let turn = self.engine.turn(hooks);
