@@ -242,7 +242,7 @@ lint: header-check abi-check man-check unsafe-check tools-lint $(VENV)/.tools ##
 # core has all of it in one folder.
 UNSAFE_FILES := \
   python/src/fork.rs python/src/hooks.rs \
-  $(addprefix rust/capi/src/,conn.rs error.rs guard.rs heap.rs io.rs live.rs options.rs server.rs watch.rs) \
+  $(addprefix rust/capi/src/,conn.rs error.rs guard.rs handle.rs heap.rs io.rs live.rs options.rs server.rs watch.rs) \
   rust/core/examples/testserver.rs \
   rust/core/src/sys/mod.rs \
   rust/fuzz/fuzz_targets/structs.rs \

@@ -64,7 +64,8 @@ extern "C" {
  * thread at any time, and forkserve_server_stop from a signal handler too.
  *
  * Fork: a server belongs to the process that made it. In a child its functions
- * answer -ECHILD, and forkserve_server_free gives back memory only.
+ * answer -ECHILD, and forkserve_server_free gives back memory only; what was
+ * freed there is still answered by -ECHILD.
  *
  * Signals: the library changes no disposition of the host and waits for no child
  * but its own. A child inherits the host's dispositions and mask, except that
@@ -80,9 +81,11 @@ extern "C" {
  *     server, also called the host; "child" one that serves a connection. A
  *     function that is not async-signal-safe is not for signal handlers;
  *   Errors: what it answers where it fails. "NULL" under -EINVAL: a pointer
- *     that must not be NULL is. -ECHILD: called in a process that did not make
- *     the server. -ENOTRECOVERABLE, of any function that answers an error: a
- *     fault of the library's own, after which the server can only be freed;
+ *     that must not be NULL is. A server that was freed is answered in the same
+ *     way, as far as it can be seen: see forkserve_server_free. -ECHILD: called in
+ *     a process that did not make the server. -ENOTRECOVERABLE, of any function
+ *     that answers an error: a fault of the library's own, after which the server
+ *     can only be freed;
  *   Since: the version that had it first.
  */
 
@@ -127,7 +130,9 @@ typedef struct forkserve_error {
 #define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}
 
 /*
- * Text for an error number, given with either sign; never NULL.
+ * Text for an error number, given with either sign; never NULL. It is that of
+ * strerror(3) at the first call, but for ECHILD, ESHUTDOWN and ENOTRECOVERABLE,
+ * which mean something of their own here.
  *
  * Ownership: a constant of the library's, never freed.
  * Context: parent or child, any thread. Allocates once, at the first call.
@@ -313,7 +318,8 @@ typedef struct forkserve_options {
 
 /*
  * A server: its listeners, its children and its limits. Usable in the process
- * that made it; in a child, every function answers -ECHILD.
+ * that made it; in a child, every function answers -ECHILD, also after
+ * forkserve_server_free.
  */
 typedef struct forkserve_server forkserve_server;
 
@@ -373,10 +379,17 @@ int forkserve_server_address(const struct forkserve_server *s, size_t index, cha
  * Frees a server. Children that still live get SIGKILL and are waited for, so
  * stop it first and let the loop drain; the observer hears of their end.
  *
- * NULL is allowed. In a child it gives back memory and leaves everything else
- * to the parent.
+ * NULL is allowed. In a child it gives back memory at most, and leaves
+ * everything else to the parent: the functions go on answering -ECHILD there,
+ * and to free the server again does nothing. While another call runs the
+ * server, as it does around the observer, it does nothing either.
  *
- * Context: parent or child; not while another call uses the server. Blocks
+ * In the process that made it, a pointer to a server that was freed is as bad as
+ * one that free(3) was given. Until its memory has another use, the functions
+ * answer it by -EINVAL, and a second free does nothing; valgrind and
+ * AddressSanitizer report it.
+ *
+ * Context: parent or child; not while another thread uses the server. Blocks
  * until its children have ended.
  * Since: 0.1.
  */
@@ -387,7 +400,7 @@ void forkserve_server_free(struct forkserve_server *s);
 /*
  * A connection, in the child that serves it. Owned by the library, and valid
  * until the handler returns; after forkserve_server_accept_fork, until the
- * child ends or frees the server.
+ * child ends.
  */
 typedef struct forkserve_conn forkserve_conn;
 
@@ -577,8 +590,7 @@ int64_t forkserve_server_next_timeout_ms(const struct forkserve_server *s);
  * In the child the library's descriptors are closed, and it ends by exit or
  * _exit as it likes. EINTR never comes out; children are reaped inside.
  *
- * Ownership: *out is lent until the child ends or frees the server. Its
- * descriptor is the child's.
+ * Ownership: *out is lent until the child ends. Its descriptor is the child's.
  * Context: parent. Blocks.
  * Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
  * forkserve_server_run.

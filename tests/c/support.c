@@ -108,6 +108,33 @@ const char *types(void) {
     return text;
 }
 
+void check_all_answer(forkserve_server *server, int code, const char *part) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    forkserve_stats stats = FORKSERVE_STATS_INIT;
+    forkserve_live live = {.size = sizeof live};
+    const forkserve_conn *out = NULL;
+    char text[128] = "untouched";
+
+    CHECK_EQUAL(forkserve_server_listen(server, "127.0.0.1:0", &error), code);
+    CHECK_EQUAL(error.code, -code);
+    CHECK_CONTAINS(error.message, part);
+    CHECK_EQUAL(forkserve_server_address(server, 0, text, sizeof text), code);
+    CHECK_TEXT(text, "untouched");
+    CHECK_EQUAL(forkserve_server_run(server, echo, NULL, &error), code);
+    CHECK_CONTAINS(error.message, part);
+    CHECK_EQUAL(forkserve_server_start(server, echo, NULL, &error), code);
+    CHECK_EQUAL(forkserve_server_wait(server, 0, &error), code);
+    CHECK_EQUAL(forkserve_server_stop(server), code);
+    CHECK_EQUAL(forkserve_server_accept_fork(server, &out, &error), code);
+    CHECK(out == NULL);
+    CHECK_EQUAL(forkserve_server_fd(server), code);
+    CHECK_EQUAL(forkserve_server_dispatch(server, echo, NULL, &error), code);
+    CHECK_EQUAL(forkserve_server_next_timeout_ms(server), code);
+    CHECK_EQUAL(forkserve_server_stats(server, &stats), code);
+    CHECK_EQUAL(forkserve_server_connections(server, &live, 1), code);
+    CHECK_EQUAL(forkserve_server_observe(server, NULL, NULL), code);
+}
+
 int echo(const forkserve_conn *conn, void *userdata) {
     int fd = forkserve_conn_fd(conn);
     char buf[4096];

@@ -25,6 +25,7 @@ struct record {
     int stop_after; /* this many ended connections; 0: never */
     _Atomic int count, ended;
     _Atomic long clock_ahead_ms;
+    _Atomic int clock_failures; /* so many calls of clock_gettime fail */
     struct entry entries[2048];
 };
 
@@ -73,6 +74,10 @@ void finish(void);
 forkserve_stats stats_of(const forkserve_server *server);
 /* The process that makes the children: the supervisor or this one. */
 pid_t maker(const forkserve_server *server);
+
+/* Every function that takes a server answers this code, and says why by a text
+ * with this part. */
+void check_all_answer(forkserve_server *server, int code, const char *part);
 
 /* Handlers. */
 int echo(const forkserve_conn *conn, void *userdata);

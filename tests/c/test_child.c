@@ -12,35 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Every function that takes a server, in a child. */
-static void check_echild(forkserve_server *server) {
-    forkserve_error error = FORKSERVE_ERROR_INIT;
-    forkserve_stats stats = FORKSERVE_STATS_INIT;
-    forkserve_live live = {.size = sizeof live};
-    const forkserve_conn *out = NULL;
-    char text[128];
-
-    CHECK_EQUAL(forkserve_server_listen(server, "127.0.0.1:0", &error), -ECHILD);
-    CHECK_EQUAL(error.code, ECHILD);
-    CHECK_CONTAINS(error.message, "process");
-    CHECK_EQUAL(forkserve_server_address(server, 0, text, sizeof text), -ECHILD);
-    CHECK_EQUAL(forkserve_server_run(server, echo, NULL, &error), -ECHILD);
-    CHECK_EQUAL(forkserve_server_start(server, echo, NULL, &error), -ECHILD);
-    CHECK_EQUAL(forkserve_server_wait(server, 0, &error), -ECHILD);
-    CHECK_EQUAL(forkserve_server_stop(server), -ECHILD);
-    CHECK_EQUAL(forkserve_server_accept_fork(server, &out, &error), -ECHILD);
-    CHECK(out == NULL);
-    CHECK_EQUAL(forkserve_server_fd(server), -ECHILD);
-    CHECK_EQUAL(forkserve_server_dispatch(server, echo, NULL, &error), -ECHILD);
-    CHECK_EQUAL(forkserve_server_next_timeout_ms(server), -ECHILD);
-    CHECK_EQUAL(forkserve_server_stats(server, &stats), -ECHILD);
-    CHECK_EQUAL(forkserve_server_connections(server, &live, 1), -ECHILD);
-    CHECK_EQUAL(forkserve_server_observe(server, NULL, NULL), -ECHILD);
-}
-
 static int use_server(const forkserve_conn *conn, void *userdata) {
     (void)conn;
-    check_echild(userdata);
+    check_all_answer(userdata, -ECHILD, "process");
     return 0;
 }
 
@@ -61,7 +35,7 @@ TEST(a_stepping_child_cannot_use_the_server) {
     int pid = forkserve_server_accept_fork(server, &conn, NULL);
 
     if (pid == 0) {
-        check_echild(server);
+        check_all_answer(server, -ECHILD, "process");
         exit(0);
     }
     CHECK(pid > 0);
@@ -179,7 +153,7 @@ TEST(a_child_of_the_hosts_own_does_no_harm) {
     pid_t pid = fork();
 
     if (pid == 0) {
-        check_echild(server);
+        check_all_answer(server, -ECHILD, "process");
         check_free_is_harmless(server);
         exit(0);
     }

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 /// A connection, in the child that serves it. Owned by the library, and valid
 /// until the handler returns; after forkserve_server_accept_fork, until the
-/// child ends or frees the server.
+/// child ends.
 pub struct forkserve_conn {
     _opaque: [u8; 0],
 }

@@ -12,6 +12,17 @@ pub(crate) struct Failure {
     pub(crate) text: String,
 }
 
+impl Failure {
+    pub(crate) fn new(errno: i32, text: impl Into<String>) -> Failure {
+        Failure { errno, text: text.into() }
+    }
+
+    /// After a fault of the library's own.
+    pub(crate) fn unusable() -> Failure {
+        Failure::new(libc::ENOTRECOVERABLE, "internal error: the server is unusable")
+    }
+}
+
 impl From<core::Error> for Failure {
     fn from(error: core::Error) -> Failure {
         Failure { errno: error.errno(), text: error.to_string() }
@@ -19,7 +30,7 @@ impl From<core::Error> for Failure {
 }
 
 pub(crate) fn failure<T>(errno: i32, text: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure { errno, text: text.into() })
+    Err(Failure::new(errno, text))
 }
 
 /// Runs `body` and answers as C does. A panic is a fault of the library's; it
@@ -28,9 +39,7 @@ pub(crate) unsafe fn guard(
     err: *mut forkserve_error,
     body: impl FnOnce() -> Result<c_int, Failure>,
 ) -> c_int {
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        failure(libc::ENOTRECOVERABLE, "internal error: the server is unusable")
-    });
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(Failure::unusable()));
     match result {
         Ok(value) => value,
         Err(failure) => {
@@ -39,6 +48,26 @@ pub(crate) unsafe fn guard(
             -failure.errno
         }
     }
+}
+
+/// `guard` for what forks: a fault in the new process ends that one. It must not
+/// come out of a call that its parent made.
+pub(crate) unsafe fn guard_fork(
+    err: *mut forkserve_error,
+    body: impl FnOnce() -> Result<c_int, Failure>,
+) -> c_int {
+    let caller = std::process::id();
+    let body = || {
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+            if std::process::id() != caller {
+                // SAFETY: ends the process.
+                unsafe { libc::_exit(core::EXIT_PANIC) };
+            }
+            Err(Failure::unusable())
+        })
+    };
+    // SAFETY: handed through from the caller.
+    unsafe { guard(err, body) }
 }
 
 /// `pointer`, or an error that names it.

@@ -1,34 +1,17 @@
-//! The server, as a handle.
-//!
-//! The loop's state is behind a lock that is only ever tried: who finds it
-//! taken is told EBUSY, so two loops on one server are an error and not a
-//! deadlock. What must work while the loop runs, `stop`, `stats` and
-//! `address`, lives beside the lock.
+//! Making a server, running it, freeing it: `handle` is what it is.
 #![allow(unsafe_code)]
 
 use crate::conn::{forkserve_conn, lend};
 use crate::error::forkserve_error;
-use crate::guard::{borrow, failure, guard, Failure};
+use crate::guard::{borrow, failure, guard, guard_fork, Failure};
+use crate::handle::{forkserve_server, free, server};
 use crate::options::{self, forkserve_options};
-use core::{serve, Connection, Server, Start, StatsReader, StdioHooks, Stopper, Turn};
+use core::{serve, Connection, Server, Start, StdioHooks, Turn};
 use libc::{c_char, c_int, c_void};
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// A server: its listeners, its children and its limits. Usable in the process
-/// that made it; in a child, every function answers -ECHILD.
-pub struct forkserve_server {
-    state: Mutex<Server>,
-    pub(crate) stopper: Stopper,
-    pub(crate) stats: StatsReader,
-    addresses: Mutex<Vec<CString>>,
-    fd: RawFd,
-    /// In a child of accept_fork: its connection.
-    connection: OnceLock<Connection>,
-}
 
 /// Serves one connection, in its child. The result, of which 8 bits count, is
 /// the child's exit status. When it returns, the library flushes stdio, closes
@@ -40,31 +23,6 @@ pub struct forkserve_server {
 pub type forkserve_handler = Option<
     unsafe extern "C-unwind" fn(conn: *const forkserve_conn, userdata: *mut c_void) -> c_int,
 >;
-
-impl forkserve_server {
-    /// The loop's state, for this process and this caller alone.
-    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Server>, Failure> {
-        self.stopper.check_owner()?;
-        match self.state.try_lock() {
-            Ok(server) => Ok(server),
-            Err(TryLockError::WouldBlock) => {
-                failure(libc::EBUSY, "the server is being run by another call")
-            }
-            Err(TryLockError::Poisoned(_)) => {
-                failure(libc::ENOTRECOVERABLE, "internal error: the server is unusable")
-            }
-        }
-    }
-}
-
-impl Drop for forkserve_server {
-    fn drop(&mut self) {
-        // The child's to close, and perhaps closed already: see forkserve_conn_fd.
-        if let Some(connection) = self.connection.take() {
-            let _ = OwnedFd::from(connection).into_raw_fd();
-        }
-    }
-}
 
 /// Makes a server. Opens nothing to the outside yet.
 ///
@@ -89,16 +47,8 @@ pub unsafe extern "C" fn forkserve_server_new(
         unsafe { borrow(out, "out") }?;
         // SAFETY: by the contract of the function.
         let server = Server::new(unsafe { options::read(options) }?)?;
-        let handle = Box::new(forkserve_server {
-            stopper: server.stopper(),
-            stats: server.stats_reader(),
-            fd: server.as_raw_fd(),
-            state: Mutex::new(server),
-            addresses: Mutex::default(),
-            connection: OnceLock::new(),
-        });
         // SAFETY: not NULL, and writable by the contract of the function.
-        unsafe { out.write(Box::into_raw(handle)) };
+        unsafe { out.write(forkserve_server::new(server)) };
         Ok(0)
     };
     // SAFETY: `err` comes from the caller.
@@ -128,7 +78,7 @@ pub unsafe extern "C" fn forkserve_server_listen(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         // SAFETY: as above.
         unsafe { borrow(address, "address") }?;
         // SAFETY: not NULL, and a C string by the contract of the function.
@@ -136,7 +86,7 @@ pub unsafe extern "C" fn forkserve_server_listen(
         let mut server = handle.lock()?;
         server.listen(OsStr::from_bytes(address.to_bytes()))?;
         let names = server.addresses().map(|name| CString::new(name).unwrap_or_default());
-        *unpoisoned(&handle.addresses) = names.collect();
+        *unpoisoned(&handle.parts.addresses) = names.collect();
         Ok(0)
     };
     // SAFETY: `err` comes from the caller.
@@ -161,11 +111,11 @@ pub unsafe extern "C" fn forkserve_server_address(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         // SAFETY: as above.
         unsafe { borrow(out, "out") }?;
-        handle.stopper.check_owner()?;
-        let addresses = unpoisoned(&handle.addresses);
+        handle.parts.stopper.check_owner()?;
+        let addresses = unpoisoned(&handle.parts.addresses);
         let Some(name) = addresses.get(index) else {
             return failure(libc::ENOENT, "no such address");
         };
@@ -202,7 +152,7 @@ pub unsafe extern "C" fn forkserve_server_run(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         let mut handler = prepare(handler, userdata)?;
         let mut server = handle.lock()?;
         let mut hooks = StdioHooks::default();
@@ -215,7 +165,7 @@ pub unsafe extern "C" fn forkserve_server_run(
         }
     };
     // SAFETY: `err` comes from the caller.
-    unsafe { guard(err, body) }
+    unsafe { guard_fork(err, body) }
 }
 
 /// Serves in a process of its own, the supervisor, which is forked now; answers
@@ -243,7 +193,7 @@ pub unsafe extern "C" fn forkserve_server_start(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         let mut handler = prepare(handler, userdata)?;
         let mut server = handle.lock()?;
         let mut hooks = StdioHooks::default();
@@ -255,7 +205,7 @@ pub unsafe extern "C" fn forkserve_server_start(
         }
     };
     // SAFETY: `err` comes from the caller.
-    unsafe { guard(err, body) }
+    unsafe { guard_fork(err, body) }
 }
 
 /// Waits until the supervisor has ended, at most timeout_ms (-1: without
@@ -275,7 +225,7 @@ pub unsafe extern "C" fn forkserve_server_wait(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         let limit = match u64::try_from(timeout_ms) {
             Ok(ms) => Some(Duration::from_millis(ms)),
             Err(_) if timeout_ms == -1 => None,
@@ -307,9 +257,9 @@ pub unsafe extern "C" fn forkserve_server_wait(
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_int {
     // SAFETY: NULL or a live server, by the contract of the function.
-    match unsafe { s.as_ref() } {
-        None => -libc::EINVAL,
-        Some(handle) => handle.stopper.stop().map_or_else(|errno| -errno, |()| 0),
+    match unsafe { server(s) } {
+        Err(wrong) => -wrong.errno(),
+        Ok(handle) => handle.parts.stopper.stop().map_or_else(|errno| -errno, |()| 0),
     }
 }
 
@@ -320,8 +270,7 @@ pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_in
 /// In the child the library's descriptors are closed, and it ends by exit or
 /// _exit as it likes. EINTR never comes out; children are reaped inside.
 ///
-/// Ownership: *out is lent until the child ends or frees the server. Its
-/// descriptor is the child's.
+/// Ownership: *out is lent until the child ends. Its descriptor is the child's.
 /// Context: parent. Blocks.
 /// Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
 /// forkserve_server_run.
@@ -334,7 +283,7 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         // SAFETY: as above.
         unsafe { borrow(out, "out") }?;
         match handle.lock()?.step(&mut StdioHooks::default())? {
@@ -354,7 +303,7 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
         }
     };
     // SAFETY: `err` comes from the caller.
-    unsafe { guard(err, body) }
+    unsafe { guard_fork(err, body) }
 }
 
 /// A descriptor that is readable when forkserve_server_dispatch has something
@@ -367,9 +316,11 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_fd(s: *const forkserve_server) -> c_int {
     // SAFETY: NULL or a live server, by the contract of the function.
-    match unsafe { s.as_ref() } {
-        None => -libc::EINVAL,
-        Some(handle) => handle.stopper.check_owner().map_or_else(|e| -e.errno(), |()| handle.fd),
+    match unsafe { server(s) } {
+        Err(wrong) => -wrong.errno(),
+        Ok(handle) => {
+            handle.parts.stopper.check_owner().map_or_else(|e| -e.errno(), |()| handle.parts.fd)
+        }
     }
 }
 
@@ -391,7 +342,7 @@ pub unsafe extern "C" fn forkserve_server_dispatch(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         let mut handler = prepare(handler, userdata)?;
         let mut server = handle.lock()?;
         let mut hooks = StdioHooks::default();
@@ -408,7 +359,7 @@ pub unsafe extern "C" fn forkserve_server_dispatch(
         }
     };
     // SAFETY: `err` comes from the caller.
-    unsafe { guard(err, body) }
+    unsafe { guard_fork(err, body) }
 }
 
 /// Milliseconds until forkserve_server_dispatch is to be called even if the
@@ -422,7 +373,7 @@ pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_se
     let mut timeout = -1;
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         if let Some(next) = handle.lock()?.next_timeout() {
             timeout = next.as_millis() as i64;
         }
@@ -438,20 +389,24 @@ pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_se
 /// Frees a server. Children that still live get SIGKILL and are waited for, so
 /// stop it first and let the loop drain; the observer hears of their end.
 ///
-/// NULL is allowed. In a child it gives back memory and leaves everything else
-/// to the parent.
+/// NULL is allowed. In a child it gives back memory at most, and leaves
+/// everything else to the parent: the functions go on answering -ECHILD there,
+/// and to free the server again does nothing. While another call runs the
+/// server, as it does around the observer, it does nothing either.
 ///
-/// Context: parent or child; not while another call uses the server. Blocks
+/// In the process that made it, a pointer to a server that was freed is as bad as
+/// one that free(3) was given. Until its memory has another use, the functions
+/// answer it by -EINVAL, and a second free does nothing; valgrind and
+/// AddressSanitizer report it.
+///
+/// Context: parent or child; not while another thread uses the server. Blocks
 /// until its children have ended.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_free(s: *mut forkserve_server) {
-    if s.is_null() {
-        return;
-    }
     let body = || {
-        // SAFETY: made by forkserve_server_new and not used again.
-        drop(unsafe { Box::from_raw(s) });
+        // SAFETY: by the contract of the function.
+        unsafe { free(s) };
         Ok(0)
     };
     // SAFETY: nobody asked for the text.

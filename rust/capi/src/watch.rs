@@ -3,9 +3,9 @@
 #![allow(unsafe_code)]
 
 use crate::event::{flatten, forkserve_observer};
-use crate::guard::{borrow, caller_size, guard, write_sized};
+use crate::guard::{caller_size, guard, write_sized};
+use crate::handle::{forkserve_server, server};
 use crate::live::{self, forkserve_live};
-use crate::server::forkserve_server;
 use crate::stats::{self, forkserve_stats};
 use libc::{c_int, c_void};
 
@@ -21,11 +21,11 @@ pub unsafe extern "C" fn forkserve_server_stats(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
-        handle.stopper.check_owner()?;
+        let handle = unsafe { server(s) }?;
+        handle.parts.stopper.check_owner()?;
         // SAFETY: as above.
         let size = unsafe { caller_size(out, stats::FIRST, "out") }?;
-        let stats = forkserve_stats::new(handle.stats.read(), size);
+        let stats = forkserve_stats::new(handle.parts.stats.read(), size);
         // SAFETY: `out` has `size` bytes by the contract of the function.
         unsafe { write_sized(&stats, out.cast(), size) };
         Ok(0)
@@ -51,9 +51,9 @@ pub unsafe extern "C" fn forkserve_server_connections(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
-        handle.stopper.check_owner()?;
-        let connections = handle.stats.connections();
+        let handle = unsafe { server(s) }?;
+        handle.parts.stopper.check_owner()?;
+        let connections = handle.parts.stats.connections();
         if capacity > 0 {
             // SAFETY: `out` has `capacity` entries by the contract of the function.
             unsafe { live::write(&connections, out, capacity) }?;
@@ -78,13 +78,13 @@ pub unsafe extern "C" fn forkserve_server_observe(
     let userdata = Userdata(userdata);
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { borrow(s, "server") }?;
+        let handle = unsafe { server(s) }?;
         let mut server = handle.lock()?;
         let Some(observer) = observer else {
             server.unobserve();
             return Ok(0);
         };
-        let stats = handle.stats.clone();
+        let stats = handle.parts.stats.clone();
         server.observe(move |event| {
             let flat = flatten(event, stats.read().live);
             let Userdata(userdata) = userdata.clone();
