@@ -28,9 +28,7 @@ static void stop(int sig) {
     forkserve_server_stop(server);
 }
 
-/* In the child. */
-static int echo(const forkserve_conn *conn, void *context) {
-    SSL *ssl = SSL_new(context);
+static int converse(SSL *ssl, const forkserve_conn *conn) {
     char buf[4096];
     int n;
 
@@ -51,22 +49,50 @@ static int echo(const forkserve_conn *conn, void *context) {
     return 0;
 }
 
+/* In the child, which has more to serve with connections_per_child. */
+static int echo(const forkserve_conn *conn, void *context) {
+    SSL *ssl = SSL_new(context);
+    int status = converse(ssl, conn);
+
+    SSL_free(ssl);
+    return status;
+}
+
 /* What all connections have in common; NULL: OpenSSL knows why. */
 static SSL_CTX *make_context(const char *certificate, const char *key) {
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 
     if (!context || !SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) ||
         SSL_CTX_use_certificate_chain_file(context, certificate) <= 0 ||
-        SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) <= 0)
+        SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) <= 0) {
+        SSL_CTX_free(context);
         return NULL;
+    }
     return context;
 }
 
-int main(int argc, char *argv[]) {
+/* Until it is stopped. */
+static int serve(const char *address, SSL_CTX *context, forkserve_error *error) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
+    char bound[128];
+
+    options.lifetime_ms = 600000; /* also for who never begins the handshake */
+    if (forkserve_server_new(&options, &server, error) < 0 ||
+        forkserve_server_listen(server, address, error) < 0)
+        return -1;
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes with write(2) */
+    forkserve_server_address(server, 0, bound, sizeof bound);
+    printf("listening %s\n", bound);
+    fflush(stdout);
+    return forkserve_server_run(server, echo, context, error);
+}
+
+int main(int argc, char *argv[]) {
     forkserve_error error = FORKSERVE_ERROR_INIT;
     SSL_CTX *context;
-    char bound[128];
+    int status;
 
     if (argc != 4) {
         fprintf(stderr, "Usage: %s ADDRESS CERTIFICATE KEY\n", argv[0]);
@@ -77,24 +103,10 @@ int main(int argc, char *argv[]) {
         ERR_print_errors_fp(stderr);
         return 1;
     }
-    options.lifetime_ms = 600000; /* also for who never begins the handshake */
-    if (forkserve_server_new(&options, &server, &error) < 0 ||
-        forkserve_server_listen(server, argv[1], &error) < 0) {
+    status = serve(argv[1], context, &error);
+    if (status < 0)
         fprintf(stderr, "%s: %s\n", argv[0], error.message);
-        return 1;
-    }
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
-    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes with write(2) */
-    forkserve_server_address(server, 0, bound, sizeof bound);
-    printf("listening %s\n", bound);
-    fflush(stdout);
-
-    if (forkserve_server_run(server, echo, context, &error) < 0) {
-        fprintf(stderr, "%s: %s\n", argv[0], error.message);
-        return 1;
-    }
     forkserve_server_free(server);
     SSL_CTX_free(context);
-    return 0;
+    return status < 0;
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static forkserve_server *server;
+
 static void error_handling(const char *what) {
     fprintf(stderr, "%s\n", what);
     exit(1);
@@ -29,7 +31,6 @@ static int echo(int sock) {
 int main(int argc, char *argv[]) {
     forkserve_error error = FORKSERVE_ERROR_INIT;
     const forkserve_conn *conn;
-    forkserve_server *server;
     char address[64];
     int pid;
 
