@@ -181,13 +181,30 @@ faults: examples tools-test ## Fail every system call in every way, and write do
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
 	cd tests/e2e && $(PYTHON) -m faults --write $(CURDIR)/docs/reliability.md
 
+# The tests of the examples that start them; the others are about their sources.
+CHECKED_EXAMPLES := $(addprefix tests/e2e/,test_examples.py test_example_http.py test_example_tls.py \
+  test_example_users.py test_from_the_notes.py::test_each_of_them_echoes_and_knows_its_arguments) \
+  --deselect tests/e2e/test_examples.py::test_what_needs_a_missing_library_is_left_out_and_named
+
 .PHONY: test-asan
-test-asan: stage ## Run the C tests with AddressSanitizer and UBSan
+test-asan: build-examples tools-test $(VENV)/.tools ## Run the C and C++ tests and the examples with AddressSanitizer, UBSan
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) sanitize
+	$(STAGE_ENV) $(MAKE) -C c-examples OUT=$(BUILD)/sanitized CC=$(CC) \
+	  CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover'
+	rm -rf $(BUILD)/asan && mkdir $(BUILD)/asan
+	EXAMPLES=$(BUILD)/sanitized EXAMPLES_REPORTS=$(BUILD)/asan \
+	  ASAN_OPTIONS=log_path=$(BUILD)/asan/asan UBSAN_OPTIONS=log_path=$(BUILD)/asan/ubsan \
+	  $(PY) -m pytest $(CHECKED_EXAMPLES)
 
 .PHONY: test-valgrind
-test-valgrind: stage tools-valgrind ## Run the C tests under valgrind
+test-valgrind: build-examples tools-test tools-valgrind $(VENV)/.tools ## Run the C and C++ tests and the examples under valgrind
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) valgrind
+	rm -rf $(BUILD)/valgrind && mkdir $(BUILD)/valgrind
+	EXAMPLES_REPORTS=$(BUILD)/valgrind \
+	  EXAMPLES_CHECKER='env LD_PRELOAD=$(BUILD)/tests/libold_calls.so valgrind --quiet --leak-check=full \
+	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=98 \
+	    --log-file=$(BUILD)/valgrind/%p' \
+	  $(PY) -m pytest $(CHECKED_EXAMPLES) -k 'not outside_of_the_folder'
 
 .PHONY: test-kernel
 test-kernel: stage tools-kernel ## Run the C tests on another kernel, emulated: make test-kernel KERNEL=vmlinuz

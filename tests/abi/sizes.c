@@ -92,7 +92,7 @@ static void dispatch_until(forkserve_server *server, uint64_t live, uint64_t end
     struct pollfd ready = {forkserve_server_fd(server), POLLIN, 0};
 
     while (stats_of(server).live != live || stats_of(server).ended != ended) {
-        CHECK(poll(&ready, 1, 20000) == 1);
+        CHECK(poll(&ready, 1, (int)forkserve_server_next_timeout_ms(server)) >= 0);
         CHECK(forkserve_server_dispatch(server, wait_for_end, NULL, NULL) >= 0);
     }
 }

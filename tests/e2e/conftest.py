@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import background
-from harness.examples import BY_NAME
+from harness.examples import BY_NAME, CHECKER, REPORTS, take_reports
 from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS
 from harness.server import Server
 
@@ -49,6 +49,15 @@ def core_front(request):
 def program(request):
     """The programs that users see."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def reports():
+    """What a memory checker says of the programs that the test starts is a failure."""
+    take_reports()
+    yield
+    said = take_reports()
+    assert not said, said
 
 
 @pytest.fixture
@@ -118,6 +127,11 @@ def start_example(launch, tmp_path, request):
         example = BY_NAME[name]
         if name == "drop_privileges" and os.geteuid() != 0:
             pytest.skip("needs root")
+        if name == "drop_privileges" and REPORTS:
+            pytest.skip("its children have no memory for a checker")
+        if "tracer" in how and REPORTS:
+            pytest.skip("is traced, and a checker must not be")
+        how.setdefault("tracer", CHECKER)
         tmp_path.chmod(0o755)  # Others than its owner are to come in, too.
         if name == "tls_echo":
             how.setdefault("cwd", request.getfixturevalue("certificate"))

@@ -15,7 +15,7 @@ import pytest
 
 from harness import procfs
 from harness.client import Client
-from harness.examples import ALL, BY_NAME, FREE, SOURCES, run
+from harness.examples import ALL, BY_NAME, CHECKER, FREE, SOURCES, run
 from harness.fronts import ROOT
 from harness.procfs import wait_until
 
@@ -116,7 +116,8 @@ def test_what_needs_a_missing_library_is_left_out_and_named(tmp_path):
 def test_ctrl_c_reaches_the_loop_once_and_clients_finish(name, launch):
     """It goes to the children as well. None of them tells the loop of it again:
     the second time would end the clients."""
-    server = launch([BY_NAME[name].program, FREE], start_new_session=True).wait_ready()
+    program = [BY_NAME[name].program, FREE]
+    server = launch(program, tracer=CHECKER, start_new_session=True).wait_ready()
     with Client(server.address) as one, Client(server.address) as two:
         assert one.ask() == two.ask() == b"hello\n"
         # Nor has the loop made a thread for signals.

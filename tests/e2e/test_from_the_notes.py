@@ -16,6 +16,7 @@ import pytest
 
 from harness import procfs
 from harness.client import Client
+from harness.examples import CHECKER
 from harness.fronts import EXAMPLES, ROOT
 from harness.procfs import DEADLINE, wait_until
 
@@ -159,7 +160,7 @@ def test_every_command_prints_what_is_shown(number, shell):
 @pytest.mark.parametrize("step", STEPS)
 def test_each_of_them_echoes_and_knows_its_arguments(step, launch):
     program = str(EXAMPLES / "from-the-notes" / step)
-    server = launch([program, "0"])
+    server = launch([program, "0"], tracer=CHECKER)
     ports = wait_until(lambda: procfs.listening_ports(server.pid), "a listener")
     server.judged = True  # How it ends is what the page is about.
     with Client(f"127.0.0.1:{ports[0]}") as client:
@@ -173,7 +174,11 @@ def test_each_of_them_echoes_and_knows_its_arguments(step, launch):
         if step == "notes" and message != "Usage :":
             continue  # The first client that left has ended it.
         done = subprocess.run(
-            [program, *arguments], check=False, capture_output=True, text=True, timeout=20
+            [*CHECKER, program, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
         assert done.returncode == 1
         assert message in done.stderr

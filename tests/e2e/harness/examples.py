@@ -1,11 +1,21 @@
-"""The programs of c-examples/ that people copy."""
+"""The programs of c-examples/ that people copy.
 
+With EXAMPLES_CHECKER in the environment they run under that command, and
+whatever is written into the folder EXAMPLES_REPORTS fails the test that made
+them write it: `make test-valgrind`, `make test-asan`.
+"""
+
+import os
+import shlex
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from .fronts import EXAMPLES, ROOT
 
 SOURCES = ROOT / "c-examples"
+CHECKER = shlex.split(os.environ.get("EXAMPLES_CHECKER", ""))
+REPORTS = os.environ.get("EXAMPLES_REPORTS")
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,18 @@ ALL = [
 BY_NAME = {example.name: example for example in ALL}
 
 
+def take_reports():
+    """What the checker has written since the last time."""
+    found = []
+    for path in sorted(Path(REPORTS).iterdir()) if REPORTS else []:
+        found.append(path.read_text())
+        path.unlink()
+    return "\n".join(filter(None, found))
+
+
 def run(example, *arguments, **how):
     return subprocess.run(
-        [example.program, *arguments],
+        [*CHECKER, example.program, *arguments],
         check=False,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -20,7 +20,7 @@ RUST_SERVER = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / (
     "release/examples/testserver"
 )
 PYTHON_SERVER = ROOT / "tests/e2e/testserver.py"
-EXAMPLES = ROOT / "build/examples"
+EXAMPLES = Path(os.environ.get("EXAMPLES", ROOT / "build/examples"))
 
 
 # With spares: few enough that they run out, so that every scenario sees both a
