@@ -27,22 +27,28 @@ def echo(conn: forkserve.Connection) -> None:
         conn.socket.sendall(data)
 
 
+class WrongOption(Exception):
+    """What is wrong with the command line, as a whole line."""
+
+
 def load(name: str) -> Handler:
     """Find MODULE:FUNCTION. What goes wrong inside the module comes out as it is."""
     module, _, function = name.partition(":")
-    if not module or not function:
-        raise argparse.ArgumentTypeError(f"{name}: not MODULE:FUNCTION")
+    if not module or not function or module.startswith("."):
+        raise WrongOption(f"argument --handler: {name}: not MODULE:FUNCTION")
     try:
-        found: Any = reduce(getattr, function.split("."), importlib.import_module(module))
+        found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         # A module that this one imports is not the command line's fault.
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+        raise WrongOption(f"argument --handler: {name}: {error}") from None
+    try:
+        found = reduce(getattr, function.split("."), found)
     except AttributeError as error:
-        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+        raise WrongOption(f"argument --handler: {name}: {error}") from None
     if not callable(found):
-        raise argparse.ArgumentTypeError(f"{name}: not a function")
+        raise WrongOption(f"argument --handler: {name}: not a function")
     return cast(Handler, found)
 
 
@@ -99,7 +105,6 @@ def parser() -> argparse.ArgumentParser:
     what = p.add_argument_group("what to serve").add_mutually_exclusive_group()
     what.add_argument(
         "--handler",
-        type=load,
         metavar="MODULE:FUNCTION",
         help="call this with the connection, in its child",
     )
@@ -162,10 +167,6 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-class WrongOption(Exception):
-    """What is wrong with the command line, as a whole line."""
-
-
 def folder(directory: str, quiet: bool) -> Handler:
     """Return the handler of --http."""
     try:
@@ -195,8 +196,8 @@ def context(cert: str, key: Optional[str]) -> Any:
 def make(options: dict[str, Any]) -> forkserve.Server:
     """Make the server that the command line describes."""
     quiet = options.pop("quiet")
-    handler = options.pop("handler", echo)
-    directory = options.pop("http", None)
+    name, directory = options.pop("handler", None), options.pop("http", None)
+    handler = echo if name is None else load(name)
     if directory is not None:
         handler = folder(directory, quiet)
     cert, key = options.pop("tls_cert", None), options.pop("tls_key", None)
@@ -206,7 +207,16 @@ def make(options: dict[str, Any]) -> forkserve.Server:
         raise WrongOption("argument --tls-key: wants --tls-cert too")
     if not quiet:
         options["observer"] = observe
-    return forkserve.Server(options.pop("address"), handler, **options)
+    address = options.pop("address")
+    try:
+        return forkserve.Server(address, handler, **options)
+    except forkserve.AddressError as error:
+        raise WrongOption(error.strerror) from None
+    except ValueError as error:
+        # By the name and with the words that the command line has.
+        option, _, reason = str(error).partition(": ")
+        reason = reason.replace("None", "none")
+        raise WrongOption(f"argument --{option.replace('_', '-')}: {reason}") from None
 
 
 def main() -> int:
@@ -218,8 +228,6 @@ def main() -> int:
         server = make(options)
     except WrongOption as error:
         p.error(str(error))
-    except ValueError as error:
-        p.error(getattr(error, "strerror", None) or str(error))
     except forkserve.Error as error:
         print(f"{p.prog}: {error.strerror}", file=sys.stderr)
         return 1

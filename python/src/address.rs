@@ -80,6 +80,8 @@ fn listen_one<'py>(
         )));
     }
     let copy = if number {
+        // No descriptor is larger, and os.dup would not say what is too large for a C int.
+        Argument("address", address).number(0, i32::MAX as u32)?;
         py.import("os")?.call_method1("dup", (address,))
     } else {
         py.import("os")?.call_method1("dup", (address.call_method0(intern!(py, "fileno"))?,))

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use crate::event::Callbacks;
+use crate::options::Argument;
 use crate::tools::{tools, Tools};
 use crate::wakeup::Wakeup;
 use forkserve::{Error, Hooks, StdioHooks};
@@ -162,9 +163,12 @@ pub(crate) fn flush(py: Python<'_>, unexpected: impl Fn(PyErr)) {
 /// elsewhere nothing). Takes up to some seconds per GiB; other threads run meanwhile.
 /// Returns how many bytes are in huge pages after it.
 #[pyfunction]
-#[pyo3(signature = (*, collect=true), text_signature = "(*, collect=True)")]
-pub(crate) fn prepare_heap(py: Python<'_>, collect: bool) -> PyResult<usize> {
-    if collect {
+#[pyo3(signature = (*, collect=None), text_signature = "(*, collect=True)")]
+pub(crate) fn prepare_heap(
+    py: Python<'_>,
+    collect: Option<&Bound<'_, PyAny>>,
+) -> PyResult<usize> {
+    if collect.map_or(Ok(true), |collect| Argument("collect", collect).flag())? {
         freeze(py)?;
     }
     Ok(py.detach(forkserve::prepare_heap))

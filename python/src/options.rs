@@ -56,7 +56,7 @@ impl Argument<'_, '_> {
         }
     }
 
-    fn flag(&self) -> PyResult<bool> {
+    pub(crate) fn flag(&self) -> PyResult<bool> {
         self.1.cast::<PyBool>().map(|flag| flag.is_true()).map_err(|_| self.wrong_type("a bool"))
     }
 
@@ -236,7 +236,7 @@ pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> 
             "observer" if value.is_none() => observer = None,
             "observer" => observer = Some(given.callable()?),
             other => {
-                let text = format!("Server() got an unexpected keyword argument {other:?}");
+                let text = format!("Server() got an unexpected keyword argument '{other}'");
                 return Err(PyTypeError::new_err(text));
             }
         }

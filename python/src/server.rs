@@ -412,6 +412,7 @@ impl Server {
 
     /// In a child that left the block by an exception nothing is done: the server is its
     /// parent's.
+    #[pyo3(text_signature = "($self, exc_type, exc_value, traceback, /)")]
     fn __exit__(
         &self,
         py: Python<'_>,

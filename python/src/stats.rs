@@ -11,8 +11,8 @@ macro_rules! stats {
         ///
         /// While nothing is going on, accepted is the sum of live, held, ended and
         /// refused.
-        #[pyclass(frozen, eq, module = "forkserve")]
-        #[derive(Clone, PartialEq)]
+        #[pyclass(frozen, eq, hash, module = "forkserve")]
+        #[derive(Clone, PartialEq, Hash)]
         pub(crate) struct Stats {
             $($(#[$doc])* #[pyo3(get)] $name: u64,)*
             durations: [u64; DURATIONS],

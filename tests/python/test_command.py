@@ -99,12 +99,18 @@ def test_a_port_in_use_is_an_error(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--spares", "10001"], "spares: 10001 is not in the range 0 to 10000"),
+        (["--spares", "10001"], "argument --spares: 10001 is not in the range 0 to 10000"),
         (["--spares", "9", "--max-children", "8"], "spares: 9 is more than max_children, 8"),
         (["127.0.0.1"], 'address "127.0.0.1" wants HOST:PORT'),
-        (["--max-children", "0"], "max_children: 0 is not in the range 1 to 1000000"),
+        (
+            ["--max-children", "0"],
+            "argument --max-children: 0 is not in the range 1 to 1000000",
+        ),
         (["--max-children", "many"], "--max-children: invalid int value: 'many'"),
-        (["--grace", "-1"], "grace: -1.0 is not in"),
+        (
+            ["--grace", "-1"],
+            "argument --grace: -1.0 is not in the range 0 to 1000000000 seconds, or none for no limit",
+        ),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--at-capacity", "maybe"], "invalid choice: 'maybe'"),
     ],
@@ -151,6 +157,8 @@ def module(tmp_path):
         "number = 5\n"
     )
     (tmp_path / "broken.py").write_text("import no_such_module_anywhere\n")
+    (tmp_path / "wrong.py").write_text("raise ValueError('as planned')\n")
+    (tmp_path / "lacking.py").write_text("import sys\nsys.nothing\n")
     return {"cwd": tmp_path}
 
 
@@ -173,6 +181,7 @@ def test_a_function_serves_the_connections(start, module, name):
         (":handle", ":handle: not MODULE:FUNCTION"),
         ("hello:nothing", "hello:nothing: module 'hello' has no attribute 'nothing'"),
         ("hello:number", "hello:number: not a function"),
+        (".hello:handle", ".hello:handle: not MODULE:FUNCTION"),
     ],
 )
 def test_a_function_that_is_not_there_is_status_2(start, module, name, message):
@@ -181,10 +190,18 @@ def test_a_function_that_is_not_there_is_status_2(start, module, name, message):
     assert err.endswith(f"python -m forkserve: error: argument --handler: {message}\n")
 
 
-def test_a_module_that_fails_shows_why(start, module):
-    _, err = start(None, "-m", "forkserve", "--handler", "broken:handle", **module).end(1)
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("broken", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("wrong", "ValueError: as planned"),
+        ("lacking", "AttributeError: module 'sys' has no attribute 'nothing'"),
+    ],
+)
+def test_a_module_that_fails_shows_why(start, module, name, error):
+    _, err = start(None, "-m", "forkserve", "--handler", f"{name}:handle", **module).end(1)
     assert err.startswith("Traceback")
-    assert err.endswith("No module named 'no_such_module_anywhere'\n")
+    assert err.endswith(f"{error}\n")
 
 
 # ---- --http ----
@@ -302,7 +319,10 @@ def test_connections_may_be_encrypted(command, site):
         (["--tls-cert", __file__], f"argument --tls-cert: {__file__}: "),
         (["--tls-key", "/nowhere"], "argument --tls-key: wants --tls-cert too"),
         (["--http", ".", "--handler", "os:abort"], "not allowed with argument"),
-        (["--handshake-timeout", "0"], "handshake_timeout: 0.0 is not more than 0 seconds"),
+        (
+            ["--handshake-timeout", "0"],
+            "argument --handshake-timeout: 0.0 is not more than 0 seconds, or none\n",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_status_2(command, arguments, message):

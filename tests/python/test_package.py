@@ -121,6 +121,80 @@ def test_errors_can_be_pickled():
     assert (again.errno, again.strerror) == (info.value.errno, info.value.strerror)
 
 
+def test_what_is_called_tells_its_arguments():
+    """inspect.signature() of everything that a program calls."""
+    makes_nothing = {"Connection", "Event", "Live", "Stats"}
+    for name in forkserve.__all__:
+        thing = getattr(forkserve, name)
+        if isinstance(thing, (str, int)) or issubclass_of(thing, Exception):
+            continue
+        if name in makes_nothing:
+            with pytest.raises(TypeError, match=f"cannot create 'forkserve.{name}' instances"):
+                thing()
+        else:
+            inspect.signature(thing)
+        for member, value in vars(thing).items() if isinstance(thing, type) else ():
+            if callable(value) and (not member.startswith("__") or member == "__exit__"):
+                inspect.signature(value)
+    names = list(inspect.signature(forkserve.Server.__exit__).parameters)
+    assert names == ["self", "exc_type", "exc_value", "traceback"]
+
+
+def issubclass_of(thing, kind):
+    return isinstance(thing, type) and issubclass(thing, kind)
+
+
+def test_a_star_import_brings_what_is_public():
+    found = {}
+    exec("from forkserve import *", found)
+    assert set(found) - {"__builtins__"} == set(forkserve.__all__)
+
+
+@pytest.mark.parametrize("name", ["Connection", "Event", "Live", "Server", "Stats"])
+def test_the_native_classes_cannot_be_derived_from(name):
+    with pytest.raises(TypeError, match="is not an acceptable base type"):
+        type("Derived", (getattr(forkserve, name),), {})
+
+
+def test_counters_are_values():
+    with forkserve.Server("127.0.0.1:0", print) as one:
+        first, second = one.stats(), one.stats()
+        assert first == second
+        assert hash(first) == hash(second)
+        assert first != 5
+        with pytest.raises(AttributeError):
+            first.live = 1
+
+
+def test_wrong_arguments_are_named():
+    Server = forkserve.Server
+    for call, error, text in [
+        (
+            lambda: Server("127.0.0.1:0", print, childs=1),
+            TypeError,
+            "Server() got an unexpected keyword argument 'childs'",
+        ),
+        (
+            lambda: Server(10**30, print),
+            ValueError,
+            f"address: {10**30} is not in the range 0 to 2147483647",
+        ),
+        (
+            lambda: Server(-1, print),
+            ValueError,
+            "address: -1 is not in the range 0 to 2147483647",
+        ),
+        (
+            lambda: forkserve.prepare_heap(collect=3),
+            TypeError,
+            "collect: wants a bool, not int",
+        ),
+    ]:
+        with pytest.raises(error) as info:
+            call()
+        assert str(info.value) == text
+
+
 def test_fork_is_as_os_fork(start):
     program = start("""
     import threading
