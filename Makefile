@@ -151,18 +151,21 @@ test-cpython: python ## Run all of CPython's tests of servers and fork: PYTHONS=
 test-pythons: $(VENV)/.tools ## Test one wheel on each CPython (on PATH, in PYTHONS=), and the sdist
 	rm -rf $(BUILD)/pythons
 	cd python && $(VENV)/bin/maturin build --release --locked --out $(BUILD)/pythons
+	cd python && $(VENV)/bin/maturin sdist --out $(BUILD)/pythons
 	$(PYTHON) -m venv $(BUILD)/pythons/tools
 	$(BUILD)/pythons/tools/bin/pip install --quiet --disable-pip-version-check auditwheel
 	$(BUILD)/pythons/tools/bin/auditwheel show $(BUILD)/pythons/*-cp39-abi3-manylinux_*.whl
-	@set -e; for python in $$($(PYTHON) tests/python/pythons.py); do \
-	  $$python --version; \
-	  venv=$(BUILD)/pythons/$$($$python -c 'import sys; print(*sys.version_info[:2], sep=".")'); \
-	  $$python -m venv $$venv; \
-	  $$venv/bin/pip install --quiet --disable-pip-version-check \
-	    pytest pytest-timeout dnslib rpyc Werkzeug $(BUILD)/pythons/*.whl; \
-	  $$venv/bin/python -m pytest -p no:cacheprovider tests/python; \
+	@set -e; for kind in with-gil free-threaded; do \
+	  case $$kind in with-gil) package=*.whl;; *) package=*.tar.gz;; esac; \
+	  for python in $$($(PYTHON) tests/python/pythons.py --$$kind); do \
+	    $$python -VV; \
+	    venv=$(BUILD)/pythons/$$kind-$$($$python -c 'import sys; print(*sys.version_info[:2], sep=".")'); \
+	    $$python -m venv $$venv; \
+	    $$venv/bin/pip install --quiet --disable-pip-version-check \
+	      pytest pytest-timeout dnslib rpyc Werkzeug $(BUILD)/pythons/$$package; \
+	    $$venv/bin/python -m pytest -p no:cacheprovider tests/python; \
+	  done; \
 	done
-	cd python && $(VENV)/bin/maturin sdist --out $(BUILD)/pythons
 	$(BUILD)/pythons/tools/bin/pip install --quiet --disable-pip-version-check $(BUILD)/pythons/*.tar.gz
 	$(BUILD)/pythons/tools/bin/python -I -m forkserve --version
 

@@ -164,10 +164,7 @@ pub(crate) fn flush(py: Python<'_>, unexpected: impl Fn(PyErr)) {
 /// Returns how many bytes are in huge pages after it.
 #[pyfunction]
 #[pyo3(signature = (*, collect=None), text_signature = "(*, collect=True)")]
-pub(crate) fn prepare_heap(
-    py: Python<'_>,
-    collect: Option<&Bound<'_, PyAny>>,
-) -> PyResult<usize> {
+pub(crate) fn prepare_heap(py: Python<'_>, collect: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
     if collect.map_or(Ok(true), |collect| Argument("collect", collect).flag())? {
         freeze(py)?;
     }

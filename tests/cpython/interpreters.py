@@ -16,7 +16,7 @@ from typing import NamedTuple, Optional
 OLDEST = (3, 9)
 
 ASK = """
-import importlib.util, json, platform, sys
+import importlib.util, json, platform, sys, sysconfig
 try:
     there = importlib.util.find_spec("test.test_socketserver") is not None
 except ImportError:
@@ -26,6 +26,7 @@ json.dump({
     "prefix": sys.base_prefix,
     "cpython": platform.python_implementation() == "CPython",
     "tests": there,
+    "free": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
 }, sys.stdout)
 """
 
@@ -54,7 +55,7 @@ def candidates() -> list[str]:
         raise ValueError(f"PYTHONS: cannot be run: {', '.join(missing)}")
     for folder in os.get_exec_path():
         if os.path.isdir(folder):
-            names = sorted(n for n in os.listdir(folder) if re.fullmatch(r"python3\.\d+", n))
+            names = sorted(n for n in os.listdir(folder) if re.fullmatch(r"python3\.\d+t?", n))
             paths += [os.path.join(folder, name) for name in names]
     if shutil.which("pyenv"):
         root = subprocess.check_output(["pyenv", "root"], text=True).strip()
@@ -78,6 +79,8 @@ def look_at(path: str) -> Optional[Interpreter]:
     lacks = None
     if not answer["cpython"] or tuple(answer["version"]) < OLDEST:
         lacks = "not a CPython that is supported"
+    elif answer["free"]:
+        lacks = "free-threaded: it does not load the module that is tested here"
     elif not answer["tests"]:
         lacks = "it has no test.test_socketserver"
     return Interpreter(path, tuple(answer["version"]), answer["prefix"], lacks)

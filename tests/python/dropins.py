@@ -1,9 +1,12 @@
 """The preamble of scripts with drop-ins, and how their servers are started."""
 
 PREAMBLE = """
-import os, signal, socket, sys, threading, time
+import os, signal, socket, sys, threading, time, warnings
 import forkserve as socketserver
 from forkserve._dropins import OPTIONS
+
+# Where threads serve; the warning has a test of its own.
+warnings.filterwarnings("ignore", "This process .* use of serve_forever", DeprecationWarning)
 
 # For sigwait.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})

@@ -22,6 +22,8 @@ DEADLINE = 20
 WARNINGS = ["-W", "error"]
 for call in ("serve_forever() in a process", "serve() in a process", "start() in a process"):
     WARNINGS += ["-W", f"ignore:{call}:RuntimeWarning"]
+# Of a free-threaded interpreter, when forkserve is imported.
+WARNINGS += ["-W", "ignore:The global interpreter lock:RuntimeWarning"]
 
 PREAMBLE = """
 import os, signal, sys

@@ -4,6 +4,7 @@ import re
 import select
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -122,6 +123,36 @@ def test_children_that_somebody_else_waits_for_are_not_counted_for_ever(serve, t
     )
     for _ in range(5):
         server.ask()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="CPython gives none before 3.12")
+def test_threads_are_warned_of_once_and_before_the_first_fork(serve, tier):
+    server = serve(
+        """
+    server = serve()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        thread = in_thread(server)
+        signal.sigwait({signal.SIGUSR1})
+        server.shutdown()
+        thread.join()
+    say(*[type(one.message).__name__ for one in caught], os.path.basename(caught[0].filename))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        threading.Thread(target=signal.sigwait, args=({signal.SIGUSR2},), daemon=True).start()
+        try:
+            server.serve_forever()
+        except DeprecationWarning as error:
+            say(error)
+    """,
+        tier,
+    )
+    for _ in range(3):
+        server.ask()
+    server.signal(signal.SIGUSR1)
+    assert server.line() == "DeprecationWarning threading.py"
+    out, _ = server.end()
+    assert "is multi-threaded, use of serve_forever() may lead to deadlocks" in out
 
 
 def test_shutdown_does_not_wait_for_the_poll_interval(serve, tier):
