@@ -100,6 +100,8 @@ def test_the_page_names_what_there_is():
     right = " ".join(row.split("|")[2] for row in table)
     named = re.findall(r"`(\w+)(?:\(\))?`", right)
     assert len(named) > 10
+    # CPython 3.9 has no signatures of such classes.
+    options = forkserve.Server.__text_signature__ or forkserve.Server.__doc__
     for name in named:
-        known = name in forkserve.Server.__text_signature__ or hasattr(forkserve.Server, name)
+        known = name in options or hasattr(forkserve.Server, name)
         assert known, name

@@ -131,7 +131,8 @@ def test_what_is_called_tells_its_arguments():
         if name in makes_nothing:
             with pytest.raises(TypeError, match=f"cannot create 'forkserve.{name}' instances"):
                 thing()
-        else:
+        elif thing is not forkserve.Server or sys.version_info >= (3, 10):
+            # That interpreter has no signatures of such classes.
             inspect.signature(thing)
         for member, value in vars(thing).items() if isinstance(thing, type) else ():
             if callable(value) and (not member.startswith("__") or member == "__exit__"):
