@@ -51,10 +51,16 @@ def test_fork_passes_the_tests_of_what_forks(passes):
 
 
 @pytest.mark.slow
-def test_fork_passes_the_tests_of_multiprocessing(passes, python):
-    modules = [module for module in FORK_MODULES if python.has(f"test.{module}")]
-    arguments = ["-m", "test", "-W", "-u", "network", *modules, "-m", "*[Ff]ork*"]
-    passes(*arguments, replaced="fork", least=2, limit=560)
+@pytest.mark.parametrize("module", FORK_MODULES)
+def test_fork_passes_the_tests_of_what_is_on_fork(passes, python, module):
+    if not python.has(f"test.{module}"):
+        pytest.skip(f"{python}: has no {module}")
+    # Many wait for a moment and expect another process to have done something by then, which
+    # a loaded machine fails: as on CPython's own machines, what fails is tried once more (-w).
+    # Where threads take the place of processes nothing forks.
+    arguments = ["-m", "test", "-w", "-u", "network", module]
+    arguments += ["-m", "*[Ff]ork*", "-i", "*WithThreads*"]
+    passes(*arguments, replaced="fork", least=1, limit=560)
 
 
 @pytest.mark.newest
