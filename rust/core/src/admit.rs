@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::event::{accept_error, Event, Refusal};
 use crate::hooks::Hooks;
 use crate::listener::set_connection_options;
+use crate::neighbours;
 use crate::options::AtCapacity;
 use crate::sys::{epoll, socket};
 use nix::errno::Errno;
@@ -272,12 +273,14 @@ impl Engine {
         // Only to notice sooner that the client has gone; without it the hold
         // works all the same.
         let watched = self.epoll.add(connection.as_fd(), epoll::RDHUP, HELD).is_ok();
+        neighbours::add(&connection);
         self.hold = Some(Hold { connection, patience, watched });
     }
 
     /// Takes the connection out of the hold.
-    fn unhold(&mut self) -> Option<(Connection, Patience)> {
+    pub(crate) fn unhold(&mut self) -> Option<(Connection, Patience)> {
         let hold = self.hold.take()?;
+        neighbours::remove(&hold.connection);
         if hold.watched {
             let _ = self.epoll.remove(hold.connection.as_fd());
         }

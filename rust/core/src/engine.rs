@@ -28,6 +28,7 @@ use crate::hooks::Hooks;
 use crate::limits::Limits;
 use crate::listener::{Listener, SocketFile};
 use crate::name::Name;
+use crate::neighbours;
 use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
 use crate::pool::Pool;
@@ -163,8 +164,9 @@ impl Engine {
         let board = Board::new(options.max_children as usize).map_err(fail("mmap"))?;
         let limits = Limits::new(&options)?.map(Arc::new);
         let mut owned = Owned::default();
-        owned.add(&epoll);
-        owned.add(&*wake);
+        neighbours::enter();
+        owned.add_lasting(&epoll);
+        owned.add_lasting(&*wake);
         Ok(Engine {
             options,
             limits,
@@ -222,7 +224,7 @@ impl Engine {
             }
         }
         for listener in listeners {
-            self.owned.add(&listener);
+            self.owned.add_lasting(&listener);
             self.ports.push(Port {
                 name: listener.site().name,
                 listener: Some(listener),
@@ -482,6 +484,8 @@ impl Drop for Engine {
         if process::getpid() == self.owner {
             self.end_supervisor();
             self.end_children();
+            drop(self.unhold());
+            neighbours::leave(&self.owned);
             (0..self.ports.len()).for_each(|index| self.close_port(index));
             return;
         }

@@ -52,6 +52,7 @@ mod hooks;
 mod limits;
 mod listener;
 mod name;
+mod neighbours;
 mod note;
 mod options;
 mod owned;

@@ -6,6 +6,7 @@
 //! neighbours with one `close_range`: a few calls, however many children live.
 //! The host's own descriptors lie between the runs and are never touched.
 
+use crate::neighbours;
 use crate::sys::process;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -17,6 +18,13 @@ pub(crate) struct Owned {
 impl Owned {
     pub(crate) const fn none() -> Owned {
         Owned { words: Vec::new() }
+    }
+
+    /// In the parent, right after the library got `fd`: for long, so that the
+    /// children of its other servers are to close it, too.
+    pub(crate) fn add_lasting(&mut self, fd: impl AsFd) {
+        self.add(&fd);
+        neighbours::add(fd);
     }
 
     /// In the parent, right after the library got `fd`.
@@ -34,12 +42,18 @@ impl Owned {
     /// In the parent, right before the library closes `fd` or gives it away.
     pub(crate) fn remove(&mut self, fd: impl AsFd) {
         self.remove_number(fd.as_fd().as_raw_fd() as usize);
+        neighbours::remove(fd);
     }
 
     fn remove_number(&mut self, fd: usize) {
         if let Some(word) = self.words.get_mut(fd / 64) {
             *word &= !(1 << (fd % 64));
         }
+    }
+
+    /// A bit for each descriptor that is among them.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
     }
 
     /// The runs of neighbouring descriptors, ascending, without those that are in

@@ -137,13 +137,13 @@ impl Engine {
         lasting.add(&parent);
         lasting.add(&gate);
         channel.iter().for_each(|channel| lasting.add(channel.sender()));
-        self.owned.add(&bell);
-        self.owned.add(&leave);
-        self.owned.add(&parent);
-        self.owned.add(&gate);
+        self.owned.add_lasting(&bell);
+        self.owned.add_lasting(&leave);
+        self.owned.add_lasting(&parent);
+        self.owned.add_lasting(&gate);
         if let Some(channel) = &channel {
-            self.owned.add(channel.sender());
-            self.owned.add(channel.receiver());
+            self.owned.add_lasting(channel.sender());
+            self.owned.add_lasting(channel.receiver());
         }
         let kit = Arc::new(Kit {
             board: self.board.clone(),

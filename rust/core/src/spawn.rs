@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::hooks::Hooks;
 use crate::name::Name;
+use crate::neighbours;
 use crate::options::Orphans;
 use crate::owned::Owned;
 use crate::sys::clock::monotonic_us;
@@ -229,6 +230,7 @@ impl Engine {
         //    No held connection is among them: accepting pauses while one is
         //    held, so the only one there can be is this child's own.
         self.owned.close_in_child(keep);
+        neighbours::close_in_child(&self.owned);
         // 2. Signals: only now may a handler of the host run here. SIGTERM gets
         //    its default back first, so that one sent meanwhile is not lost.
         if term {

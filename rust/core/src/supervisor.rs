@@ -13,6 +13,7 @@ use crate::engine::{Engine, Phase, HOST, SIGNALS, WAKE};
 use crate::error::{reason, Error};
 use crate::event::Event;
 use crate::hooks::Hooks;
+use crate::neighbours;
 use crate::options::Orphans;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::pipe;
@@ -156,8 +157,8 @@ impl Engine {
                 }
                 port.listener = None;
             }
-            self.owned.add(&pidfd);
-            self.owned.add(&leash);
+            self.owned.add_lasting(&pidfd);
+            self.owned.add_lasting(&leash);
             self.board.set(Counter::Supervisor, pid as u64);
             self.phase = Phase::Supervised(Remote { pid, pidfd, _leash: leash, ended: false });
             return Ok(());
@@ -178,11 +179,12 @@ impl Engine {
         }
         self.owner = process::getpid();
         self.owner_cell.store(self.owner, Relaxed);
+        neighbours::move_in(&self.owned);
         // The epoll is the host's too: what is registered there is reported there.
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
         self.owned.remove(&self.epoll);
         self.epoll = epoll;
-        self.owned.add(&self.epoll);
+        self.owned.add_lasting(&self.epoll);
         let add = |fd: &dyn AsFd, token| {
             let added = self.epoll.add(fd.as_fd(), epoll::IN, token);
             added.map_err(fail("epoll_ctl"))
@@ -197,9 +199,9 @@ impl Engine {
                 add(listener, crate::engine::PORT | index as u64)?;
             }
         }
-        self.owned.add(&signals);
-        self.owned.add(&host_fd);
-        self.owned.add(&leash);
+        self.owned.add_lasting(&signals);
+        self.owned.add_lasting(&host_fd);
+        self.owned.add_lasting(&leash);
         self.tie = Some(Tie { signals, host: host_fd, leash, mask });
         Ok(())
     }
