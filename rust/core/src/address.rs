@@ -147,7 +147,7 @@ mod tests {
         for text in bad {
             let error = parse(text).expect_err(text);
             assert_eq!(error.errno(), libc::EINVAL, "{text}");
-            assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+            assert!(error.to_string().contains(&crate::error::quoted(text)), "{error}");
         }
         let not_utf8 = Address::parse(b"\xff:1").expect_err("not UTF-8");
         assert_eq!(not_utf8.errno(), libc::EINVAL);
