@@ -222,7 +222,8 @@ stress: build-examples python tools-test ## Serve 50,000 connections of a host w
 
 .PHONY: miri
 miri: ## Run the Rust tests that make no process in Miri (nightly Rust)
-	rustup component add miri --toolchain nightly
+	rustup component add miri rust-src --toolchain nightly || { echo 'make miri needs nightly Rust:' \
+	  'rustup toolchain install nightly --component miri --component rust-src' >&2; exit 1; }
 	MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=$(BUILD)/miri \
 	  cargo +nightly miri test --locked -p forkserve --lib
 

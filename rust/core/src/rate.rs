@@ -60,6 +60,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "safe code, which takes long there")]
     fn a_full_bucket_gives_a_burst_and_then_the_rate() {
         let pace = Pace::new(10, 1_000_000, 5);
         assert_eq!(given(pace, 10, 1_000), 5, "at once");
