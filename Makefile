@@ -199,15 +199,15 @@ test-asan: build-examples tools-test $(VENV)/.tools ## Run the C and C++ tests a
 	  ASAN_OPTIONS=log_path=$(BUILD)/asan/asan UBSAN_OPTIONS=log_path=$(BUILD)/asan/ubsan \
 	  $(PY) -m pytest $(CHECKED_EXAMPLES)
 
+VALGRIND := env LD_PRELOAD=$(BUILD)/tests/libold_calls.so valgrind --quiet --leak-check=full \
+  --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=98 \
+  --log-file=$(BUILD)/valgrind/%p
+
 .PHONY: test-valgrind
 test-valgrind: build-examples tools-test tools-valgrind $(VENV)/.tools ## Run the C and C++ tests and the examples under valgrind
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) valgrind
 	rm -rf $(BUILD)/valgrind && mkdir $(BUILD)/valgrind
-	EXAMPLES_REPORTS=$(BUILD)/valgrind \
-	  EXAMPLES_CHECKER='env LD_PRELOAD=$(BUILD)/tests/libold_calls.so valgrind --quiet --leak-check=full \
-	    --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=98 \
-	    --log-file=$(BUILD)/valgrind/%p' \
-	  $(PY) -m pytest $(CHECKED_EXAMPLES) -k 'not outside_of_the_folder'
+	EXAMPLES_CHECKER='$(VALGRIND)' EXAMPLES_REPORTS=$(BUILD)/valgrind $(PY) -m pytest $(CHECKED_EXAMPLES) -k 'not outside_of_the_folder'
 
 .PHONY: test-kernel
 test-kernel: stage tools-kernel ## Run the C tests on another kernel, emulated: make test-kernel KERNEL=vmlinuz
