@@ -90,7 +90,9 @@ def handler(conn):
 options["handler"] = handler
 """
     body = """
-ballast = bytearray(200 << 20)
+# Not from an allocator, which may have had so much address space from the start.
+import mmap
+ballast = mmap.mmap(-1, 200 << 20)
 say(size("self"))
 server.wait()
 """
