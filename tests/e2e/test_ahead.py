@@ -26,6 +26,32 @@ def test_as_many_as_asked_for_wait_and_nobody_else(ahead_front, serve):
     assert server.serving() == []
 
 
+def test_a_busy_listener_keeps_nobody_waiting_at_another(ahead_front, serve):
+    """Children that accept ask each of them in turn."""
+    crowd = 30
+    server = serve(
+        ahead_front, "--address", "127.0.0.1:0", "--address", "127.0.0.1:0", listeners=2
+    )
+    spares = server.children()
+    server.freeze()
+    for pid in spares:
+        procfs.stop(pid)
+    with clients(server.addresses[0], crowd) as many, Client(server.addresses[1]) as other:
+        for client in (*many, other):
+            client.send(b"hello\n")
+            client.half_close()
+        for pid in spares:
+            procfs.go_on(pid)
+        server.thaw()
+        assert [client.rest() for client in (*many, other)] == [b"hello\n"] * (crowd + 1)
+        name = other.name
+    server.finish()
+    order = [
+        event["peer"] for event in sorted(server.events("accepted"), key=lambda e: e["id"])
+    ]
+    assert order.index(name) < crowd / 2, "it came in the first half, though it was the last"
+
+
 def in_closed_loop(address, width, count, problems):
     """Threads of which each talks, and then talks again."""
 

@@ -106,6 +106,15 @@ pub(crate) const PARENT: u64 = 1;
 pub(crate) const SITE: u64 = 2;
 
 impl Kit {
+    /// Where a spare begins to ask. With one listener it needs not look.
+    fn first_site(&self) -> usize {
+        if self.sites.len() > 1 {
+            self.board.get(Counter::Accepted) as usize
+        } else {
+            0
+        }
+    }
+
     /// How the listeners are reported at the gate. Each connection to one spare,
     /// and that one says so if there may be more (see `Spare::pass_on`). But
     /// where a rate may shut the gate, a connection stays there until it is taken.
@@ -235,10 +244,14 @@ impl Spare {
         if seat.board.state(seat.slot()).served > 0 && self.kit.board.get(Counter::Draining) != 0 {
             return None;
         }
+        // Each at another listener first, and each time: a busy one, or one that
+        // fails, is not to keep those behind it waiting.
+        let mut first = self.kit.first_site();
         loop {
+            first = first.wrapping_add(1);
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
-            match self.take_in_turn(seat, &reports) {
+            match self.take_in_turn(seat, &reports, first) {
                 Ok(Some(connection)) => {
                     self.pass_on(&reports);
                     return Some(connection);
@@ -283,15 +296,16 @@ impl Spare {
         &mut self,
         seat: &Seat,
         reports: &Reports<2>,
+        first: usize,
     ) -> Result<Option<Connection>, Failure> {
         if self.kit.limits.is_none() {
-            return self.take_any(seat);
+            return self.take_any(seat, first);
         }
         let reserved = self.kit.limits.as_ref().is_some_and(|l| l.reserve(&self.kit.board));
         if !reserved && self.shuts_gate(reports) {
             return Ok(None);
         }
-        let taken = self.take_any(seat);
+        let taken = self.take_any(seat, first);
         if let Some(limits) = self.kit.limits.as_ref().filter(|_| reserved) {
             if !matches!(taken, Ok(Some(_))) && limits.put_back(&self.kit.board) {
                 let _ = wake::add(self.kit.bell, 1);
@@ -356,9 +370,11 @@ impl Spare {
         Failure::Fatal
     }
 
-    /// Tries each listener once.
-    fn take_any(&mut self, seat: &Seat) -> Result<Option<Connection>, Failure> {
-        for index in 0..self.kit.sites.len() {
+    /// Tries each listener once, from number `first` on.
+    fn take_any(&mut self, seat: &Seat, first: usize) -> Result<Option<Connection>, Failure> {
+        let count = self.kit.sites.len();
+        for step in 0..count {
+            let index = if count == 1 { 0 } else { first.wrapping_add(step) % count };
             loop {
                 let (listener, site) = &self.kit.sites[index];
                 let errno = match accept(*listener, site, &mut self.room) {
