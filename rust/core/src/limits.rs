@@ -65,7 +65,7 @@ impl Limits {
         Ok(Some(Limits {
             allow: options.allow.clone(),
             deny: options.deny.clone(),
-            sources: by_source.then(|| Sources::new(options)),
+            sources: by_source.then(|| Sources::new(options)).transpose()?,
             rate,
             queue: options.at_rate == AtRate::Queue,
             rate_per_source,

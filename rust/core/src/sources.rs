@@ -8,11 +8,14 @@
 //! picks addresses cannot pick where they come to lie in a table, nor two that
 //! are taken for one.
 
+#![allow(deprecated)] // SipHasher: std's only hash whose key can be given.
+
 use crate::cidr::{ip_of, CidrList};
+use crate::error::Error;
 use crate::options::Options;
+use crate::sys::random;
 use crate::sys::socket::RawAddress;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{Hash, Hasher, SipHasher};
 use std::net::IpAddr;
 
 /// How addresses become sources.
@@ -20,7 +23,7 @@ pub(crate) struct Sources {
     v4: u128,
     v6: u128,
     exempt: CidrList,
-    hasher: RandomState,
+    hasher: SipHasher,
 }
 
 /// Leaves the first `bits` of 128.
@@ -29,13 +32,15 @@ fn mask(bits: u32) -> u128 {
 }
 
 impl Sources {
-    pub(crate) fn new(options: &Options) -> Sources {
-        Sources {
+    pub(crate) fn new(options: &Options) -> Result<Sources, Error> {
+        let key = random::key().map_err(|errno| Error::os("getrandom", "", errno))?;
+        Ok(Sources {
             v4: mask(96 + options.source_prefix_v4),
             v6: mask(options.source_prefix_v6),
             exempt: options.source_exempt.clone(),
-            hasher: RandomState::new(),
-        }
+            // Of std's own tables the key comes without a way to fail but a panic.
+            hasher: SipHasher::new_with_keys(key[0], key[1]),
+        })
     }
 
     /// The source of a connection; 0 if it has none: on Unix sockets, and where
@@ -50,7 +55,9 @@ impl Sources {
             IpAddr::V4(ip) => u128::from(ip.to_ipv6_mapped()) & self.v4,
             IpAddr::V6(ip) => u128::from(ip) & self.v6,
         };
-        self.hasher.hash_one(network).max(1)
+        let mut hasher = self.hasher.clone();
+        network.hash(&mut hasher);
+        hasher.finish().max(1)
     }
 }
 
@@ -71,12 +78,12 @@ mod tests {
             source_exempt,
             ..Options::default()
         };
-        Sources::new(&options)
+        Sources::new(&options).expect("a key")
     }
 
     #[test]
     fn a_source_is_an_ipv4_address_or_an_ipv6_network() {
-        let sources = Sources::new(&Options::default());
+        let sources = Sources::new(&Options::default()).expect("a key");
         let source = |text| of(&sources, text);
         assert_eq!(source("10.0.0.1:1"), source("10.0.0.1:2"));
         assert_ne!(source("10.0.0.1:1"), source("10.0.0.2:1"));

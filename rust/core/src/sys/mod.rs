@@ -13,6 +13,7 @@ pub(crate) mod epoll;
 pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod process;
+pub(crate) mod random;
 mod raw;
 pub(crate) mod shm;
 pub(crate) mod signal;
