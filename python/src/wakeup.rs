@@ -33,10 +33,17 @@ pub(crate) enum Wakeup {
 impl Wakeup {
     /// For a wait that the caller does by itself; see `fd`.
     pub(crate) fn new(py: Python<'_>) -> PyResult<Wakeup> {
-        let (read, write) = UnixStream::pair()?;
-        let (read, write) = (above_stdio(read)?, above_stdio(write)?);
-        read.set_nonblocking(true)?;
-        write.set_nonblocking(true)?;
+        let failed = |call: &'static str| {
+            move |error: std::io::Error| {
+                let text = format!("{call}: {error}");
+                error::new(py, error.raw_os_error().unwrap_or(libc::EIO), &text)
+            }
+        };
+        let (read, write) = UnixStream::pair().map_err(failed("socketpair"))?;
+        let (read, write) = (above_stdio(read), above_stdio(write));
+        let (read, write) = (read.map_err(failed("fcntl"))?, write.map_err(failed("fcntl"))?);
+        read.set_nonblocking(true).map_err(failed("ioctl"))?;
+        write.set_nonblocking(true).map_err(failed("ioctl"))?;
         let before = match set_quietly(py, write.as_raw_fd()) {
             Ok(before) => before,
             Err(error) if error.is_instance_of::<PyValueError>(py) => return Ok(Wakeup::Deaf),

@@ -49,14 +49,15 @@ impl Listener {
             Address::Tcp(host, port) => open_tcp(host, port, options),
             Address::Unix(path) => open_unix(&path, options).map(|l| vec![l]),
             Address::Fd(number) => {
-                let fail = |errno| Error::os("listen", &format!("fd:{number}"), errno);
+                let name = format!("fd:{number}");
                 let (fd, flags) = socket::adopt_listener(number).map_err(|errno| match errno {
                     Errno::EINVAL => {
-                        Error::new(errno, format!("listen fd:{number}: not a listening socket"))
+                        Error::new(errno, format!("listen {name}: not a listening socket"))
                     }
-                    other => fail(other),
+                    other => Error::os("listen", &name, other),
                 })?;
-                Listener::new(fd, Some(flags)).map(|l| vec![l]).map_err(fail)
+                let listener = Listener::new(fd, Some(flags)).map(|l| vec![l]);
+                listener.map_err(|errno| Error::os("getsockname", &name, errno))
             }
         }
     }
@@ -256,21 +257,25 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
     }
     // From here on the file is ours to remove, also when the rest fails.
     let file = file.and_then(SocketFile::at);
-    let listener = socket::listen(fd.as_fd(), options.backlog).and_then(|()| {
-        if options.keepalive {
-            socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-        }
-        Listener::new(fd, None)
-    });
-    match listener {
+    match listen_unix(fd, options) {
         Ok(listener) => Ok(Listener { file, ..listener }),
-        Err(errno) => {
+        Err((operation, errno)) => {
             if let Some(file) = file {
                 file.remove();
             }
-            Err(fail("listen", errno))
+            Err(fail(operation, errno))
         }
     }
+}
+
+/// What is left to be done once the socket is bound; or which call failed.
+fn listen_unix(fd: OwnedFd, options: &Options) -> Result<Listener, (&'static str, Errno)> {
+    socket::listen(fd.as_fd(), options.backlog).map_err(|errno| ("listen", errno))?;
+    if options.keepalive {
+        socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
+            .map_err(|errno| ("setsockopt", errno))?;
+    }
+    Listener::new(fd, None).map_err(|errno| ("getsockname", errno))
 }
 
 /// Removes the socket file of a server that is no more; false when it is not
