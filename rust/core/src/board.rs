@@ -231,13 +231,6 @@ impl Board {
         self.0.slots
     }
 
-    /// How many children wait.
-    pub(crate) fn waiting(&self) -> u32 {
-        let used = (self.get(Counter::Used) as usize).min(self.0.slots);
-        let words = (0..used).map(|slot| self.state_word(slot).load(Relaxed) & 0x7f);
-        words.filter(|word| *word == Doing::Waiting as u64).count() as u32
-    }
-
     pub(crate) fn state(&self, slot: usize) -> State {
         State::of(self.state_word(slot).load(Acquire))
     }

@@ -437,14 +437,23 @@ impl Spare {
         // makes spares until there are enough, without being called again.
         // Where it refuses what no child is left for, it must know when that is.
         let left = kit.board.subtract(Counter::SparesLeft);
+        // Counts that nobody has made are set right by the supervisor.
+        let most = i64::from(kit.options.max_children);
         if left.wrapping_add(1) == low
             || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse)
+            || low > most
+            || !(-most..=most).contains(&left)
         {
             let _ = wake::add(kit.bell, 1);
         }
         if kit.notes.is_some() {
             seat.board.set_used(seat.slot(), &process::usage_of_self());
-            self.send(seat, &Note::Accepted);
+            let told = self.send(seat, &Note::Accepted);
+            if !told && kit.options.lifetime.is_some() {
+                // Nobody would end it in time: better not to begin. The parent
+                // accounts for the connection by this end.
+                process::exit_now(EXIT_OSERR);
+            }
         }
         Some(connection)
     }

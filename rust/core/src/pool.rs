@@ -7,7 +7,7 @@
 //! wait follows the demand between `spares` and a multiple of it.
 
 use crate::backoff::Backoff;
-use crate::board::Counter;
+use crate::board::{Counter, Doing};
 use crate::child::{Kit, LEAVE, PARENT, SITE};
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
@@ -61,6 +61,8 @@ pub(crate) struct Pool {
     pub(crate) wanting: bool,
     /// When they were sent home while the others live on.
     pub(crate) recalled_at: Option<Instant>,
+    /// So many have been told to leave and have not ended.
+    dismissed: u32,
     /// Whether a spare has been made since the loop last looked at its reports.
     /// Where spares are used up as fast as they are made, ended children would
     /// never be looked at otherwise.
@@ -78,6 +80,8 @@ struct Births {
 
 /// After so many it is not the fault of a single child.
 const DEAF: u32 = 3;
+/// So often spares are counted at most, if each time there are others.
+const COUNTS: u32 = 100;
 
 impl Pool {
     /// The next time at which something is to be done without being called for.
@@ -175,26 +179,31 @@ impl Engine {
             births: None,
             wanting: true,
             recalled_at: None,
+            dismissed: 0,
             made: false,
         });
         Ok(())
     }
 
-    /// How many spares wait.
+    /// How many spares wait. Only of children that there are: what the scoreboard
+    /// says of others, a child may have written.
     pub(crate) fn idle(&self) -> u32 {
-        self.board.waiting()
+        let slots = self.children.iter().map(|(token, _)| token.slot());
+        slots.filter(|slot| self.board.state(*slot).doing == Doing::Waiting).count() as u32
     }
 
     /// Counts the spares and sets the count right by which they know when to ring.
     fn count_spares(&self) -> u32 {
-        loop {
-            let idle = self.idle();
+        let mut idle = self.idle();
+        for _ in 0..COUNTS {
             self.board.set(Counter::SparesLeft, u64::from(idle));
             // One that was taken in between has counted down what is overwritten.
-            if self.idle() == idle {
-                return idle;
+            match self.idle() {
+                same if same == idle => break,
+                other => idle = other,
             }
         }
+        idle
     }
 
     /// Makes one spare, if it is time to.
@@ -226,9 +235,12 @@ impl Engine {
             if surplus > 0 {
                 // Failing is no harm: they wait on, and the next time may work.
                 let _ = pool.leave.notify_many(surplus);
+                pool.dismissed = pool.dismissed.saturating_add(surplus as u32);
             }
         }
         self.board.set(Counter::SparesLow, u64::from(pool.low()));
+        // There is no drain, whatever a child may have written.
+        self.board.set(Counter::Draining, 0);
         pool.filled |= idle >= pool.high;
         pool.wanting = idle < pool.high && !full;
         if !pool.wanting {
@@ -276,6 +288,14 @@ impl Engine {
         };
         self.close_port(index);
         Err(accept_error(self.ports[index].name.as_str(), errno))
+    }
+
+    /// A spare has ended by itself that had served nobody; true: it had been told to.
+    pub(crate) fn was_dismissed(&mut self) -> bool {
+        let Some(pool) = &mut self.pool else { return true };
+        let told = pool.dismissed > 0;
+        pool.dismissed = pool.dismissed.saturating_sub(1);
+        told || pool.recalled_at.is_some() || !matches!(self.phase, Phase::Running)
     }
 
     /// A new spare has found a listener unusable.

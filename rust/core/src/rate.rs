@@ -8,6 +8,9 @@
 
 /// Times that fit here and are never reached: two years.
 const LONGEST_US: u64 = 1 << 46;
+/// How long before another process has written a word this one may have looked at
+/// the clock.
+const LATE_US: u64 = 60_000_000;
 
 /// How fast a bucket fills, and how much it holds. Times are microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +31,23 @@ impl Pace {
 
     /// How long until there is a token; 0: there is one.
     pub(crate) fn wait(&self, full_at: u64, now: u64) -> u64 {
-        full_at.saturating_sub(now.saturating_add(self.slack))
+        self.possible(full_at, now).saturating_sub(now.saturating_add(self.slack))
     }
 
-    /// The word after a token has been taken, also where there was none: then
-    /// the next one comes later.
+    /// The word after a token has been taken.
     pub(crate) fn take(&self, full_at: u64, now: u64) -> u64 {
-        full_at.max(now).saturating_add(self.step)
+        self.possible(full_at, now).max(now).saturating_add(self.step)
+    }
+
+    /// The word, if tokens can have made it so. A child may have written anything
+    /// there, and nobody is to wait for years: that is a full bucket.
+    fn possible(&self, full_at: u64, now: u64) -> u64 {
+        let most = self.slack.saturating_add(self.step).saturating_add(LATE_US);
+        if full_at > now.saturating_add(most) {
+            0
+        } else {
+            full_at
+        }
     }
 
     /// The word after a token has been put back.
@@ -67,6 +80,18 @@ mod tests {
         assert_eq!(given(pace, 10, 1_000_000), 5 + 9);
         assert_eq!(given(pace, 10, 10_000_000), 5 + 99);
         assert_eq!(given(pace, 200_000, 10_000_000), 50, "slower than the rate: all");
+    }
+
+    #[test]
+    fn a_word_that_tokens_cannot_have_made_is_a_full_bucket() {
+        let pace = Pace::new(10, 1_000_000, 5);
+        let now = 1_000_000;
+        for word in [u64::MAX, 1 << 63, now + 1_000_000_000] {
+            assert_eq!(pace.wait(word, now), 0);
+            assert_eq!(pace.take(word, now), now + 100_000);
+        }
+        // What another process wrote while this one was on its way from the clock.
+        assert!(pace.wait(now + 30_000_000, now) > 0);
     }
 
     #[test]
@@ -111,6 +136,6 @@ mod tests {
         let slow = Pace::new(1, 86_400_000_000, 100_000);
         assert_eq!(slow.wait(slow.take(0, 5), 5), 0);
         assert!(slow.slack <= LONGEST_US);
-        assert_eq!(slow.take(u64::MAX, 5), u64::MAX);
+        assert_eq!(slow.take(5, u64::MAX), u64::MAX);
     }
 }

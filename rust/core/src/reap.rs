@@ -26,6 +26,9 @@ const CROWD: usize = 256;
 /// How long after a SIGCHLD to look for children that ended unannounced.
 const SWEEP: Duration = Duration::from_millis(50);
 
+/// How long after a SIGKILL that could not be sent to try again, at least.
+pub(crate) const AGAIN: Duration = Duration::from_millis(10);
+
 /// A signal that a child is to get at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
@@ -142,11 +145,12 @@ impl Engine {
         self.put_off_refill();
         self.forget_alarms();
         self.board.add_many(Counter::Ended, state.served);
-        if state.busy() {
+        // Of a connection that is known here, the scoreboard need not say it.
+        if state.busy() || child.connection != 0 {
             self.punish(slot, state, exit);
             self.close_account(&child, slot, exit, usage);
             self.trust_births();
-        } else if state.served == 0 && exit != Exit::Code(0) {
+        } else if state.served == 0 && !(exit == Exit::Code(0) && self.was_dismissed()) {
             // It could not even wait. The next one may fare no better.
             self.throttle_births(true);
             if exit == Exit::Code(EXIT_OSERR) {
@@ -181,13 +185,15 @@ impl Engine {
         if self.observer.is_none() {
             return;
         }
-        let (id, pid) = (board.connection(slot), child.pid);
+        let known = child.connection != 0;
+        let id = if known { child.connection } else { board.connection(slot) };
+        let pid = child.pid;
         if child.ended == id {
             // It has told of the end itself, and ended before it could wait again.
             return;
         }
         let peer = board.peer(slot).unwrap_or_default();
-        if child.connection != id {
+        if !known {
             // It was killed between taking the connection and telling of it.
             self.emit(&Event::Accepted { id, peer: peer.as_str() });
             self.emit(&Event::Forked { id, peer: peer.as_str(), pid });
@@ -203,8 +209,10 @@ impl Engine {
             let Some(child) = self.children.get_mut(token) else {
                 continue;
             };
-            // It may serve another connection by now, which has time of its own.
-            if !self.board.condemn(token.slot(), connection) {
+            // It may serve another connection by now, which has time of its own. One
+            // that has a single connection cannot, whatever the scoreboard says.
+            let only = self.options.connections_per_child <= 1 && child.connection == connection;
+            if !self.board.condemn(token.slot(), connection) && !only {
                 continue;
             }
             self.handled += 1;
@@ -215,7 +223,12 @@ impl Engine {
                     self.alarms.0.push(Reverse((kill, token, connection, Alarm::Kill)));
                 }
                 Alarm::Kill => {
-                    let _ = process::send_signal(target(child), libc::SIGKILL);
+                    // Once more later, unless it has ended: nothing else would end it.
+                    let sent = process::send_signal(target(child), libc::SIGKILL);
+                    if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
+                        let again = self.now + self.options.kill_after.max(AGAIN);
+                        self.alarms.0.push(Reverse((again, token, connection, Alarm::Kill)));
+                    }
                 }
             }
         }
@@ -296,17 +309,20 @@ impl Engine {
         }
     }
 
-    pub(crate) fn signal_children(&mut self, signal: libc::c_int) {
-        for (_, child) in self.children.iter() {
-            // ESRCH: it has just ended. Nothing else can be done here about others.
-            let _ = process::send_signal(target(child), signal);
-        }
+    /// False: some child could not be sent it.
+    pub(crate) fn signal_children(&mut self, signal: libc::c_int) -> bool {
+        self.children.iter().fold(true, |all, (_, child)| {
+            // ESRCH: it has just ended.
+            let sent = process::send_signal(target(child), signal);
+            matches!(sent, Ok(()) | Err(Errno::ESRCH)) && all
+        })
     }
 
     /// Ends all children at once and waits for them: for a server that is
     /// freed without a drain.
     pub(crate) fn end_children(&mut self) {
-        self.signal_children(libc::SIGKILL);
+        // Once more if need be: without it the wait might have no end.
+        let _ = self.signal_children(libc::SIGKILL) || self.signal_children(libc::SIGKILL);
         while self.children.len() > 0 {
             self.now = Instant::now();
             let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// after each token would be told again and again.
 const CALM: Duration = Duration::from_millis(100);
 
+/// When to try again what cannot fail and has failed.
+const AGAIN: Duration = Duration::from_millis(10);
+
 pub(crate) struct Throttle {
     /// Nothing is accepted until `due`.
     pub(crate) shut: bool,
@@ -39,7 +42,12 @@ impl Engine {
             return;
         }
         match self.limits.as_ref().map(|limits| limits.wait_us(&self.board)) {
-            Some(0) => self.open_gate(),
+            Some(0) if self.open_gate() => {}
+            Some(0) => {
+                // Nobody would be let in: try again.
+                let due = Instant::now() + AGAIN;
+                self.throttle = Some(Throttle { shut: true, due });
+            }
             Some(_) => self.check_rate(),
             None => {}
         }
@@ -68,15 +76,17 @@ impl Engine {
         }
     }
 
-    fn open_gate(&self) {
+    /// False: that failed for some listener.
+    fn open_gate(&self) -> bool {
         let pool = self.pool.as_ref();
-        if let Some((pool, kit)) = pool.and_then(|pool| Some((pool, pool.kit.as_ref()?))) {
-            // First this: a child that shuts the gate meanwhile says so behind it.
-            self.board.set(Counter::GateShut, 0);
-            for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
-                // A listener that has closed is not at the gate.
-                let _ = pool.gate.modify(*listener, kit.site_events(), token);
-            }
-        }
+        let Some((pool, kit)) = pool.and_then(|pool| Some((pool, pool.kit.as_ref()?))) else {
+            return true;
+        };
+        // First this: a child that shuts the gate meanwhile says so behind it.
+        self.board.set(Counter::GateShut, 0);
+        kit.sites.iter().zip(SITE..).fold(true, |all, ((listener, _), token)| {
+            let done = pool.gate.modify(*listener, kit.site_events(), token);
+            done.is_ok() && all
+        })
     }
 }

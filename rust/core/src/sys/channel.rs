@@ -65,12 +65,15 @@ pub(crate) fn send(sender: RawFd, message: &Message) -> bool {
     let start = message.as_ptr() as usize;
     let flags = libc::MSG_NOSIGNAL as usize;
     let args = [sender as usize, start, size_of::<Message>(), flags, 0, 0];
-    let sent = loop {
+    let mut again = true;
+    loop {
         // SAFETY: `message` is readable for its size; the kernel checks `sender`.
         match raw::check(unsafe { raw::call(libc::SYS_sendto, args) }) {
+            Ok(_) => return true,
             Err(Errno::EINTR) => {}
-            sent => break sent,
+            // Once more: what is not told, nobody hears of.
+            Err(_) if again => again = false,
+            Err(_) => return false,
         }
-    };
-    sent.is_ok()
+    }
 }

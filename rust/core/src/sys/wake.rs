@@ -62,7 +62,9 @@ impl Wake {
 pub(crate) fn add(fd: RawFd, count: u64) -> Result<(), Errno> {
     let args = [fd as usize, (&raw const count) as usize, size_of::<u64>()];
     // SAFETY: `count` is eight readable bytes, as eventfd(2) wants.
-    match raw::check(unsafe { raw::call(libc::SYS_write, args) }) {
+    let write = || raw::check(unsafe { raw::call(libc::SYS_write, args) });
+    // Once more: a client may wait for this to be heard.
+    match write().or_else(|_| write()) {
         // EAGAIN: the counter is at its top, and the reader has plenty to see.
         Ok(_) | Err(Errno::EAGAIN) => Ok(()),
         Err(errno) => Err(errno),
