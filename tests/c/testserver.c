@@ -33,9 +33,9 @@ static const char usage[] =
     "  [--source-exempt LIST] [--rate N] [--rate-burst N] [--rate-per-source N]\n"
     "  [--rate-per-source-burst N] [--rate-interval MS] [--at-rate queue|refuse]\n"
     "  [--penalty MS] [--penalty-max MS] [--penalty-statuses LIST] [--allow LIST]\n"
-    "  [--deny LIST] [--report FD] [--again 1]\n"
+    "  [--deny LIST] [--report FD] [--again 1] [--observe 0]\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
-    "  flood print work call-back secret status obey exit=N _exit=N\n"
+    "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
 
@@ -67,7 +67,8 @@ void add_text(struct line *line, const char *name, const char *value) {
     for (; *value && line->len < sizeof line->text - 8; value++) {
         if (*value == '"' || *value == '\\')
             line->text[line->len++] = '\\';
-        line->text[line->len++] = *value;
+        /* In what a child has made up there may be anything. */
+        line->text[line->len++] = (unsigned char)*value < ' ' ? '?' : *value;
     }
     line->text[line->len++] = '"';
 }
@@ -176,11 +177,11 @@ static void put_stats(void) {
 
 /* ---- Handlers: what a child does ---------------------------------------- */
 
-/* Tells the client which process serves it. */
-static void greet(int fd) {
+/* Tells the client which process serves it; 0, or 1 on an error. */
+static int greet(int fd) {
     char text[32];
     int len = snprintf(text, sizeof text, "ready %d\n", (int)getpid());
-    (void)forkserve_write_all(fd, text, (size_t)len);
+    return forkserve_write_all(fd, text, (size_t)len) < 0;
 }
 
 /* Until the client finishes sending; 0, or 1 on an error. */
@@ -195,8 +196,7 @@ static int echo(int fd) {
 
 static int hold(int fd) {
     char byte;
-    greet(fd);
-    return forkserve_read(fd, &byte, 1) < 0;
+    return greet(fd) || forkserve_read(fd, &byte, 1) < 0;
 }
 
 /* Sends until the client has gone: 32 (EPIPE's number) if that was all. */
@@ -289,7 +289,7 @@ static int serve(const forkserve_conn *conn, void *userdata);
 
 /* What the client names in its first line, or nothing if it names nothing. */
 static int obey(const forkserve_conn *conn) {
-    char name[16] = "exit=0";
+    char name[32] = "exit=0";
     size_t len = 0;
     int result;
     while (len < sizeof name - 1 && forkserve_read(forkserve_conn_fd(conn), name + len, 1) > 0)
@@ -348,6 +348,10 @@ static int serve(const forkserve_conn *conn, void *userdata) {
     if (strcmp(handler_name, "print") == 0) {
         printf("<served %llu>", (unsigned long long)forkserve_conn_id(conn));
         return echo(fd);
+    }
+    if (strncmp(handler_name, "scribble=", 9) == 0) {
+        greet(fd);
+        return scribble(fd, atoi(handler_name + 9));
     }
     if (handler_name[0] == '_') {
         greet(fd);
@@ -430,7 +434,7 @@ struct plan {
     const char *mode;
     const char *addresses[64];
     const char *setups[8];
-    int address_count, setup_count, stop_first, again;
+    int address_count, setup_count, stop_first, again, observe;
 };
 
 static void take_option(struct plan *plan, const char *name, const char *value) {
@@ -451,6 +455,8 @@ static void take_option(struct plan *plan, const char *name, const char *value) 
         report = atoi(value);
     else if (strcmp(name, "--again") == 0)
         plan->again = atoi(value) != 0;
+    else if (strcmp(name, "--observe") == 0)
+        plan->observe = atoi(value) != 0;
     else if (strcmp(name, "--at-capacity") == 0)
         options->at_capacity = choice(value, "queue", "refuse");
     else if (strcmp(name, "--at-rate") == 0)
@@ -462,7 +468,7 @@ static void take_option(struct plan *plan, const char *name, const char *value) 
 }
 
 int main(int argc, char **argv) {
-    struct plan plan = {.options = FORKSERVE_OPTIONS_INIT, .mode = "run"};
+    struct plan plan = {.options = FORKSERVE_OPTIONS_INIT, .mode = "run", .observe = 1};
     forkserve_error err = FORKSERVE_ERROR_INIT;
     char address[128];
     int result;
@@ -486,7 +492,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < plan.address_count; i++)
         if (forkserve_server_listen(server, plan.addresses[i], &err) < 0)
             die(err.message);
-    if (forkserve_server_observe(server, observe, NULL) < 0)
+    if (plan.observe && forkserve_server_observe(server, observe, NULL) < 0)
         die("observe");
     on_signal(SIGTERM, stop, 0);
     on_signal(SIGINT, stop, 0);

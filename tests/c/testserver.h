@@ -1,6 +1,6 @@
 /*
  * What the files of the testserver share: testserver.c, where it is described,
- * testserver_host.c and testserver_options.c.
+ * testserver_host.c, testserver_options.c and testserver_scribble.c.
  */
 #ifndef TESTSERVER_H
 #define TESTSERVER_H
@@ -8,6 +8,7 @@
 #include <forkserve.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 extern forkserve_server *server;
 /* What threads of the host write to, and the handler "work": with one of them only
@@ -33,6 +34,10 @@ void put_own_children(void);
 void on_signal(int number, void (*handler)(int), int flags);
 /* A signal handler. */
 void stop(int number);
+
+/* A handler: writes over all memory that is shared with other processes, with the
+ * number of a process among other things, until the client has something to say. */
+int scribble(int fd, pid_t victim);
 
 /* Sets the option of the server's with this name; 0: there is none. */
 int take_field(forkserve_options *options, const char *name, const char *value);

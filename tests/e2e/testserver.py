@@ -383,6 +383,7 @@ def parse():
     parser.add_argument("--stop-first", type=int, default=0)
     parser.add_argument("--report", type=int, default=1)
     parser.add_argument("--again", type=int, default=0)
+    parser.add_argument("--observe", type=int, default=1)
     parser.add_argument("--per-child", type=int, dest="connections_per_child")
     for name in ("--spares", "--max-children", "--max-per-source", "--backlog"):
         parser.add_argument(name, type=int)
@@ -407,6 +408,7 @@ def main():
     global report, server
     options = parse()
     report, again = options.pop("report"), options.pop("again")
+    observer = observe if options.pop("observe") else None
     mode, setups = options.pop("mode"), options.pop("host")
     stop_first = options.pop("stop_first")
     addresses = options.pop("address", ["127.0.0.1:0"])
@@ -418,7 +420,7 @@ def main():
     for setup in setups:
         SETUPS[setup]()
     try:
-        server = forkserve.Server(addresses, serve, observer=observe, **options)
+        server = forkserve.Server(addresses, serve, observer=observer, **options)
     except (forkserve.Error, ValueError) as error:
         print(f"testserver: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 1

@@ -347,6 +347,7 @@ struct Plan {
     setups: Vec<String>,
     stop_first: u32,
     again: bool,
+    silent: bool,
 }
 
 fn bad_usage(what: &str) -> ! {
@@ -372,6 +373,7 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
         "--stop-first" => plan.stop_first = number(&value),
         "--report" => REPORT.store(number(&value), Ordering::Relaxed),
         "--again" => plan.again = value != "0",
+        "--observe" => plan.silent = value == "0",
         "--spares" => options.spares = number(&value),
         "--per-child" => options.connections_per_child = number(&value),
         "--max-children" => options.max_children = number(&value),
@@ -438,7 +440,9 @@ fn main() {
     for address in &plan.addresses {
         server.listen(address).unwrap_or_else(|error| die(error));
     }
-    server.observe(observe);
+    if !plan.silent {
+        server.observe(observe);
+    }
     let _ = STOPPER.set(server.stopper());
     on_signal(libc::SIGTERM, handler(stop), 0);
     on_signal(libc::SIGINT, handler(stop), 0);
