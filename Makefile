@@ -180,9 +180,10 @@ test-deb: deb tools-test-deb ## Check the Debian packages, and install them into
 	$(PY) -m pytest tests/packages
 
 .PHONY: faults
-faults: examples tools-test ## Fail every system call in every way, and write docs/reliability.md
+faults: build-examples python tools-test ## Fail every system call in every way, and write docs/reliability.md
 	$(STAGE_ENV) $(MAKE) -C tests/c OUT=$(BUILD)/tests CC=$(CC) STAGE=$(STAGE) servers
-	cd tests/e2e && $(PYTHON) -m faults --write $(CURDIR)/docs/reliability.md
+	cargo build --release --locked -p forkserve --examples
+	cd tests/e2e && $(PY) -m faults --write $(CURDIR)/docs/reliability.md
 
 # The tests of the examples that start them; the others are about their sources.
 CHECKED_EXAMPLES := $(addprefix tests/e2e/,test_examples.py test_example_http.py test_example_tls.py \

@@ -12,20 +12,27 @@
  * that the counts are written to when the last of these processes has ended:
  * lines of depth, call, number; and "hits N", how many calls were made to fail.
  *
+ * With INJECT_WITHIN, a part of a file's path, only calls count that code of
+ * that file makes, by itself or by libc: those of an interpreter do not. Who
+ * made a call is the first return address on its stack that is not libc's.
+ * INJECT_SURE names calls that a trace leaves alone, with spaces between.
+ *
  * It is a seccomp filter that asks another process (seccomp_unotify(2)). Unlike
  * a tracer that process changes nothing else: nobody is stopped, and who waits
- * for whom stays as it is. It is installed when the program first calls the
- * library, forkserve_server_new; what it does before is not counted. What it
- * writes to its standard output and error is its own and left alone, too.
+ * for whom stays as it is. It is installed at the first system call of the
+ * library, pidfd_open when a server is made; what comes before is not counted.
+ * What the program writes to its standard output and error is its own and left
+ * alone, too.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <forkserve.h>
+#include <inttypes.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +40,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,6 +81,13 @@ static const char *name_of(long number) {
     return "unknown";
 }
 
+static long number_of(const char *name) {
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+        if (strcmp(calls[i].name, name) == 0)
+            return calls[i].number;
+    return -1;
+}
+
 static void read_plan(const char *text) {
     char depth[8], call[64];
     if (strcmp(text, "trace") == 0) {
@@ -85,10 +100,7 @@ static void read_plan(const char *text) {
         die(text);
     }
     plan.depth = *depth == '*' ? -1 : atoi(depth);
-    plan.call = -1;
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-        if (strcmp(calls[i].name, call) == 0)
-            plan.call = calls[i].number;
+    plan.call = number_of(call);
     if (plan.call < 0) {
         errno = ENOSYS;
         die(call);
@@ -134,6 +146,117 @@ static int depth_of(pid_t pid) {
     return depth;
 }
 
+/* ---- Who makes a call ---------------------------------------------------- */
+
+/* Whose code an address is. */
+enum owner { NOBODYS, LIBCS, WANTED, OTHERS };
+
+struct code {
+    uintptr_t start, end;
+    enum owner owner;
+};
+enum { CODES = 512, STACK_WORDS = 1024 };
+
+/* All that may be executed in this process; how many there are. */
+static int read_codes(pid_t pid, const char *wanted, struct code *codes) {
+    static const char *const between[] = {"/libc.so", "/ld-linux", "/libinject.so",
+                                          "/libpthread"};
+    char path[64], line[1024], may[8], name[512];
+    int count = 0;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return 0;
+    while (count < CODES && fgets(line, sizeof line, file)) {
+        struct code *code = &codes[count];
+        *name = '\0';
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s %*s %*s %*s %511s", &code->start,
+                   &code->end, may, name) < 3 ||
+            may[2] != 'x')
+            continue;
+        code->owner = strstr(name, wanted) ? WANTED : *name == '[' ? LIBCS : OTHERS;
+        for (size_t i = 0; i < sizeof between / sizeof *between; i++)
+            if (strstr(name, between[i]))
+                code->owner = LIBCS;
+        count++;
+    }
+    fclose(file);
+    return count;
+}
+
+static enum owner owner_of(uintptr_t address, const struct code *codes, int count) {
+    for (int i = 0; i < count; i++)
+        if (codes[i].start <= address && address < codes[i].end)
+            return codes[i].owner;
+    return NOBODYS;
+}
+
+/* The bytes at an address of a process that waits; how many there are. */
+static size_t read_memory(pid_t pid, uintptr_t address, void *into, size_t size) {
+    struct iovec here = {into, size}, there = {(void *)address, size};
+    ssize_t n = process_vm_readv(pid, &here, 1, &there, 1, 0);
+    return n < 0 ? 0 : (size_t)n;
+}
+
+/* The stack of a process that waits in a system call; how many words. */
+static size_t read_stack(pid_t pid, uintptr_t *words) {
+    char path[64];
+    uintptr_t top = 0;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%d/syscall", (int)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%*s %*s %*s %*s %*s %*s %*s %" SCNxPTR, &top) != 1)
+        top = 0;
+    fclose(file);
+    return read_memory(pid, top, words, STACK_WORDS * sizeof *words) / sizeof *words;
+}
+
+/* Whether a call stands before this address: then it is where one returns to,
+ * and not a pointer to a function that happens to lie there. */
+static int follows_a_call(pid_t pid, uintptr_t address) {
+    unsigned char code[8];
+    if (read_memory(pid, address - sizeof code, code, sizeof code) != sizeof code)
+        return 0;
+#ifdef __x86_64__
+    /* call rel32; call of a register or of what is in memory. */
+    if (code[3] == 0xe8)
+        return 1;
+    for (int i = 1; i <= 6; i++)
+        if (code[i] == 0xff && (code[i + 1] & 0x38) == 0x10)
+            return 1;
+    return 0;
+#else
+    /* bl; blr. */
+    return (code[7] & 0xfc) == 0x94 || (code[7] == 0xd6 && (code[6] & 0xff) == 0x3f);
+#endif
+}
+
+/* Whether code of the file that is meant makes this call. */
+static int is_within(const struct seccomp_notif *asked, const char *wanted) {
+    static struct code codes[CODES];
+    static uintptr_t words[STACK_WORDS];
+    pid_t pid = (pid_t)asked->pid;
+    int count = read_codes(pid, wanted, codes);
+    enum owner owner = owner_of((uintptr_t)asked->data.instruction_pointer, codes, count);
+    size_t deep = owner == LIBCS ? read_stack(pid, words) : 0;
+
+    /* libc's fork has a large frame, with whatever lay there before. Nobody else
+     * forks in what is tested here. */
+    if (asked->data.nr == SYS_clone)
+        return 1;
+    for (size_t i = 0; i < deep; i++) {
+        enum owner next = owner_of(words[i], codes, count);
+        if ((next == WANTED || next == OTHERS) && follows_a_call(pid, words[i]))
+            return next == WANTED;
+    }
+    return owner == WANTED;
+}
+
 /* What a call that fails would have done all the same: the file behind the
  * descriptor goes, and only its number stays in use, for /dev/full. */
 static void replace(int listener, unsigned long long id, int fd) {
@@ -160,9 +283,11 @@ static void answer(int listener, const struct seccomp_notif *asked, int counting
     int own = (data->nr == SYS_write || data->nr == SYS_sendto) &&
               (data->args[0] == STDOUT_FILENO || data->args[0] == STDERR_FILENO);
     int other = plan.argument >= 0 && (long)data->args[0] != plan.argument;
+    const char *wanted = getenv("INJECT_WITHIN");
     unsigned long *count = NULL, all = 0;
 
-    if (counting && !own && !other && data->nr >= 0 && data->nr < CALLS) {
+    if (counting && !own && !other && data->nr >= 0 && data->nr < CALLS &&
+        (!wanted || is_within(asked, wanted))) {
         count = &counts[depth_of((pid_t)asked->pid)][data->nr];
         ++*count;
         for (int depth = 0; depth < DEPTHS; depth++)
@@ -241,28 +366,60 @@ static _Noreturn void be_asked(int link, pid_t program) {
 
 /* ---- In the program ------------------------------------------------------ */
 
+/* Of Linux 5.19: once a call has been asked about, only a fatal signal ends it. */
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+
+static unsigned short add(struct sock_filter *code, unsigned short at,
+                          struct sock_filter next) {
+    code[at] = next;
+    return (unsigned short)(at + 1);
+}
+
+static long set_filter(unsigned long more, const struct sock_fprog *program) {
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                   SECCOMP_FILTER_FLAG_NEW_LISTENER | more, program);
+}
+
 static int install(void) {
     const unsigned int argument = offsetof(struct seccomp_data, args);
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | (plan.trace ? BPF_JGE : BPF_JEQ) | BPF_K,
-                 plan.trace ? 0 : (unsigned)plan.call, 0, 3),
-        /* The lower half of the first argument, on a little-endian machine. */
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, LINK, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
-    int listener;
+    const struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    static struct sock_filter code[256];
+    struct sock_fprog program = {.filter = code};
+    const char *sure = getenv("INJECT_SURE");
+    char name[64];
+    long listener;
+    int len;
 
+#define ADD(...) program.len = add(code, program.len, (struct sock_filter)__VA_ARGS__)
+    /* The lower half of the first argument, on a little-endian machine. */
+    ADD(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument));
+    ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, LINK, 0, 1));
+    program.len = add(code, program.len, allow);
+    ADD(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)));
+    if (plan.trace)
+        for (; sure && sscanf(sure, "%63s%n", name, &len) == 1; sure += len) {
+            long number = number_of(name);
+            if (number < 0 || program.len > 250)
+                continue; /* Of another architecture. */
+            ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1));
+            program.len = add(code, program.len, allow);
+        }
+    else {
+        ADD(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)plan.call, 1, 0));
+        program.len = add(code, program.len, allow);
+    }
+    ADD(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF));
+#undef ADD
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         die("no_new_privs");
-    listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                            SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+    listener = set_filter(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+    if (listener < 0 && errno == EINVAL)
+        listener = set_filter(0, &program);
     if (listener < 0)
         die("seccomp");
-    return listener;
+    return (int)listener;
 }
 
 static void send_listener(int listener) {
@@ -280,7 +437,8 @@ static void send_listener(int listener) {
         die("sendmsg");
 }
 
-static void begin(void) {
+/* Not a part of what calls it, whose frame is to be small. */
+__attribute__((noinline)) static void begin(void) {
     const char *text = getenv("INJECT");
     pid_t program = getpid(), between;
     int ends[2], listener;
@@ -314,15 +472,22 @@ static void begin(void) {
     close(LINK);
 }
 
-/* Comes before the library's own. */
-int forkserve_server_new(const forkserve_options *options, forkserve_server **out,
-                         forkserve_error *error) {
-    int (*real)(const forkserve_options *, forkserve_server **, forkserve_error *);
+/* Comes before libc's syscall, with as many arguments as that ever has: a list of
+ * them would leave old addresses in its place on the stack (see is_within). */
+long hand_on(long number, long a, long b, long c, long d, long e, long f) __asm__("syscall");
+
+long hand_on(long number, long a, long b, long c, long d, long e, long f) {
+    static long (*real)(long, long, long, long, long, long, long);
+    static int begun;
 
     /* The detour over an object keeps ISO C content (dlsym(3)). */
-    *(void **)&real = dlsym(RTLD_NEXT, "forkserve_server_new");
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "syscall");
     if (!real)
         die("dlsym");
-    begin();
-    return real(options, out, error);
+    if (number == SYS_pidfd_open && !begun) {
+        begun = 1;
+        begin();
+    }
+    return real(number, a, b, c, d, e, f);
 }

@@ -51,8 +51,14 @@ ERRNOS = {
     # For these two the descriptor is given back all the same, as Linux does.
     "close": "EBADF EINTR EIO",
     "close_range": "EINVAL EMFILE ENOMEM ENOSYS",
-    "fcntl": "EAGAIN EBADF EINTR EINVAL",
+    "fcntl": "EBADF EINVAL EMFILE EPERM",
     "prctl": "EINVAL",
+    # ---- Unix sockets ----
+    "unlink": "EACCES EBUSY EIO EISDIR ENOENT ENOTDIR EPERM EROFS",
+    # ---- Python: how many threads there are ----
+    "openat": "EACCES EINTR EMFILE ENFILE ENOENT ENOMEM",
+    "newfstatat": "EACCES EBADF ENOENT ENOMEM",
+    "getdents64": "EBADF EFAULT EINVAL ENOENT ENOTDIR",
 }
 
 # Calls that cannot fail as they are made here, and why.
@@ -65,9 +71,12 @@ SURE = {
     "rt_sigprocmask": "fails for a wrong address or operation only; both are constants",
     "rt_sigaction": "fails for a wrong address or signal only; both are constants",
     "rt_sigreturn": "does not return",
+    "futex": "waits for a lock of libc's or std's, which ask again whatever it answers",
+    "sigaltstack": "fails for a wrong stack only; it is std's own, at the end of a program",
     "set_robust_list": "fails for a wrong size only; it is libc's own, in fork",
     "clock_gettime": "fails for a wrong address or clock only; both are constants",
     "getrusage": "fails for a wrong address or target only; both are constants",
+    "tgkill": "raise, of the handler that crashes",
     "restart_syscall": "goes on with a call that a stop interrupted",
     "statx": "a hint of std::fs about how much there is to read",
     "lseek": "a hint of std::fs about how much there is to read",
@@ -115,6 +124,9 @@ LASTING = [
     ("epoll_wait", "EBADF", 1, 1),
     ("epoll_pwait", "EBADF", 1, 1),
     ("sendto", "EPIPE", 1, 1),
+    # Of a few children that outstay their time: the first SIGKILL.
+    ("pidfd_send_signal", "EINVAL", 3, 0),
+    ("kill", "EINVAL", 3, 0),
     ("pidfd_open", "EMFILE", 4, 1),
     ("pidfd_open", "ESRCH", 4, 1),
     ("epoll_ctl", "ENOMEM", 20, 1),

@@ -6,15 +6,20 @@ one of which nobody has said how it can fail ends the sweep (`Unlisted`).
 
 from collections import defaultdict
 
-from .case import SCENES, Case, judge
+from .case import Case, judge
 from .errnos import ERRNOS, INTERRUPTED, LASTING, OLDER, SURE
+from .scene import SCENES
 
-WHEN = (1, 2, 10)
 # waitid(P_PIDFD, ...): what an old kernel does not know is that argument.
 P_PIDFD = 3
 
 # Calls that the test server makes by itself.
 OWN = {("dispatch", "host", "poll")}
+
+
+# What the kernel says of a thing as it is: a child is told once of a connection that
+# came, and one that is there does not go by being denied.
+UNTRUE = {("child", "accept4", "EAGAIN")}
 
 
 class Unlisted(Exception):
@@ -40,10 +45,13 @@ def cases_of(scene, counts):
     for (role, call), count in sorted(counts.items()):
         if call in SURE or (mode, role, call) in OWN or (scene.only and call not in scene.only):
             continue
-        places = [place for place in WHEN if place <= count]
-        errors = ERRNOS[call].split()
+        places = [place for place in scene.when if place <= count]
+        errors = [error for error in ERRNOS[call].split() if (role, call, error) not in UNTRUE]
         cases += [Case(scene, role, call, error, place) for error in errors for place in places]
         lasting = [how for how in LASTING if how[0] == call and how[2] < count]
+        if "--rate" in scene.options:
+            # A pause is ended by changing what is registered, which takes no memory.
+            lasting = [how for how in lasting if how[:2] != ("epoll_ctl", "ENOMEM")]
         cases += [Case(scene, role, *how) for how in lasting]
         if call in INTERRUPTED:
             cases.append(Case(scene, role, call, "EINTR", 1, 2))

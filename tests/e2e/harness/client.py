@@ -31,8 +31,9 @@ class Client:
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(limit)
         try:
-            if source:
-                self.sock.bind((source, 0))
+            if source is not None:
+                # Of a Unix socket "" is a name of the kernel's choice.
+                self.sock.bind(source if family == socket.AF_UNIX else (source, 0))
             self.sock.connect(target)
         except BaseException:
             self.sock.close()
@@ -42,6 +43,8 @@ class Client:
     @property
     def name(self):
         """This end, as the server sees it."""
+        if self.sock.family == socket.AF_UNIX:
+            return "unix:@" + self.sock.getsockname()[1:].decode()
         host, port = self.sock.getsockname()[:2]
         return f"{host}:{port}"
 
