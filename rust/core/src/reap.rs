@@ -157,6 +157,9 @@ impl Engine {
                 self.note_deaf_spare();
             }
         }
+        if !state.busy() {
+            self.pass_on_for_the_dead();
+        }
         self.board.close(slot);
     }
 

@@ -76,6 +76,14 @@ impl Engine {
         }
     }
 
+    /// A spare has ended. It may have been woken for a connection that it did not take
+    /// any more, and of which nobody else has heard.
+    pub(crate) fn pass_on_for_the_dead(&self) {
+        if self.limits.is_none() && matches!(self.phase, Phase::Running) {
+            self.open_gate();
+        }
+    }
+
     /// False: that failed for some listener.
     fn open_gate(&self) -> bool {
         let pool = self.pool.as_ref();
