@@ -172,7 +172,8 @@ class ForkingMixIn(Mixed):
             # Before BaseServer or object, where a class names these itself.
             last = [base for base in cls.__bases__ if issubclass(Loops, base)]
             others = [base for base in cls.__bases__ if base not in last]
-            cls.__bases__ = (*others, Loops, *last)
+            # An assignment would make it an attribute of the class to type checkers.
+            type.__setattr__(cls, "__bases__", (*others, Loops, *last))
         # What a class of the program's says counts, wherever the mix-in stands.
         says = next((c for c in cls.__mro__ if "request_queue_size" in vars(c)), None)
         if says is socketserver.TCPServer and says.request_queue_size == SOCKETSERVERS_BACKLOG:
