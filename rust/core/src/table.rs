@@ -242,6 +242,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn a_bucket_gives_way_to_others_once_it_is_full() {
         let (table, pace) = (table(), Pace::new(1, SECOND, 1));
         for number in 0..100 {
