@@ -283,8 +283,11 @@ pub(crate) fn wait_until(fd: RawFd, deadline: Option<Instant>) -> bool {
         let now = Instant::now();
         let left = deadline.map_or(-1, |deadline| millis_until(deadline, now) as libc::c_int);
         // SAFETY: `polled` is borrowed for the call.
-        if unsafe { libc::poll(&mut polled, 1, left) } > 0 {
-            return true;
+        match unsafe { libc::poll(&mut polled, 1, left) } {
+            1.. => return true,
+            // Nothing has been looked at yet.
+            -1 if Errno::last() == Errno::EINTR => continue,
+            _ => {}
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return false;
