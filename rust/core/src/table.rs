@@ -264,6 +264,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn many_sources_do_not_wash_out_a_penalty() {
         let (table, pace) = (table(), Pace::new(1, SECOND, 1));
         table.punish(neighbour(0), &tariff(), 0);
