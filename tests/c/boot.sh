@@ -34,7 +34,7 @@ cp -L /lib/*/libnss_files.so.2 "$root$(dirname -- "$(ldd "$program" | grep -o '/
     echo '/bin/busybox --install -s /bin; export PATH=/bin'
     echo 'mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev'
     echo 'mkdir -p /dev/pts /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs shm /dev/shm'
-    echo 'mount -t tmpfs tmp /tmp; ip link set lo up; ulimit -n 4096; cd /tmp; uname -a'
+    echo 'chmod 1777 /tmp; ip link set lo up; ulimit -n 4096; cd /tmp; uname -a'
     printf 'setsid'
     printf ' %q' "$program" "$@"
     echo ' < /dev/null; echo "exit status $?"; poweroff -f'
