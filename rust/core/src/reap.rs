@@ -116,13 +116,9 @@ impl Engine {
         }
     }
 
-    /// A child has ended: everything that was kept for it goes.
-    pub(crate) fn bury(&mut self, token: Token, exit: Exit, usage: Usage) {
-        // What it told before it ended comes first.
-        self.take_notes();
-        let Some(child) = self.children.remove(token) else {
-            return;
-        };
+    /// Takes a child out of the table, whose pidfd is to be closed.
+    pub(crate) fn take_child(&mut self, token: Token) -> Option<Child> {
+        let child = self.children.remove(token)?;
         if let Some(pidfd) = &child.pidfd {
             if child.watched {
                 // Before it is closed: see `sys::epoll`.
@@ -130,6 +126,16 @@ impl Engine {
             }
             self.owned.remove(pidfd);
         }
+        Some(child)
+    }
+
+    /// A child has ended: everything that was kept for it goes.
+    pub(crate) fn bury(&mut self, token: Token, exit: Exit, usage: Usage) {
+        // What it told before it ended comes first.
+        self.take_notes();
+        let Some(child) = self.take_child(token) else {
+            return;
+        };
         let slot = token.slot();
         let state = self.board.state(slot);
         self.handled += 1;

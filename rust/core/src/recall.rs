@@ -5,7 +5,6 @@ use crate::children::Token;
 use crate::engine::Engine;
 use crate::reap::{target, Alarms};
 use crate::sys::process;
-use std::os::fd::AsFd;
 use std::time::Instant;
 
 impl Engine {
@@ -57,15 +56,9 @@ impl Engine {
         let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
         let mut pids = Vec::with_capacity(tokens.len());
         for token in tokens {
-            let Some(child) = self.children.remove(token) else {
+            let Some(child) = self.take_child(token) else {
                 continue;
             };
-            if let Some(pidfd) = &child.pidfd {
-                if child.watched {
-                    let _ = self.epoll.remove(pidfd.as_fd());
-                }
-                self.owned.remove(pidfd);
-            }
             self.board.close(token.slot());
             pids.push(child.pid);
         }
