@@ -63,14 +63,6 @@ long syscall(long number, ...) {
         errno = pidfd_errno;
         return -1;
     }
-    if (getenv("OLD_CALLS_ONLY")) {
-        if (number == SYS_pidfd_open && a[0] == getpid())
-            return dup(STDIN_FILENO); /* the library asks once whether pidfds exist */
-        if (number == SYS_pidfd_open || number == SYS_close_range) {
-            errno = number == SYS_pidfd_open ? EMFILE : ENOSYS;
-            return -1;
-        }
-    }
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 

@@ -1,6 +1,6 @@
 /*
- * libold_calls.so: hides system calls that valgrind 3.19 does not know, as
- * OLD_CALLS_ONLY does in the tests (support.h). For LD_PRELOAD: a program under
+ * libold_calls.so: hides system calls that valgrind 3.19 does not know. For
+ * LD_PRELOAD, with OLD_CALLS_ONLY for the tests (support.h): a program under
  * valgrind then polls for its children instead of waiting for their pidfds, and
  * what it opens by openat2 it opens by openat, without what the former forbids.
  */

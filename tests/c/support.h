@@ -123,10 +123,10 @@ extern int getsockname_errno;
 extern int eventfd_errno;
 void advance_clock(long ms); /* for clock_gettime; of a supervisor too */
 
-/* With OLD_CALLS_ONLY in the environment no pidfd can be had for a child, as when
- * descriptors run out, and close_range does not exist: the library polls for
- * its children, and closes one by one. valgrind, which does not know these
- * calls, needs that. A test that promises what polling cannot keep, not to wake
+/* OLD_CALLS_ONLY in the environment says that old_calls.c is loaded: no pidfd can
+ * be had for a child, as when descriptors run out, and close_range does not exist.
+ * The library polls for its children, and closes one by one. valgrind, which does
+ * not know these calls, needs that. A test that promises what polling cannot keep, not to wake
  * up in between, begins with NEEDS_PIDFD. */
 #define NEEDS_PIDFD                                                                            \
     do {                                                                                       \
