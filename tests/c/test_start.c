@@ -189,6 +189,11 @@ static int allocate(const forkserve_conn *conn, void *file) {
 }
 
 TEST(a_host_with_busy_threads_may_start) {
+#ifdef __SANITIZE_ADDRESS__
+    /* Its allocator does not prepare for a fork as libc's does: the children of a
+     * thread that allocates may wait for a lock that nobody holds. */
+    return;
+#endif
     FILE *file = fopen("/dev/null", "we");
     pthread_t threads[8];
     int round, i;
