@@ -20,6 +20,10 @@ PYTHON ?= python3
 CC ?= cc
 # make deb: who answers for the packages.
 MAINTAINER ?= $(or $(DEBFULLNAME),The forkserve authors) <$(or $(DEBEMAIL),forkserve@example.org)>
+# Tests that are run at once: they wait more than they compute. 0: one after the other.
+JOBS ?= $(shell echo $$((2 * $$(nproc))))
+# make check: the end-to-end tests' fronts (tests/e2e/harness/fronts.py).
+FRONTS ?= c-run,c-start-ahead,python-run-ahead
 # make bench: beginnings of the rows to measure, all of them if empty; pairs a row.
 ROWS ?=
 ROUNDS ?= 15
@@ -34,7 +38,8 @@ BUILD := $(CURDIR)/build
 STAGE := $(BUILD)/stage
 VENV := $(BUILD)/venv
 PY := $(VENV)/bin/python
-export VERSION BUILD VENV PY PYTHON PREFIX LIBDIR INCLUDEDIR MANDIR DESTDIR MAINTAINER FUZZ_SECONDS
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadgroup
+export VERSION BUILD VENV PY PYTHON
 
 # What is built with the library as installed in build/stage, as users build it.
 STAGED := PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig $(MAKE) CC=$(CC) STAGE=$(STAGE)
@@ -65,7 +70,8 @@ man: ## Write the manual pages into build/man
 	@cargo run --quiet --locked -p forkserve-xtask --no-default-features -- man $(BUILD)/man
 
 install: archive man ## Install the C library: make install PREFIX=/usr/local DESTDIR=
-	tools/install.sh
+	PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' MANDIR='$(MANDIR)' \
+	  DESTDIR='$(DESTDIR)' tools/install.sh
 
 docs: man python need-docs $(VENV)/.docs ## Build the site: build/site/index.html
 	tools/site.sh
@@ -80,11 +86,17 @@ wheel: $(VENV)/.tools ## Build the Python wheel into build/wheels
 	cd python && $(VENV)/bin/maturin build --release --locked --out $(BUILD)/wheels
 
 deb: need-deb $(VENV)/.tools ## Build the Debian packages into build/deb
-	tools/deb.sh
+	MAINTAINER='$(MAINTAINER)' tools/deb.sh
 
 ##@ Check it
 
 test: test-rust test-c test-python test-e2e ## Run every test: Rust, C, Python, end to end
+
+check: test-servers ## Run what fails first, in under two minutes: for the edit loop
+	cargo test --quiet --locked -p forkserve -p forkserve-capi
+	$(TESTS_C) $(BUILD)/tests/api_tests && $(BUILD)/tests/api_tests
+	$(PYTEST) tests/python
+	FRONTS=$(FRONTS) $(PYTEST) tests/e2e --ignore tests/e2e/test_faults.py
 
 test-rust: ## Run the Rust tests
 	cargo test --locked --workspace --exclude forkserve-python
@@ -93,8 +105,8 @@ test-c: build-examples ## Run the C tests against the staged library
 	$(TESTS_C) check
 
 test-python: python ## Run the Python tests, and the quick ones of CPython
-	$(PY) -m pytest tests/python
-	$(PY) -m pytest tests/cpython -m "not slow"
+	$(PYTEST) tests/python
+	$(PYTEST) tests/cpython -m "not slow"
 
 test-cpython: python ## Run all of CPython's tests of servers and fork: PYTHONS=path:path
 	$(PY) -m pytest tests/cpython
@@ -103,7 +115,7 @@ test-pythons: $(VENV)/.tools ## Test one wheel on each CPython (on PATH, in PYTH
 	tools/test-pythons.sh
 
 test-e2e: test-servers ## Run the end-to-end tests
-	$(PY) -m pytest tests/e2e
+	$(PYTEST) tests/e2e
 
 test-deb: deb need-test-deb ## Check the Debian packages, and install them into a clean root
 	$(PY) -m pytest tests/packages
@@ -131,7 +143,7 @@ miri: ## Run the Rust tests that make no process in Miri (nightly Rust)
 	  cargo +nightly miri test --locked -p forkserve --lib
 
 fuzz: ## Fuzz all that reads outside input: make fuzz FUZZ_SECONDS=60 (nightly Rust, C++)
-	tools/fuzz.sh $(FUZZ_TARGETS)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh $(FUZZ_TARGETS)
 
 soak: examples test-servers ## Run a million connections through each mode: make soak COUNT=1000000 SEED=
 	cargo build --release --locked -p forkserve-bench
@@ -201,8 +213,7 @@ archive: build
 
 # The library as installed, for everything here that uses it from C.
 stage: need-build
-	@$(MAKE) install PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include \
-	  MANDIR=$(STAGE)/share/man DESTDIR= > /dev/null
+	@$(MAKE) install PREFIX=$(STAGE) DESTDIR= > /dev/null
 
 # The examples, built like a user's programs: by what pkg-config says.
 build-examples: stage need-examples

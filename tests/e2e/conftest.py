@@ -8,7 +8,7 @@ import pytest
 
 import background
 from harness.examples import BY_NAME, CHECKER, REPORTS, take_reports
-from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS
+from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS, Front
 from harness.server import Server
 
 background.forget()
@@ -16,6 +16,25 @@ background.forget()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "not_for(model, reason): skip fronts of this model")
+
+
+# These build in the tree, as a user does, and so one after the other.
+BUILDERS = ("test_dockerfile.py", "test_readme.py")
+
+
+def pytest_collection_modifyitems(config, items):
+    """FRONTS=name,name leaves out what runs against other test servers."""
+    if only := os.environ.get("FRONTS"):
+
+        def is_left_out(item):
+            values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            return any(isinstance(v, Front) and v.name not in only.split(",") for v in values)
+
+        config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
+        items[:] = [item for item in items if not is_left_out(item)]
+    for item in items:
+        if item.path.name in BUILDERS:
+            item.add_marker(pytest.mark.xdist_group("builders"))
 
 
 def _ids(things):

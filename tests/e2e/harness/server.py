@@ -212,12 +212,18 @@ class Server:
         """The descriptors of the process that runs the loop. Which children
         there are changes where they wait ahead: of their pidfds, only those are
         counted that are too many or too few."""
-        found = procfs.fds(self.pid)
         if not self.spares:
-            return found
+            return procfs.fds(self.pid)
+        # A child and its pidfd do not come and go at one moment: look again while
+        # the loop is at work, which makes and dismisses spares without being asked.
+        for _ in range(1000):
+            children = self.children()
+            found = procfs.fds(self.pid)
+            if procfs.waits_for_events(self.pid) and self.children() == children:
+                break
         pidfds = {fd for fd, target in found.items() if procfs.is_pidfd(target)}
         rest = {fd: target for fd, target in found.items() if fd not in pidfds}
-        expected = 0 if self._supervised else len(self.children())
+        expected = 0 if self._supervised else len(children)
         return {**rest, "pidfds": len(pidfds) - expected}
 
     @property
