@@ -2,9 +2,11 @@
 or wrong is refused with its name, and what was made on disk is removed.
 """
 
+import contextlib
 import os
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -159,6 +161,56 @@ def test_an_example_tells_its_usage(program, launch):
         assert code in (1, 2)
         assert server.stderr().startswith("Usage")
         assert server.output() == []
+
+
+# What people write, and what they are told to write instead.
+INSTEAD = [
+    ("7000", ":7000"),
+    ("127.0.0.1", "127.0.0.1:7000"),
+    ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
+    ("tcp:127.0.0.1:7000", "127.0.0.1:7000"),
+    ("::1:80", "[::1]:80"),
+    ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
+    ("[fe80::1]:80", "[fe80::1%eth0]:80"),
+    ("/run/echo", "unix:/run/echo"),
+    ("@echo", "unix:@echo"),
+    ("127.0.0.1:no-such-service", "a port is a number"),
+    ("tcp:7000", ":7000"),
+    ("b\u00fccher.invalid:80", "xn--"),
+    ("[fe80::1%nowhere]:80", 'is there an interface "nowhere"?'),
+]
+
+
+@pytest.mark.parametrize(("address", "instead"), INSTEAD)
+def test_what_to_write_instead_is_said(core_front, launch, address, instead):
+    server = launch(core_front.argv("--address", address))
+    server.fails()
+    assert address in server.stderr()
+    assert instead in server.stderr()
+    assert len(server.stderr().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def service():
+    """A service of /etc/services with a port at which nothing listens."""
+    for line in Path("/etc/services").read_text().splitlines():
+        name, _, port = line.partition("#")[0].partition("/tcp")[0].partition("\t")
+        port = port.strip()
+        if port.isdigit() and line.partition("#")[0].count("/tcp"):
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", int(port))):
+                return name.strip(), int(port)
+    return pytest.skip("no service whose port is free")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", ""])
+def test_a_port_may_have_the_name_of_its_service(core_front, launch, service, host):
+    name, port = service
+    addresses = {info[4][0] for info in socket.getaddrinfo(host, 0)} if host else {host}
+    many = len([ip for ip in addresses if ":" not in ip or has_ipv6()])
+    server = launch(core_front.argv("--address", f"{host}:{name}"), listeners=many)
+    server.wait_ready()
+    assert set(server.ports) == {port}
+    echo_once(server.address.replace("[::]", "127.0.0.1"))
 
 
 BAD = ["", "nonsense", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "::1:80"]

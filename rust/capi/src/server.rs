@@ -58,8 +58,9 @@ pub unsafe extern "C" fn forkserve_server_new(
 /// Listens at an address:
 ///
 ///   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
-///   :7000 (all interfaces)  unix:/path  unix:@abstract  fd:3 (a socket that
-///   listens already; on success the server owns it)
+///   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
+///   unix:@abstract  fd:3 (a socket that listens already; on success the server
+///   owns it)
 ///
 /// May be called several times, before the server runs. The socket of
 /// unix:/path replaces a file that a dead server left, and is removed at the

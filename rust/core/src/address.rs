@@ -1,12 +1,15 @@
 //! Listening addresses as people write them, taken apart.
 //!
-//! Pure text work: nothing here opens a socket or asks a name server.
+//! Pure text work: nothing here opens a socket or asks a name server. What is
+//! no address is refused with what to write instead, as far as that can be told
+//! (`advice`).
 //!
 //! ```text
-//! 127.0.0.1:7000   [::1]:0   localhost:7000   :7000 (all interfaces)
-//! unix:/path       unix:@abstract-name       fd:3 (a listening socket)
+//! 127.0.0.1:7000   [::1]:0   localhost:http   :7000 (all interfaces)
+//! unix:/path       unix:@abstract-name        fd:3 (a listening socket)
 //! ```
 
+use crate::advice;
 use crate::error::{quoted, Error};
 use nix::errno::Errno;
 
@@ -14,11 +17,28 @@ use nix::errno::Errno;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address<'a> {
     /// Host name or number (no brackets) and port; no host: all interfaces.
-    Tcp(Option<&'a str>, u16),
+    Tcp(Option<&'a str>, Port<'a>),
     /// The content of `sun_path`: a file name, or a NUL and an abstract name.
     Unix(Vec<u8>),
     /// A listening socket of the caller's, by number.
     Fd(i32),
+}
+
+/// The port of a TCP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port<'a> {
+    Number(u16),
+    /// The name of a service, such as `http`, which the machine may know.
+    Service(&'a str),
+}
+
+impl std::fmt::Display for Port<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Port::Number(number) => number.fmt(f),
+            Port::Service(name) => name.fmt(f),
+        }
+    }
 }
 
 impl Address<'_> {
@@ -26,24 +46,24 @@ impl Address<'_> {
     /// address that does not fit) and contains the address.
     pub(crate) fn parse(text: &[u8]) -> Result<Address<'_>, Error> {
         if let Some(path) = text.strip_prefix(b"unix:") {
-            return unix(path).map_err(|(errno, why)| complain(text, errno, why));
+            return unix(path).map_err(|(errno, why)| refuse(text, errno, why));
         }
         let Ok(text) = std::str::from_utf8(text) else {
-            return Err(complain(text, Errno::EINVAL, "is not UTF-8"));
+            return Err(refuse(text, Errno::EINVAL, "is not UTF-8"));
         };
-        let invalid = |why| complain(text.as_bytes(), Errno::EINVAL, why);
+        let invalid = |why: String| refuse(text.as_bytes(), Errno::EINVAL, &why);
         if let Some(number) = text.strip_prefix("fd:") {
             let fd = decimal(number).filter(|&fd| fd <= i32::MAX as u32);
-            let fd = fd.ok_or_else(|| invalid("wants a descriptor number after fd:"))?;
+            let fd = fd.ok_or_else(|| invalid("wants a descriptor number after fd:".into()))?;
             return Ok(Address::Fd(fd as i32));
         }
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| invalid("wants HOST:PORT, unix:PATH or fd:NUMBER"))?;
-        let port = decimal(port)
-            .and_then(|port| u16::try_from(port).ok())
-            .ok_or_else(|| invalid("wants a port from 0 to 65535"))?;
-        tcp_host(host).map(|host| Address::Tcp(host, port)).map_err(invalid)
+        if let Some(why) = advice::before(text) {
+            return Err(invalid(why));
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let host = tcp_host(text, host, port).map_err(invalid)?;
+        let port = tcp_port(port).ok_or_else(|| invalid(advice::PORT.into()))?;
+        Ok(Address::Tcp(host, port))
     }
 }
 
@@ -63,24 +83,34 @@ fn unix(path: &[u8]) -> Result<Address<'static>, (Errno, &'static str)> {
     Ok(Address::Unix(path))
 }
 
-/// `None` for all interfaces.
-fn tcp_host(host: &str) -> Result<Option<&str>, &'static str> {
+/// `None` for all interfaces; or what is wrong.
+fn tcp_host<'a>(text: &str, host: &'a str, port: &str) -> Result<Option<&'a str>, String> {
     if let Some(inner) = host.strip_prefix('[') {
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '[' | ']');
         return match inner.strip_suffix(']') {
-            Some(v6) if v6.contains(':') && v6.chars().all(plain) => Ok(Some(v6)),
-            _ => Err("wants an IPv6 address in the brackets"),
+            Some(v6) if v6.contains(':') && v6.chars().all(plain) => match advice::v6(v6, port) {
+                Some(why) => Err(why),
+                None => Ok(Some(v6)),
+            },
+            inner => Err(advice::brackets(inner, port)),
         };
     }
     match host {
         "" | "*" => Ok(None),
         // `::1:80` could mean two things.
-        _ if host.contains(':') => Err("wants brackets around an IPv6 address"),
-        _ if host.contains(|c: char| c.is_whitespace() || c.is_control()) => {
-            Err("has white space in its host")
-        }
+        _ if host.contains(':') => Err(advice::colons(text, host, port)),
         _ => Ok(Some(host)),
     }
+}
+
+/// A service has a letter in its name (RFC 6335, section 5.1), so that no number
+/// is taken for one.
+fn tcp_port(text: &str) -> Option<Port<'_>> {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'/' | b'[' | b']');
+    if text.bytes().all(plain) && text.bytes().any(|b| b.is_ascii_alphabetic()) {
+        return Some(Port::Service(text));
+    }
+    decimal(text).and_then(|port| u16::try_from(port).ok()).map(Port::Number)
 }
 
 /// Digits and nothing else: no sign, no space.
@@ -89,7 +119,8 @@ fn decimal(text: &str) -> Option<u32> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
-fn complain(text: &[u8], errno: Errno, why: &str) -> Error {
+/// The error that `text` is no address, and why.
+pub(crate) fn refuse(text: &[u8], errno: Errno, why: &str) -> Error {
     let text = String::from_utf8_lossy(text);
     Error::new(errno, format!("address {} {why}", quoted(&text)))
 }
@@ -104,12 +135,17 @@ mod tests {
 
     #[test]
     fn every_documented_form_is_taken() {
-        let tcp = |host, port| Ok(Address::Tcp(host, port));
+        let tcp = |host, port| Ok(Address::Tcp(host, Port::Number(port)));
         assert_eq!(parse("127.0.0.1:7000"), tcp(Some("127.0.0.1"), 7000));
         assert_eq!(parse("[::1]:0"), tcp(Some("::1"), 0));
         assert_eq!(parse("localhost:65535"), tcp(Some("localhost"), 65535));
         assert_eq!(parse(":7000"), tcp(None, 7000));
         assert_eq!(parse("*:7000"), tcp(None, 7000));
+        let http = |host| Ok(Address::Tcp(host, Port::Service("http")));
+        assert_eq!(parse("[::1]:http"), http(Some("::1")));
+        assert_eq!(parse(":http"), http(None));
+        let zone = Some("fe80::1%eth0");
+        assert_eq!(parse("[fe80::1%eth0]:80"), Ok(Address::Tcp(zone, Port::Number(80))));
         assert_eq!(parse("unix:/run/x"), Ok(Address::Unix(b"/run/x".to_vec())));
         assert_eq!(parse("unix:@x"), Ok(Address::Unix(b"\0x".to_vec())));
         assert_eq!(parse("fd:3"), Ok(Address::Fd(3)));
@@ -122,7 +158,7 @@ mod tests {
             "7000",
             "127.0.0.1",
             "127.0.0.1:",
-            "127.0.0.1:x",
+            "127.0.0.1:x/",
             "127.0.0.1:-1",
             "127.0.0.1:+1",
             "127.0.0.1: 1",

@@ -6,7 +6,7 @@
 //! tests feed them random ones, and `make fuzz` those that a fuzzer finds.
 //! Not part of the interface: compiled for tests and fuzzers only.
 
-use crate::address::Address;
+use crate::address::{Address, Port};
 use crate::board::{Board, Counter};
 use crate::cidr::CidrList;
 use crate::error::Error;
@@ -45,6 +45,9 @@ pub fn address(data: &[u8]) {
         Ok(Address::Tcp(host, port)) => {
             let host = host.unwrap_or("");
             assert!(!host.contains(char::is_whitespace));
+            if let Port::Service(name) = port {
+                assert!(name.bytes().all(|b| b.is_ascii_graphic()), "{name:?}");
+            }
             let again = match host.contains(':') {
                 true => format!("[{host}]:{port}"),
                 false => format!("{host}:{port}"),

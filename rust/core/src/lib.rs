@@ -33,6 +33,7 @@
 
 mod address;
 mod admit;
+mod advice;
 mod backoff;
 mod board;
 mod child;

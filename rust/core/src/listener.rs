@@ -5,13 +5,15 @@
 //! machine can do are opened, or none. What a listener changed outside the
 //! process, the file of a Unix socket, it removes when it closes.
 
-use crate::address::Address;
-use crate::error::{strip_number, Error};
+use crate::address::{self, Address, Port};
+use crate::advice;
+use crate::error::{quoted, strip_number, Error};
 use crate::name::Name;
 use crate::options::Options;
+use crate::sys::service;
 use crate::sys::socket::{self, Flags, RawAddress};
 use nix::errno::Errno;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -46,15 +48,18 @@ impl Listener {
     /// Opens `text`: one listener for each address that it stands for.
     pub(crate) fn open(text: &[u8], options: &Options) -> Result<Vec<Listener>, Error> {
         match Address::parse(text)? {
-            Address::Tcp(host, port) => open_tcp(host, port, options),
+            Address::Tcp(host, port) => open_tcp(host, number(text, port)?, options),
             Address::Unix(path) => open_unix(&path, options).map(|l| vec![l]),
             Address::Fd(number) => {
                 let name = format!("fd:{number}");
-                let (fd, flags) = socket::adopt_listener(number).map_err(|errno| match errno {
-                    Errno::EINVAL => {
-                        Error::new(errno, format!("listen {name}: not a listening socket"))
-                    }
-                    other => Error::os("listen", &name, other),
+                let (fd, flags) = socket::adopt_listener(number).map_err(|errno| {
+                    let why = match errno {
+                        Errno::EINVAL => "not a listening socket",
+                        Errno::EPROTOTYPE => "not a stream socket",
+                        Errno::ENOTSOCK => "not a socket",
+                        other => return Error::os("listen", &name, other),
+                    };
+                    Error::new(errno, format!("listen {name}: {why}"))
                 })?;
                 let listener = Listener::new(fd, Some(flags)).map(|l| vec![l]);
                 listener.map_err(|errno| Error::os("getsockname", &name, errno))
@@ -134,6 +139,23 @@ pub(crate) fn set_connection_options(fd: BorrowedFd<'_>, options: &Options) -> R
     Ok(())
 }
 
+/// The number of a port of the address `text`. To know a service, files are read.
+fn number(text: &[u8], port: Port<'_>) -> Result<u16, Error> {
+    let name = match port {
+        Port::Number(number) => return Ok(number),
+        Port::Service(name) => name,
+    };
+    // Without a NUL, which is no part of a name.
+    match CString::new(name).map_or(Ok(None), |name| service::port(&name)) {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => {
+            let why = format!("names a TCP service that is not in /etc/services: {}", quoted(name));
+            Err(address::refuse(text, Errno::EINVAL, &format!("{why}; a port is a number")))
+        }
+        Err(errno) => Err(Error::os("getaddrinfo", name, errno)),
+    }
+}
+
 fn open_tcp(host: Option<&str>, port: u16, options: &Options) -> Result<Vec<Listener>, Error> {
     let Some(host) = host else {
         return open_all_interfaces(port, options).map(|l| vec![l]);
@@ -144,7 +166,11 @@ fn open_tcp(host: Option<&str>, port: u16, options: &Options) -> Result<Vec<List
         .to_socket_addrs()
         .map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EADDRNOTAVAIL, Errno::from_raw);
-            Error::new(errno, format!("resolve {shown}: {}", strip_number(&error)))
+            let mut text = format!("resolve {shown}: {}", strip_number(&error));
+            if let Some(hint) = advice::unresolved(host, port) {
+                text += &format!(" ({hint})");
+            }
+            Error::new(errno, text)
         })?
         .collect();
     // By comparing each with each: a set would want random numbers of the kernel,

@@ -56,9 +56,10 @@ impl Server {
     }
 
     /// Listens at `address`: `127.0.0.1:7000`, `[::1]:0` (a free port),
-    /// `localhost:7000` (each address of the name), `:7000` (all interfaces),
-    /// `unix:/path`, `unix:@abstract`, `fd:3` (a listening stream socket, which
-    /// the server takes over: on success it is the server's to close).
+    /// `localhost:7000` (each address of the name), `127.0.0.1:http` (the port
+    /// of a service), `:7000` (all interfaces), `unix:/path`,
+    /// `unix:@abstract`, `fd:3` (a listening stream socket, which the server
+    /// takes over: on success it is the server's to close).
     ///
     /// May be called several times before the server runs. The socket of
     /// `unix:/path` replaces a file that a dead server left, and is removed at

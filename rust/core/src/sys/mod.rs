@@ -15,6 +15,7 @@ pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod random;
 mod raw;
+pub(crate) mod service;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;

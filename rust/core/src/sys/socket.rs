@@ -415,11 +415,11 @@ pub(crate) fn adopt_listener(fd: RawFd) -> Result<(OwnedFd, Flags), Errno> {
     let flags = Flags { descriptor, file };
     // SAFETY: open, as the call above found; the caller hands it over.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    if option(borrowed, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 1 {
-        return Err(Errno::EINVAL);
-    }
     if option(borrowed, libc::SOL_SOCKET, libc::SO_TYPE)? != libc::SOCK_STREAM {
         return Err(Errno::EPROTOTYPE);
+    }
+    if option(borrowed, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 1 {
+        return Err(Errno::EINVAL);
     }
     // SAFETY: takes no pointers.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
