@@ -1,7 +1,8 @@
 //! What a Python program gives as an address.
 //!
 //! Text goes to the core as it is. A tuple of host and port, as the socket
-//! module has it, is turned into such text. Of a listening `socket.socket` or a
+//! module has it, is turned into such text; anything else with several items
+//! stands for several addresses. Of a listening `socket.socket` or a
 //! descriptor the server takes a duplicate first, and the original is closed
 //! when the whole server stands: on an error the caller still has what it gave.
 
@@ -11,17 +12,18 @@ use forkserve::Server;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyString, PyTuple};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-/// Listens at `address`, or at each of a list.
+/// Listens at `address`, or at each of several.
 pub(crate) fn listen(server: &mut Server, address: &Bound<'_, PyAny>) -> PyResult<()> {
+    let several = several(address)?;
     let mut adopted = Vec::new();
-    let result = match address.cast::<PyList>() {
-        Ok(list) if list.is_empty() => Err(PyValueError::new_err("address: an empty list")),
-        Ok(list) => list.iter().try_for_each(|one| listen_one(server, &one, &mut adopted)),
-        Err(_) => listen_one(server, address, &mut adopted),
+    let result = match &several {
+        Some(all) if all.is_empty() => Err(PyValueError::new_err("address: an empty list")),
+        Some(all) => all.iter().try_for_each(|one| listen_one(server, one, &mut adopted)),
+        None => listen_one(server, address, &mut adopted),
     };
     for original in adopted {
         match &result {
@@ -30,6 +32,29 @@ pub(crate) fn listen(server: &mut Server, address: &Bound<'_, PyAny>) -> PyResul
         }
     }
     result
+}
+
+/// The addresses of a list or of whatever else has items; `None`: it is one address.
+fn several<'py>(address: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    if let Ok(tuple) = address.cast::<PyTuple>() {
+        // As in ("127.0.0.1", 7000), and in ("127.0.0.1", "7000") by mistake. An address as
+        // text has a colon.
+        let first = tuple.get_item(0).and_then(|host| host.extract::<String>());
+        let number = tuple.get_item(1).is_ok_and(|port| port.is_instance_of::<PyInt>());
+        let host = first.is_ok_and(|host| number || !host.contains(':'));
+        if host || tuple.is_empty() {
+            return Ok(None);
+        }
+    }
+    // Bytes have numbers as their items, and an open file has its lines.
+    let one = address.is_instance_of::<PyString>()
+        || address.is_instance_of::<PyBytes>()
+        || address.is_instance_of::<PyByteArray>()
+        || address.hasattr(intern!(address.py(), "fileno"))?;
+    match address.try_iter() {
+        Ok(items) if !one => items.collect::<PyResult<_>>().map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// A listening socket of the caller's, of which the server has a duplicate.
@@ -74,10 +99,17 @@ fn listen_one<'py>(
     let socket = py.import("socket")?.getattr("socket")?;
     if !number && !address.is_instance(&socket)? {
         let got = address.get_type().name()?;
+        let hint = match address.hasattr(intern!(py, "__fspath__"))? {
+            true => "; a path is f\"unix:{path}\"",
+            false => "",
+        };
         return Err(PyTypeError::new_err(format!(
             "address: wants a str, a (host, port) tuple, a listening socket, \
-             a descriptor or a list of these, not {got}"
+             a descriptor or a list of these, not {got}{hint}"
         )));
+    }
+    if !number {
+        refuse_tls(address)?;
     }
     let copy = if number {
         // No descriptor is larger, and os.dup would not say what is too large for a C int.
@@ -90,8 +122,7 @@ fn listen_one<'py>(
         // os.dup says "Bad file descriptor" and not whose.
         Ok(errno) => {
             let errno = errno.extract().unwrap_or(libc::EBADF);
-            let reason = forkserve::strerror(errno);
-            error::new(py, errno, &format!("listen {}: {reason}", shown(address)))
+            useless(address, errno, forkserve::strerror(errno))
         }
         Err(_) => error,
     })?;
@@ -99,6 +130,18 @@ fn listen_one<'py>(
     adopt(server, address, copy)?;
     adopted.push(Adopted(address.clone()));
     Ok(())
+}
+
+/// Of a listener that speaks TLS the server would take the descriptor only, and send the
+/// clients plain text.
+fn refuse_tls(socket: &Bound<'_, PyAny>) -> PyResult<()> {
+    let modules = socket.py().import("sys")?.getattr("modules")?;
+    let Ok(ssl) = modules.get_item("ssl") else { return Ok(()) };
+    if !socket.is_instance(&ssl.getattr("SSLSocket")?)? {
+        return Ok(());
+    }
+    let text = "address: an SSLSocket: give the socket that it was made of, and its context as ssl";
+    Err(PyValueError::new_err(text))
 }
 
 fn adopt(server: &mut Server, address: &Bound<'_, PyAny>, copy: OwnedFd) -> PyResult<()> {
@@ -111,10 +154,21 @@ fn adopt(server: &mut Server, address: &Bound<'_, PyAny>, copy: OwnedFd) -> PyRe
         Err(error) => {
             let text = error.to_string();
             let reason = text.split_once(": ").map_or(&*text, |(_, reason)| reason);
-            let text = format!("listen {}: {reason}", shown(address));
-            Err(error::new(address.py(), error.errno(), &text))
+            Err(useless(address, error.errno(), reason))
         }
     }
+}
+
+/// The error that nobody can listen with an adopted socket. Who gives a number of his own
+/// has perhaps meant a port.
+fn useless(address: &Bound<'_, PyAny>, errno: i32, reason: &str) -> PyErr {
+    let hint = match address.is_instance_of::<PyInt>() {
+        true => format!(
+            " (an int is a descriptor; a port is \":{address}\" or \"127.0.0.1:{address}\")"
+        ),
+        false => String::new(),
+    };
+    error::new(address.py(), errno, &format!("listen {}: {reason}{hint}", shown(address)))
 }
 
 /// How an error calls an adopted socket: by what the caller knows.
@@ -138,7 +192,10 @@ fn core_listen(py: Python<'_>, server: &mut Server, text: &OsStr) -> PyResult<()
 
 /// `(host, port)`, or the four of an IPv6 address, as the core reads them.
 fn tcp_text(tuple: &Bound<'_, PyTuple>) -> PyResult<String> {
-    let wrong = || PyTypeError::new_err(format!("address: wants (host, port), not {tuple}"));
+    let wrong = || {
+        let text = format!("address: wants (host, port), a str and an int, not {tuple}");
+        PyTypeError::new_err(text)
+    };
     if !matches!(tuple.len(), 2 | 4) {
         return Err(wrong());
     }

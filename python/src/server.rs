@@ -30,9 +30,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A server that serves each connection in a child process of its own.
 ///
 /// address says where to listen: "127.0.0.1:7000", "[::1]:0" (a free port),
-/// "localhost:7000" (each address of the name), ":7000" (all interfaces), "unix:/path",
-/// "unix:@abstract", "fd:3" (a listening socket); a (host, port) tuple; a listening
-/// socket.socket or descriptor, which the server takes over; or a list of these.
+/// "localhost:http" (each address of the name, the port of the service), ":7000" (all
+/// interfaces), "unix:/path", "unix:@abstract", "fd:3" (a listening socket); a (host, port)
+/// tuple; a listening socket.socket or descriptor, which the server takes over; or a list of
+/// these, or whatever else has them as its items.
 ///
 /// handler is called with a Connection in a new child for each connection. When it
 /// returns, the child ends with status 0; its result is ignored. An exception is shown

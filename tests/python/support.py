@@ -18,6 +18,9 @@ from pathlib import Path
 
 DEADLINE = 20
 
+# The certificate of localhost, with its key.
+CERT = Path(__file__).with_name("localhost.pem")
+
 # Programs with threads are among what is tested; the warnings have a test of their own.
 WARNINGS = ["-W", "error"]
 for call in ("serve_forever() in a process", "serve() in a process", "start() in a process"):

@@ -12,9 +12,7 @@ from pathlib import Path
 import forkserve
 import pytest
 
-from support import connect, read_all, wait_until
-
-CERT = Path(__file__).with_name("localhost.pem")
+from support import CERT, connect, read_all, wait_until
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
 """What the constructor takes, and how it refuses the rest."""
 
-import errno
 import inspect
 import ipaddress
-import os
-import re
-import socket
 import sys
-import threading
 
 import forkserve
 import pytest
@@ -171,142 +166,6 @@ def test_the_signature_tells_options_and_defaults():
         assert parameter.kind is parameter.KEYWORD_ONLY
         # Each default is a value that the option takes.
         make(**{name: parameter.default}).close()
-
-
-@pytest.mark.parametrize(
-    "address", ["", "7000", "127.0.0.1:x", "127.0.0.1:65536", "::1:80", "unix:", "fd:x"]
-)
-def test_addresses_that_cannot_be_parsed(address):
-    with pytest.raises(forkserve.AddressError, match=re.escape(f'"{address}"')) as info:
-        forkserve.Server(address, handler)
-    assert isinstance(info.value, ValueError)
-    assert isinstance(info.value, forkserve.Error)
-    assert info.value.errno == errno.EINVAL
-
-
-@pytest.mark.parametrize(
-    "address",
-    [None, 1.5, b"127.0.0.1:0", ("127.0.0.1",), (1, 2), ("127.0.0.1", "0"), object(), True]
-    + [("::1", 0, 0), ["127.0.0.1:0", None], ("127.0.0.1", None)],
-)
-def test_addresses_of_a_wrong_type(address):
-    with pytest.raises(TypeError, match="^address: wants "):
-        forkserve.Server(address, handler)
-
-
-@pytest.mark.parametrize("address", [("127.0.0.1", -1), ("127.0.0.1", 65536), []])
-def test_addresses_with_a_wrong_value(address):
-    with pytest.raises(ValueError, match="^address: "):
-        forkserve.Server(address, handler)
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        (("127.0.0.1", 0), r"127\.0\.0\.1:\d+"),
-        (("::1", 0), r"\[::1\]:\d+"),
-        (("::1", 0, 0, 0), r"\[::1\]:\d+"),
-        ("[::1]:0", r"\[::1\]:\d+"),
-    ],
-)
-def test_host_and_port_as_a_tuple(address, shown):
-    with forkserve.Server(address, handler) as server:
-        (text,) = server.addresses
-        assert re.fullmatch(shown, text)
-
-
-def test_a_list_of_addresses(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as adopted:
-        port = adopted.getsockname()[1]
-        path = f"unix:{tmp_path}/socket"
-        addresses = ["127.0.0.1:0", ("127.0.0.1", 0), path, adopted]
-        with forkserve.Server(addresses, handler) as server:
-            assert len(server.addresses) == 4
-            assert server.addresses[2:] == (path, f"127.0.0.1:{port}")
-    assert not os.path.exists(path[5:])
-
-
-def test_a_port_in_use_is_named():
-    with make() as server:
-        taken = server.addresses[0]
-        with pytest.raises(forkserve.Error, match=re.escape(f"bind {taken}: Address")) as info:
-            forkserve.Server(taken, handler)
-        assert info.value.errno == errno.EADDRINUSE
-        assert info.value.strerror == f"bind {taken}: Address already in use"
-        assert isinstance(info.value, OSError)
-
-
-def open_descriptors():
-    return sorted(os.listdir("/proc/self/fd"))
-
-
-def test_nothing_is_left_open_after_an_error(tmp_path):
-    path = tmp_path / "socket"
-    with make() as server:
-        before = open_descriptors()
-        for addresses in (["127.0.0.1:0", server.addresses[0]], [f"unix:{path}", "nonsense"]):
-            with pytest.raises(forkserve.Error):
-                forkserve.Server(addresses, handler)
-        assert not path.exists()
-        assert open_descriptors() == before
-
-
-@pytest.mark.parametrize("kind", ["socket", "descriptor", "text"])
-def test_a_listening_socket_is_taken_over(serve, kind):
-    server = serve(
-        """
-        import socket
-        sock = socket.create_server(("127.0.0.1", 0))
-        kind = sys.argv[1]
-        if kind != "socket":
-            fd = sock.detach()
-        before = len(os.listdir("/proc/self/fd"))
-        given = {"socket": lambda: sock, "descriptor": lambda: fd, "text": lambda: f"fd:{fd}"}
-        server = serve(address=given[kind]())
-        # Beside the listener: epoll and eventfd.
-        say(sock.fileno(), len(os.listdir("/proc/self/fd")) - before)
-        server.serve_forever()
-        """,
-        kind,
-    )
-    assert server.line() == "-1 2"
-    server.ask()
-
-
-def test_an_adopted_socket_is_still_the_callers_after_an_error():
-    with make() as other, socket.create_server(("127.0.0.1", 0)) as sock:
-        before = open_descriptors()
-        for blocking in (False, True):
-            sock.setblocking(blocking)
-            with pytest.raises(forkserve.Error):
-                forkserve.Server([sock, other.addresses[0]], handler)
-            with pytest.raises(forkserve.Error):
-                forkserve.Server([sock.fileno(), other.addresses[0]], handler)
-        assert open_descriptors() == before
-        # Blocking, as it was.
-        answers = []
-        thread = threading.Thread(target=lambda: answers.append(sock.accept()[0]))
-        thread.start()
-        with socket.create_connection(sock.getsockname()):
-            thread.join()
-        answers[0].close()
-
-
-@pytest.mark.parametrize("kind", ["not listening", "datagram", "closed", "no socket"])
-def test_sockets_that_cannot_be_adopted(kind):
-    with socket.socket(type=socket.SOCK_DGRAM if kind == "datagram" else 1) as sock:
-        address = sock
-        if kind == "closed":
-            sock.close()
-        if kind == "no socket":
-            address = os.open("/dev/null", os.O_RDONLY)
-        expected = r"listen (fd:\d+|<socket\.socket .*>): "
-        with pytest.raises(forkserve.Error, match=expected) as info:
-            forkserve.Server(address, handler)
-        codes = {"closed": errno.EBADF, "no socket": errno.ENOTSOCK}
-        assert info.value.errno == codes.get(kind, errno.EINVAL)
-        if kind == "no socket":
-            os.close(address)
 
 
 def test_refused_clients_are_told(serve):

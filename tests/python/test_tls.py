@@ -4,14 +4,11 @@ import re
 import signal
 import socket
 import ssl
-from pathlib import Path
 
 import forkserve
 import pytest
 
-from support import connect, descriptors, read_all, wait_until
-
-CERT = Path(__file__).with_name("localhost.pem")
+from support import CERT, connect, descriptors, read_all, wait_until
 
 SERVER = f"""
 import ssl
