@@ -7,7 +7,7 @@
 use crate::backoff::Backoff;
 use crate::board::{Board, Counter};
 use crate::conn::{accept, Connection};
-use crate::engine::{Engine, Turn, HELD};
+use crate::engine::{Engine, Phase, Turn, HELD};
 use crate::error::Error;
 use crate::event::{accept_error, Event, Refusal};
 use crate::hooks::Hooks;
@@ -142,11 +142,18 @@ impl Engine {
         let Some(listener) = &self.ports[index].listener else {
             return Ok(None);
         };
+        let draining = matches!(self.phase, Phase::Draining(_));
         let mut connection = loop {
             let raw = listener.as_fd().as_raw_fd();
-            let errno = match accept(raw, listener.site(), &mut self.room) {
+            // In a drain nothing was reported. Whoever shares the listener might
+            // clear its O_NONBLOCK right after it is set: see `sys::socket`.
+            let came = !draining || socket::wait_readable([raw], 0).unwrap_or(true);
+            let taken = if came { accept(raw, listener.site(), &mut self.room) } else { Ok(None) };
+            let errno = match taken {
                 Ok(Some(connection)) => break connection,
                 Ok(None) => Errno::EAGAIN,
+                // Its queue is closed, and empty.
+                Err(Errno::EINVAL) if draining && !listener.site().adopted => Errno::EAGAIN,
                 Err(errno) => errno,
             };
             match classify(errno) {

@@ -194,7 +194,9 @@ impl Child {
     /// ready for one.
     pub fn has_time(&self) -> bool {
         match &self.spare {
-            Some(spare) if self.waits() => !socket::wait_readable([spare.kit.gate], 0),
+            Some(spare) if self.waits() => {
+                !socket::wait_readable([spare.kit.gate], 0).unwrap_or(true)
+            }
             _ => false,
         }
     }
@@ -272,7 +274,13 @@ impl Spare {
                     backoff.again(now);
                     // Not at the gate: a connection waits there, and would not
                     // let it sleep.
-                    leaving = socket::wait_readable([self.kit.leave, self.kit.parent], pause);
+                    let told = [self.kit.leave, self.kit.parent];
+                    leaving = match socket::wait_readable(told, pause) {
+                        Ok(told) => told,
+                        Err(Errno::EINTR) => false,
+                        // It must not spin.
+                        Err(_) => process::exit_now(EXIT_OSERR),
+                    };
                     continue;
                 }
                 // The supervisor has just closed the door.

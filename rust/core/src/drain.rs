@@ -61,8 +61,12 @@ impl Engine {
             // connected? They shall be served; those that come later are not
             // waited for, or a busy server would never stop. Where the kernel
             // does not tell (Unix sockets) the queue is at most this long.
-            let queued = port.listener.as_ref().and_then(|l| socket::queue_length(l.as_fd()));
+            let Some(listener) = &port.listener else { continue };
+            let queued = socket::queue_length(listener.as_fd());
             port.quota = queued.unwrap_or(self.options.backlog);
+            if listener.is_own_unix() {
+                socket::close_queue(listener.as_fd());
+            }
         }
         self.dismiss_spares();
         let deadline = self.options.grace.map(|grace| self.now + grace);

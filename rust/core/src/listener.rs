@@ -86,6 +86,11 @@ impl Listener {
         &self.site
     }
 
+    /// Whether it is a Unix socket that was made here.
+    pub(crate) fn is_own_unix(&self) -> bool {
+        !self.site.adopted && self.site.address.family() == libc::AF_UNIX
+    }
+
     /// Gives up a listener that was not put to use: what was adopted goes back
     /// to its owner open, what was made here leaves no trace.
     pub(crate) fn give_back(mut self) {

@@ -1,8 +1,8 @@
 //! Sockets: creation, options, `accept4`, addresses.
 //!
 //! Every descriptor is born with close-on-exec; listeners are non-blocking
-//! (readable does not mean that `accept` will not block: accept(2), NOTES) and
-//! accepted connections are blocking, as handlers expect.
+//! (readable does not mean that `accept` will not block: accept(2), NOTES), and
+//! made so again before each `accept`; accepted connections are blocking, as handlers expect.
 
 use super::clock::millis_until;
 use super::{check, own, raw};
@@ -185,10 +185,19 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
     check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
 }
 
-/// Takes the next connection of a non-blocking listener: blocking,
-/// close-on-exec, with its peer written to `peer`. `None`: there is none. For
-/// children too: see `raw`.
+/// Takes the next connection of a listener: blocking, close-on-exec, with its
+/// peer written to `peer`. `None`: there is none. For children too: see `raw`.
+///
+/// O_NONBLOCK belongs to the open file description, so whoever shares the
+/// listener may have cleared it since the last call. It is set each time: a
+/// tenth of what an `accept4` costs that finds nothing.
 pub(crate) fn accept(listener: RawFd, peer: &mut RawAddress) -> Result<Option<OwnedFd>, Errno> {
+    let on: libc::c_int = 1;
+    let no_wait = [listener as usize, libc::FIONBIO as usize, (&raw const on) as usize];
+    // Unlike F_SETFL it leaves the other flags alone. A failure leaves the flag
+    // as it is, and `accept4` says what is wrong with the listener.
+    // SAFETY: FIONBIO reads one int.
+    unsafe { raw::call(libc::SYS_ioctl, no_wait) };
     peer.len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     let (address, len) = ((&raw mut peer.storage) as usize, (&raw mut peer.len) as usize);
     let args = [listener as usize, address, len, libc::SOCK_CLOEXEC as usize];
@@ -269,10 +278,12 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> Option<u32> {
 }
 
 /// Waits until one of `fds` is readable, at most `ms`; false if none is.
-pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) -> bool {
+/// `EINTR` is the caller's to judge.
+pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) -> Result<bool, Errno> {
     let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    let count = N as libc::nfds_t;
     // SAFETY: `polled` has N entries and is borrowed for the call.
-    unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, ms as libc::c_int) > 0 }
+    check(unsafe { libc::poll(polled.as_mut_ptr(), count, ms as libc::c_int) }).map(|n| n > 0)
 }
 
 /// Waits until `fd` is readable, however many signals are handled meanwhile;
@@ -293,6 +304,14 @@ pub(crate) fn wait_until(fd: RawFd, deadline: Option<Instant>) -> bool {
             return false;
         }
     }
+}
+
+/// Ends the queue of a Unix listener for all processes that have the socket: who
+/// comes from now on is refused, who is in it can be accepted, and with nobody
+/// left in it `accept` does not wait, whatever the flags of the listener.
+pub(crate) fn close_queue(fd: BorrowedFd<'_>) {
+    // SAFETY: a borrowed descriptor and a constant. A failure changes nothing.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RD) };
 }
 
 /// Ends listening for all processes that have the socket. Who is still in its
