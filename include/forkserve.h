@@ -430,6 +430,12 @@ uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
  * without a name). An IPv4 client of an IPv6 listener is shown as IPv4. NULL
  * if conn is NULL.
  *
+ * It is one line of printable text, as all texts of the library: in the name
+ * that a Unix client has bound itself to, what is not printable is escaped as
+ * in C (\n, \x1b), and a backslash is doubled. If there is no room for that,
+ * the name is cut, and ends with a number that tells it from others.
+ * forkserve_conn_peer has the bytes.
+ *
  * Ownership: lent, valid as long as conn.
  * Context: child; async-signal-safe.
  * Since: 0.1.
@@ -708,7 +714,7 @@ typedef struct forkserve_event {
     uint64_t system_us;
     /* The child's largest resident set, in KiB. */
     uint64_t max_rss_kib;
-    /* The client as text, or NULL. */
+    /* The client as text, or NULL: see forkserve_conn_peer_name. */
     const char *peer;
     /* The listening address as text, or NULL. */
     const char *address;

@@ -30,7 +30,8 @@ pub(crate) struct Connection {
     #[pyo3(get)]
     id: u64,
     /// The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:". An IPv4 client of
-    /// an IPv6 listener is shown as IPv4.
+    /// an IPv6 listener is shown as IPv4. Printable whatever a client has called itself:
+    /// the rest is escaped as in C; peer has it as it is.
     #[pyo3(get)]
     peer_name: String,
     /// The address that the client connected to, as text.

@@ -1,14 +1,16 @@
 """forkserve.log_events: events as records of the logging module."""
 
 import logging
+import os
 import signal
+import socket
 import subprocess
 import sys
 
 import forkserve
 import pytest
 
-from support import read_all, wait_until
+from support import DEADLINE, read_all, wait_until
 
 LOGGING = """
 import logging
@@ -55,6 +57,35 @@ def test_each_event_is_a_record_of_the_logger(serve):
 def test_the_level_is_the_programs(serve):
     lines = served(serve, "WARNING")
     assert [text.split()[0] for _, _, text in lines] == ["ended"]
+
+
+def test_a_client_cannot_write_lines_of_its_own(serve):
+    name = f"forkserve-test-{os.getpid()}-log"
+    server = serve(
+        LOGGING
+        + f"""
+def handler(conn):
+    conn.socket.sendall(b"x")
+    print(repr(conn.peer), flush=True)
+server = serve(handler, "unix:@{name}", observer=forkserve.log_events)
+server.serve_forever()
+""",
+        "DEBUG",
+    )
+    peer = b"\0" + name.encode() + b"\nforkserve WARNING stopped\x1b[2J"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(DEADLINE)
+        client.bind(peer)
+        client.connect(f"\0{name}")
+        assert read_all(client) == b"x"
+    server.wait_no_children()
+    out, err = server.end(by=signal.SIGTERM)
+    # The address itself is as the kernel has it.
+    assert repr(peer) in out
+    (accepted,) = [line for line in err.splitlines() if "accepted" in line]
+    shown = r"\nforkserve WARNING stopped\x1b[2J"
+    assert accepted == f"forkserve DEBUG accepted #1 from unix:@{name}{shown}"
+    assert [line for line in err.splitlines() if line.startswith("forkserve WARNING")] == []
 
 
 def test_refusals_are_warnings(serve):

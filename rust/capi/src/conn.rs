@@ -51,6 +51,12 @@ pub unsafe extern "C" fn forkserve_conn_id(conn: *const forkserve_conn) -> u64 {
 /// without a name). An IPv4 client of an IPv6 listener is shown as IPv4. NULL
 /// if conn is NULL.
 ///
+/// It is one line of printable text, as all texts of the library: in the name
+/// that a Unix client has bound itself to, what is not printable is escaped as
+/// in C (\n, \x1b), and a backslash is doubled. If there is no room for that,
+/// the name is cut, and ends with a number that tells it from others.
+/// forkserve_conn_peer has the bytes.
+///
 /// Ownership: lent, valid as long as conn.
 /// Context: child; async-signal-safe.
 /// Since: 0.1.

@@ -83,7 +83,7 @@ pub struct forkserve_event {
     pub system_us: u64,
     /// The child's largest resident set, in KiB.
     pub max_rss_kib: u64,
-    /// The client as text, or NULL.
+    /// The client as text, or NULL: see forkserve_conn_peer_name.
     pub peer: *const c_char,
     /// The listening address as text, or NULL.
     pub address: *const c_char,

@@ -10,7 +10,8 @@
 //! ```
 
 use crate::advice;
-use crate::error::{quoted, Error};
+use crate::error::Error;
+use crate::escape::quoted;
 use nix::errno::Errno;
 
 /// A listening address, not yet resolved.
@@ -121,8 +122,7 @@ fn decimal(text: &str) -> Option<u32> {
 
 /// The error that `text` is no address, and why.
 pub(crate) fn refuse(text: &[u8], errno: Errno, why: &str) -> Error {
-    let text = String::from_utf8_lossy(text);
-    Error::new(errno, format!("address {} {why}", quoted(&text)))
+    Error::new(errno, format!("address {} {why}", quoted(text)))
 }
 
 #[cfg(test)]
@@ -183,10 +183,11 @@ mod tests {
         for text in bad {
             let error = parse(text).expect_err(text);
             assert_eq!(error.errno(), libc::EINVAL, "{text}");
-            assert!(error.to_string().contains(&crate::error::quoted(text)), "{error}");
+            assert!(error.to_string().contains(&quoted(text)), "{error}");
         }
         let not_utf8 = Address::parse(b"\xff:1").expect_err("not UTF-8");
         assert_eq!(not_utf8.errno(), libc::EINVAL);
+        assert_eq!(not_utf8.to_string(), r#"address "\xff:1" is not UTF-8"#);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! address: `address "7000" wants HOST:PORT, ...`. Pure text work, as in
 //! `address`, which calls it once it cannot go on.
 
-use crate::error::quoted;
+use crate::escape::quoted;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Of what stands where a port should.
@@ -35,7 +35,7 @@ pub(crate) fn before(text: &str) -> Option<String> {
 }
 
 fn unix(path: &str) -> String {
-    quoted(&format!("unix:{path}"))
+    quoted(format!("unix:{path}"))
 }
 
 fn no_colon(text: &str) -> String {
@@ -47,7 +47,7 @@ fn no_colon(text: &str) -> String {
             "wants HOST:PORT, :PORT, unix:PATH or fd:NUMBER".to_owned()
         }
         _ if text.contains('/') => format!("wants unix: before a path: {}", unix(text)),
-        _ => format!("wants HOST:PORT, such as {}, or unix:PATH", quoted(&format!("{text}:7000"))),
+        _ => format!("wants HOST:PORT, such as {}, or unix:PATH", quoted(format!("{text}:7000"))),
     }
 }
 
@@ -61,7 +61,7 @@ fn url(scheme: &str, rest: &str) -> String {
         "https" | "wss" => ":443",
         _ => ":7000",
     };
-    format!("is a URL: write {}", quoted(&format!("{place}{port}")))
+    format!("is a URL: write {}", quoted(format!("{place}{port}")))
 }
 
 /// Of what is in brackets and no IPv6 address. `None`: there is no second bracket.

@@ -5,7 +5,8 @@
 //! for each connection, by a child too: sorted ranges, found by halving, and no
 //! allocation.
 
-use crate::error::{quoted, Error};
+use crate::error::Error;
+use crate::escape::quoted;
 use crate::sys::socket::{Parts, RawAddress};
 use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -153,7 +154,7 @@ fn behind(network: String) -> String {
 fn bad_entry(index: usize, entry: &str, why: &str) -> Error {
     let shown: String = entry.chars().take(SHOWN).collect();
     let more = if shown.len() < entry.len() { "…" } else { "" };
-    Error::new(Errno::EINVAL, format!("entry {}, {}{more}: {why}", index + 1, quoted(&shown)))
+    Error::new(Errno::EINVAL, format!("entry {}, {}{more}: {why}", index + 1, quoted(shown)))
 }
 
 /// The ranges in order, those that touch joined.

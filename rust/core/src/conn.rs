@@ -97,6 +97,12 @@ impl Connection {
 
     /// The peer as text: `127.0.0.1:40312`, `[::1]:40312`, `unix:` (unnamed).
     /// IPv4 clients of an IPv6 listener are shown as IPv4.
+    ///
+    /// It is one line of printable text: of the name that a Unix client has bound
+    /// itself to, what is not printable is escaped as in C (`\n`, `\x1b`), a
+    /// backslash is doubled, and a name too long for that is cut, and ends with a
+    /// number that tells it from others. [`Connection::peer_sockaddr`] has the
+    /// bytes.
     pub fn peer_name(&self) -> &str {
         self.ends.peer_name.as_str()
     }

@@ -23,6 +23,7 @@ use crate::children::{Children, Token};
 use crate::conn::Ends;
 use crate::drain::Drain;
 use crate::error::Error;
+use crate::escape::escaped;
 use crate::event::{Event, Observer, Pause};
 use crate::hooks::Hooks;
 use crate::limits::Limits;
@@ -205,7 +206,7 @@ impl Engine {
     pub(crate) fn listen(&mut self, address: &[u8]) -> Result<(), Error> {
         self.check_owner()?;
         if !matches!(self.phase, Phase::Setup) {
-            let text = String::from_utf8_lossy(address);
+            let text = escaped(address);
             let text = format!("listen {text}: the server is running or has been stopped");
             return Err(Error::new(Errno::EBUSY, text));
         }

@@ -70,28 +70,6 @@ pub(crate) fn strip_number(error: &std::io::Error) -> String {
     text
 }
 
-/// `text` in quotation marks on one line, with escapes as in C.
-#[doc(hidden)]
-pub fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => {
-                let mut bytes = [0; 4];
-                let bytes = c.encode_utf8(&mut bytes).bytes();
-                out.extend(bytes.map(|byte| format!("\\x{byte:02x}")));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 /// Static text for an error number, given as the C functions return it
 /// (negative) or as `errno` holds it (positive): that of `strerror(3)` at the
 /// first call, except for the codes that mean something of their own here.
@@ -146,12 +124,5 @@ mod tests {
         let error = std::io::Error::from_raw_os_error(libc::EIO);
         assert_eq!(strip_number(&error), "Input/output error");
         assert_eq!(strip_number(&std::io::Error::other("odd (os error)")), "odd (os error)");
-    }
-
-    #[test]
-    fn quoted_texts_have_escapes_as_in_c() {
-        assert_eq!(quoted("a b"), r#""a b""#);
-        assert_eq!(quoted("é\"\\\n\r\t"), r#""é\"\\\n\r\t""#);
-        assert_eq!(quoted("\0\u{1b}\u{85}"), r#""\x00\x1b\xc2\x85""#);
     }
 }

@@ -10,6 +10,7 @@ use crate::address::{Address, Port};
 use crate::board::{Board, Counter};
 use crate::cidr::CidrList;
 use crate::error::Error;
+use crate::escape::is_hidden;
 use crate::name::{Name, NAME_WORDS};
 use crate::note::Note;
 use crate::penalty::Tariff;
@@ -36,7 +37,7 @@ fn words(data: &[u8]) -> impl Iterator<Item = u64> + '_ {
 fn check_error(error: &Error, expected: &[i32]) {
     assert!(expected.contains(&error.errno()), "{error:?}");
     let text = error.to_string();
-    assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
+    assert!(!text.is_empty() && !text.contains(is_hidden), "{text:?}");
 }
 
 /// An address to listen at.
@@ -59,7 +60,8 @@ pub fn address(data: &[u8]) {
             let Some(raw) = RawAddress::from_unix(&path) else { panic!("does not fit") };
             let name = Name::of(&raw);
             check_name(&name);
-            if path.iter().skip(1).all(u8::is_ascii_graphic) && path[0].is_ascii() {
+            let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
+            if path.iter().skip(1).all(plain) && (plain(&path[0]) || path[0] == 0) {
                 // What is shown may be listened at.
                 assert_eq!(Address::parse(name.as_str().as_bytes()), Ok(Address::Unix(path)));
             }
@@ -92,6 +94,7 @@ fn check_name(name: &Name) {
     assert_eq!(bytes.last(), Some(&0));
     // Of bytes that are no text there is something to show as well.
     assert!(name.as_str().len() < bytes.len().max(2));
+    assert!(!name.as_str().contains(is_hidden));
 }
 
 /// What a child sends to its supervisor.

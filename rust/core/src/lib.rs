@@ -43,6 +43,7 @@ mod conn;
 mod drain;
 mod engine;
 mod error;
+mod escape;
 mod event;
 mod exit;
 #[cfg(any(test, fuzzing))]
@@ -76,7 +77,8 @@ pub use child::Child;
 pub use cidr::CidrList;
 pub use conn::{read, write_all, Connection};
 pub use engine::Turn;
-pub use error::{quoted, strerror, Error};
+pub use error::{strerror, Error};
+pub use escape::quoted;
 pub use event::{Event, Pause, Refusal};
 pub use exit::{serve, ExitStatus, EXIT_PANIC};
 pub use heap::prepare_heap;

@@ -7,7 +7,8 @@
 
 use crate::address::{self, Address, Port};
 use crate::advice;
-use crate::error::{quoted, strip_number, Error};
+use crate::error::{strip_number, Error};
+use crate::escape::{escaped, quoted};
 use crate::name::Name;
 use crate::options::Options;
 use crate::sys::service;
@@ -165,8 +166,9 @@ fn open_tcp(host: Option<&str>, port: u16, options: &Options) -> Result<Vec<List
     let Some(host) = host else {
         return open_all_interfaces(port, options).map(|l| vec![l]);
     };
+    let shown = escaped(host);
     let shown =
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        if host.contains(':') { format!("[{shown}]:{port}") } else { format!("{shown}:{port}") };
     let mut addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
         .map_err(|error| {
@@ -271,8 +273,12 @@ fn open_ip(
 
 fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
     let fail = |operation, errno| {
-        let text = String::from_utf8_lossy(path);
-        Error::os(operation, &format!("unix:{}", text.replace('\0', "@")), errno)
+        // The whole of it, also where a `Name` would be cut.
+        let text = match path {
+            [0, name @ ..] => format!("unix:@{}", escaped(name)),
+            path => format!("unix:{}", escaped(path)),
+        };
+        Error::os(operation, &text, errno)
     };
     let Some(raw) = RawAddress::from_unix(path) else {
         return Err(fail("bind", Errno::ENAMETOOLONG));

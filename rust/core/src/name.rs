@@ -4,13 +4,25 @@
 //! `listen`: `127.0.0.1:7000`, `[::1]:7000`, `unix:/path`, `unix:@name`. It is
 //! made in the parent at accept and copied into the child, so it owns its bytes
 //! in place; one NUL always follows them, which makes it a C string too.
+//!
+//! A client may have bound its Unix socket to any bytes. What is not printable
+//! is escaped (see `escape`). A name that is too long for that is cut, and ends
+//! with a number computed from all of it: `unix:@begin\...0123456789abcdef`.
 
+use crate::escape::{is_hidden, pieces};
 use crate::sys::socket::{Parts, RawAddress};
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
 
-/// Room for the longest, `unix:@` and 107 bytes, and the NUL, in whole words.
+/// Room for the longest without escapes, `unix:@` and 107 bytes, and the NUL, in
+/// whole words.
 const ROOM: usize = 120;
+
+/// What a name that was cut ends with. No escape begins like this.
+const CUT: &str = "\\...";
+
+/// Where a name has to be cut at the latest: `CUT` and 16 digits follow.
+const CUT_AT: usize = ROOM - 1 - CUT.len() - 16;
 
 /// A name as words, for the scoreboard.
 pub(crate) const NAME_WORDS: usize = 1 + ROOM / 8;
@@ -31,16 +43,16 @@ impl Default for Name {
 impl Name {
     pub(crate) fn of(address: &RawAddress) -> Name {
         let mut name = Name::default();
-        // Every form fits, and writing into the array cannot fail otherwise.
-        let _ = name.write_address(address);
+        name.set(address);
         name
     }
 
     /// As [`Name::of`], in place.
     pub(crate) fn set(&mut self, address: &RawAddress) {
         self.len = 0;
+        // Every form fits or is cut, and writing into the array cannot fail otherwise.
         let _ = self.write_address(address);
-        // The NUL; an older and longer name may have been here.
+        // The NUL; something longer may have been here.
         self.bytes[usize::from(self.len)] = 0;
     }
 
@@ -100,25 +112,38 @@ impl Name {
         Ok(())
     }
 
-    /// A NUL is shown as `@`, as ss(8) does; bytes that are not UTF-8 as `?`.
-    fn write_path(&mut self, mut path: &[u8]) -> fmt::Result {
-        while !path.is_empty() {
-            let (good, skip) = match std::str::from_utf8(path) {
-                Ok(text) => (text, path.len()),
-                Err(error) => {
-                    let good = &path[..error.valid_up_to()];
-                    (std::str::from_utf8(good).unwrap_or(""), good.len() + 1)
-                }
-            };
-            for c in good.chars() {
-                self.write_char(if c == '\0' { '@' } else { c })?;
+    /// The NUL of an abstract name is shown as `@`, as ss(8) does; a file whose
+    /// name begins with this character has it escaped.
+    fn write_path(&mut self, path: &[u8]) -> fmt::Result {
+        let rest = match path {
+            [0, rest @ ..] => {
+                self.push(b'@')?;
+                rest
             }
-            if good.len() < skip {
-                self.write_char('?')?;
+            [b'@', rest @ ..] => {
+                self.write_str("\\x40")?;
+                rest
             }
-            path = &path[skip..];
+            path => path,
+        };
+        let mut cut = self.len;
+        let fits = pieces(rest, |piece| {
+            self.write_str(piece)?;
+            if usize::from(self.len) <= CUT_AT {
+                cut = self.len;
+            }
+            Ok(())
+        });
+        if fits.is_ok() {
+            return Ok(());
         }
-        Ok(())
+        self.len = cut;
+        self.write_str(CUT)?;
+        let number = digest(path);
+        (0..16).rev().try_for_each(|digit| {
+            let value = (number >> (4 * digit)) as usize & 15;
+            self.push(b"0123456789abcdef"[value])
+        })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -133,13 +158,23 @@ impl Name {
         std::iter::once(u64::from(self.len)).chain(text)
     }
 
-    /// Of any words: a name that is not one reads as "?".
+    /// Of any words, which a hostile child may have written: what cannot be a
+    /// name reads as "?".
     pub(crate) fn from_words(words: &[u64; NAME_WORDS]) -> Name {
         let mut name = Name::default();
         let len = words[0].min(ROOM as u64 - 1) as usize;
         let bytes = words[1..].iter().flat_map(|word| word.to_ne_bytes()).take(len);
         name.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         name.len = len as u8;
+        match std::str::from_utf8(&name.bytes[..len]) {
+            Ok(text) if !text.contains(is_hidden) => name,
+            _ => Name::unreadable(),
+        }
+    }
+
+    fn unreadable() -> Name {
+        let mut name = Name { len: 1, ..Name::default() };
+        name.bytes[0] = b'?';
         name
     }
 
@@ -161,6 +196,13 @@ impl fmt::Write for Name {
     }
 }
 
+/// Tells names apart whose beginning is the same: FNV-1a.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -170,6 +212,7 @@ impl fmt::Debug for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::net::SocketAddr;
 
     fn ip(text: &str) -> String {
@@ -194,7 +237,79 @@ mod tests {
         assert_eq!(unix(b"/run/echo"), "unix:/run/echo");
         assert_eq!(unix(b"\0echo"), "unix:@echo");
         assert_eq!(unix(b""), "unix:");
-        assert_eq!(unix(b"/a\xffb"), "unix:/a?b");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(unix(b"/a\xffb"), r"unix:/a\xffb");
+        assert_eq!(unix(b"\0x\n\x1b[2J\x7f"), r"unix:@x\n\x1b[2J\x7f");
+        assert_eq!(unix("/\u{85}\u{202e}é".as_bytes()), r"unix:/\xc2\x85\xe2\x80\xaeé");
+        assert_eq!(unix(b"/a\\n"), r"unix:/a\\n");
+    }
+
+    #[test]
+    fn different_peers_have_different_names() {
+        let paths: [&[u8]; 6] = [b"\0a", b"@a", b"\0a\0", b"\0a@", b"\0\0a", b"\0@a"];
+        let names = paths.map(unix);
+        assert_eq!(names[1], r"unix:\x40a");
+        assert_eq!(names[2], r"unix:@a\x00");
+        for (index, name) in names.iter().enumerate() {
+            assert!(!names[..index].contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_too_long_to_be_shown_whole_is_cut_between_escapes() {
+        let long = |last: u8| [&[0; 1][..], &[b'\n'; 100], &[last]].concat();
+        let (a, b) = (unix(&long(1)), unix(&long(2)));
+        assert!(a.len() < ROOM && a.is_char_boundary(a.len()));
+        let (shown, number) = a.rsplit_once(CUT).expect("cut");
+        assert_eq!(shown.trim_end_matches("\\n"), "unix:@");
+        assert_eq!(number.len(), 16);
+        assert_ne!(a, b);
+        assert_eq!(b.rsplit_once(CUT).expect("cut").0, shown);
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_safe_whatever_the_peer_is_bound_to(
+            path in proptest::collection::vec(any::<u8>(), 0..108),
+            other in proptest::collection::vec(any::<u8>(), 0..108),
+            text in any::<String>(),
+        ) {
+            // The kernel ends a file name at its first NUL.
+            let whole = |p: &Vec<u8>| p.first() == Some(&0) || !p.contains(&0);
+            let text: Vec<u8> = [&b"\0"[..], text.as_bytes()].concat().into_iter().take(108).collect();
+            let paths: Vec<_> = [path, other, text].into_iter().filter(whole).collect();
+            let names = paths.iter().map(|path| {
+                let path = if path.first() == Some(&0) { path } else { &path[..path.len().min(107)] };
+                let name = unix(path);
+                prop_assert!(!name.contains(is_hidden), "{name:?}");
+                let again = Name::of(&RawAddress::from_unix(path).expect("fits"));
+                let again = Name::from_words(&words_of(&again));
+                prop_assert_eq!(again.as_str(), &name);
+                Ok((path.to_vec(), name))
+            });
+            let names = names.collect::<Result<Vec<_>, _>>()?;
+            for (path, name) in &names {
+                for (other, same) in &names {
+                    prop_assert_eq!(path == other, name == same, "{:?} {:?}", path, other);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_that_are_no_name_read_as_a_question_mark() {
+        for text in [&b"a\nb"[..], b"\x1b[2J", b"\xff", "\u{202e}".as_bytes()] {
+            let mut words = [0; NAME_WORDS];
+            words[0] = text.len() as u64;
+            let mut word = [0; 8];
+            word[..text.len()].copy_from_slice(text);
+            words[1] = u64::from_ne_bytes(word);
+            let name = Name::from_words(&words);
+            assert_eq!((name.as_str(), name.as_c_bytes()), ("?", &b"?\0"[..]));
+        }
     }
 
     #[test]
