@@ -174,6 +174,9 @@ fmt: need-lint $(VENV)/.tools ## Format all sources
 header: ## Write include/forkserve.h from the C crate
 	cargo run --quiet --locked -p forkserve-xtask -- header
 
+pictures: ## Draw the pictures of the pages from tools/pictures.py
+	tools/pictures.py
+
 header-check: ## Fail if include/forkserve.h has drifted
 	cargo run --quiet --locked -p forkserve-xtask -- header --check
 

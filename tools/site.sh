@@ -20,6 +20,7 @@ for page in "$site"/man/*.[37]; do
 done
 RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps -p forkserve --target-dir "$BUILD/rustdoc"
 cp -R "$BUILD/rustdoc/doc" "$site/rust"
-"$PY" -m pdoc --no-show-source -o "$site/python" forkserve
+"$PY" -m pdoc --no-show-source -o "$site/python/reference" forkserve
+cp python/README.md "$site/python"
 "$PY" -m mkdocs build --clean -f docs/mkdocs.yml
 echo "The site begins at $BUILD/site/index.html"

@@ -14,7 +14,7 @@ import pytest
 
 from harness.client import echo_once
 from harness.fronts import ROOT
-from test_readme import blocks, environment, shell
+from harness.pages import Page, environment, shell
 
 # It builds the library.
 pytestmark = pytest.mark.timeout(300)
@@ -32,7 +32,7 @@ def values(name):
 
 
 def test_its_commands_are_those_of_the_readme():
-    install, compile_and_run = blocks("From C", "sh")
+    install, compile_and_run = Page("README.md").blocks("From C", "sh")
     *compile_lines, run = compile_and_run.splitlines()
     assert values("RUN") == [install.strip(), " && ".join(compile_lines)]
     (command,) = values("CMD")
