@@ -66,13 +66,25 @@ static char *decode(char *path) {
 
 /* The regular file of that name below the folder; NULL, or what is wrong. */
 static const char *find(int folder, const char *path, int *file, struct stat *about) {
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    int found, tries = 0;
+    char same[32];
 
-    *file = (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
-    if (*file < 0)
-        return errno == EACCES ? "403 Forbidden" : "404 Not Found";
-    return fstat(*file, about) == 0 && S_ISREG(about->st_mode) ? NULL : "404 Not Found";
+    do /* EAGAIN: something was renamed meanwhile, perhaps on the way */
+        found = (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
+    while (found < 0 && errno == EAGAIN && ++tries < 32);
+    if (found >= 0) {
+        /* O_PATH is a look only: to open a FIFO or a device has effects, and may wait. */
+        if (fstat(found, about) < 0 || !S_ISREG(about->st_mode))
+            return "404 Not Found";
+        snprintf(same, sizeof same, "/proc/self/fd/%d", found);
+        if ((*file = open(same, O_RDONLY | O_CLOEXEC)) >= 0)
+            return NULL;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EAGAIN)
+        return "503 Service Unavailable";
+    return errno == EACCES || errno == EPERM ? "403 Forbidden" : "404 Not Found";
 }
 
 /* In the child: one request, one answer. */

@@ -1,6 +1,10 @@
 """c-examples/http_files.c: what is in the folder is served, and nothing else."""
 
+import contextlib
 import os
+import socket
+import stat
+import threading
 
 import pytest
 
@@ -104,6 +108,84 @@ def test_what_is_no_file_and_no_request_is_refused(site):
     body = b"x" * 300_000
     post = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     assert http(site, post)[0] == "405 Method Not Allowed"
+
+
+def test_what_is_no_file_is_not_opened(site):
+    """To open a FIFO lets a writer go on that waits for a reader."""
+    fifo = site.folder / "fifo"
+    os.mkfifo(fifo)
+    with contextlib.suppress(PermissionError):
+        os.mknod(site.folder / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.chdir(site.folder)
+        listener.bind("socket")
+    writer = threading.Thread(target=os.open, args=(fifo, os.O_WRONLY))
+    writer.start()
+    for path in ("/fifo", "/device", "/socket"):
+        assert get(site, path)[0] == "404 Not Found"
+    assert writer.is_alive()
+    os.close(os.open(fifo, os.O_RDONLY))
+    writer.join()
+
+
+def test_paths_of_all_kinds_are_answered(site):
+    (site.folder / os.fsdecode(b"\xff\n")).write_text("odd")
+    (site.folder / "loop").symlink_to("loop")
+    assert get(site, "/%ff%0a")[2] == b"odd"
+    for path in (
+        f"/{'x' * 256}",
+        f"/{'x' * 4000}",
+        "/" + "sub/../" * 500 + "none",
+        "/" + "../" * 1000 + "etc/passwd",
+        "/loop",
+        "/loop/x",
+        "/%ff%fe",
+    ):
+        assert (path, get(site, path)[0]) == (path, "404 Not Found")
+
+
+def test_heads_of_all_kinds_are_answered_once(site):
+    good = b"GET /a%20b.txt HTTP/1.1\r\n"
+    for request in (
+        good + b"Name: " + b"x" * 100_000 + b"\r\n\r\n",
+        good + b"A: b\r\n" * 1000 + b"\r\n",
+        good + b"A: \0\xff\r\n\r\n",
+        good + b"Range: bytes=2-3\r\n\r\n",
+        good + b"\r\n" + good + b"\r\n",
+        good.replace(b"\r", b"") + b"\n",
+    ):
+        status, _, body = http(site, request)
+        assert (status, body) == ("200 OK", b"plain")
+    # No line ends at all; the client ends instead.
+    with Client(site.address) as client:
+        client.send(b"x" * 10_000)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.rest().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+@pytest.mark.parametrize("size", [5_000_000, 20_000_000])
+def test_a_file_may_change_while_it_is_sent(site, size):
+    """It has the length that it was said to have, or the client sees that it ended early."""
+    large = site.folder / "large"
+    large.write_bytes(b"x" * 10_000_000)
+    with Client(site.address) as client:
+        client.send(b"GET /large HTTP/1.1\r\n\r\n")
+        client.exactly(10)
+        os.truncate(large, size)
+        large.unlink()
+        head, _, body = client.rest().partition(b"\r\n\r\n")
+    assert b"Content-Length: 10000000" in head
+    assert len(body) == min(size, 10_000_000) or size < len(body) < 10_000_000
+
+
+def test_a_file_is_tried_again_while_others_are_renamed(start_example, tmp_path):
+    """The kernel answers EAGAIN where it cannot tell whether ".." still leads inside."""
+    (tmp_path / "a.txt").write_text("text")
+    tracer = strace(["openat2:error=EAGAIN:when=1..5"], follow=True)
+    assert get(start_example("http_files", tracer=tracer), "/a.txt")[2] == b"text"
+    tracer = strace(["openat2:error=EAGAIN"], follow=True)
+    status, _, _ = get(start_example("http_files", tracer=tracer), "/a.txt")
+    assert status == "503 Service Unavailable"
 
 
 def test_a_file_that_may_not_be_read_is_forbidden(start_example, tmp_path):
