@@ -109,6 +109,12 @@ def parser() -> argparse.ArgumentParser:
         help="call this with the connection, in its child",
     )
     what.add_argument("--http", metavar="DIR", help="the files of a folder, one request each")
+    p.add_argument(
+        "--follow-symlinks",
+        action="store_true",
+        default=False,
+        help="of --http: also links that lead out of the folder",
+    )
     number: dict[str, Any] = {"type": int, "metavar": "N"}
     time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
     children = p.add_argument_group("children")
@@ -167,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def folder(directory: str, quiet: bool) -> Handler:
+def folder(directory: str, follow: bool, quiet: bool) -> Handler:
     """Return the handler of --http."""
     try:
         os.scandir(directory).close()
@@ -175,7 +181,7 @@ def folder(directory: str, quiet: bool) -> Handler:
         raise WrongOption(f"argument --http: {directory}: {error.strerror}") from None
     from forkserve._folder import folder
 
-    return folder(directory, (lambda _: None) if quiet else say)
+    return folder(directory, (lambda _: None) if quiet else say, follow)
 
 
 def context(cert: str, key: Optional[str]) -> Any:
@@ -198,8 +204,11 @@ def make(options: dict[str, Any]) -> forkserve.Server:
     quiet = options.pop("quiet")
     name, directory = options.pop("handler", None), options.pop("http", None)
     handler = echo if name is None else load(name)
+    follow = options.pop("follow_symlinks")
     if directory is not None:
-        handler = folder(directory, quiet)
+        handler = folder(directory, follow, quiet)
+    elif follow:
+        raise WrongOption("argument --follow-symlinks: wants --http too")
     cert, key = options.pop("tls_cert", None), options.pop("tls_key", None)
     if cert is not None:
         options["ssl"] = context(cert, key)

@@ -25,6 +25,12 @@ def start():
 
 
 @pytest.fixture
+def command(start):
+    """Starts python -m forkserve: command(*arguments)."""
+    return lambda *arguments: start(None, "-m", "forkserve", *arguments)
+
+
+@pytest.fixture
 def serve(start):
     """As start, and waits for the line with the address."""
     return lambda script, *arguments, **how: start(script, *arguments, **how).wait_listening()

@@ -15,11 +15,6 @@ import pytest
 from support import CERT, connect, read_all, wait_until
 
 
-@pytest.fixture
-def command(start):
-    return lambda *arguments: start(None, "-m", "forkserve", *arguments)
-
-
 def test_the_echo_server_tells_what_happens(command):
     server = command("127.0.0.1:0", "--max-children", "5", "--grace", "none").wait_listening()
     server.ask(b"hello")
@@ -202,96 +197,12 @@ def test_a_module_that_fails_shows_why(start, module, name, error):
     assert err.endswith(f"{error}\n")
 
 
-# ---- --http ----
-
-
-@pytest.fixture
-def site(tmp_path):
-    (tmp_path / "public").mkdir()
-    (tmp_path / "public/page.txt").write_text("the page\n")
-    (tmp_path / "public/large").write_bytes(b"x" * 10_000_000)
-    (tmp_path / "secret.txt").write_text("not public\n")
-    return tmp_path / "public"
-
-
-def get(address, path, *, head=b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"):
-    with connect(address) as client:
-        client.sendall(head % path)
-        answer = read_all(client)
-    header, _, body = answer.partition(b"\r\n\r\n")
-    return header.split(b"\r\n"), body
-
-
-@pytest.mark.parametrize("options", [[], ["--spares", "2"], ["--connections-per-child", "9"]])
-def test_a_folder_is_served_with_a_process_a_request(command, site, options):
-    server = command("127.0.0.1:0", "--http", str(site), *options).wait_listening()
-    header, body = get(server.address, b"/page.txt")
-    assert header[0] == b"HTTP/1.0 200 OK"
-    assert b"Server: forkserve" in [line.strip() for line in header]
-    assert b"Content-type: text/plain" in header
-    assert body == b"the page\n"
-    assert get(server.address, b"/large")[1] == b"x" * 10_000_000
-    assert b'<a href="page.txt">' in get(server.address, b"/")[1]
-    header, body = get(server.address, b"/page.txt", head=b"HEAD %s HTTP/1.0\r\n\r\n")
-    assert (header[0], body) == (b"HTTP/1.0 200 OK", b"")
-    out, err = server.end(by=signal.SIGTERM)
-    assert err == ""
-    lines = out.splitlines()
-    assert len([line for line in lines if line.startswith("ended ")]) == 4
-    said = [line.split(": ", 1)[1] for line in lines if line.startswith("request   from 127.")]
-    assert said[0] == '"GET /page.txt HTTP/1.1" 200 -'
-    assert len(said) == 4
-
-
-@pytest.mark.parametrize(
-    "path", [b"/nothing", b"/../secret.txt", b"/%2e%2e/secret.txt", b"/..%2fsecret.txt"]
-)
-def test_nothing_beyond_the_folder_is_served(command, site, path):
-    server = command("127.0.0.1:0", "--http", str(site)).wait_listening()
-    header, body = get(server.address, path)
-    assert header[0] == b"HTTP/1.0 404 File not found"
-    assert b"not public" not in body
-
-
-def test_a_request_cannot_write_to_the_terminal(command, site):
-    server = command("127.0.0.1:0", "--http", str(site)).wait_listening()
-    get(server.address, b"/\x1b[31m\x07\x9b\x7f")
-    out, _ = server.end(by=signal.SIGTERM)
-    assert "/\\x1b[31m\\x07\\x9b\\x7f HTTP" in out
-    assert out.replace("\n", "").isprintable()
-
-
-def test_a_client_that_leaves_is_not_reported(command, site):
-    server = command("127.0.0.1:0", "--http", str(site)).wait_listening()
-    with connect(server.address) as client:
-        client.sendall(b"GET /large HTTP/1.0\r\n\r\n")
-        client.recv(1000)
-    lines = [server.line() for _ in range(4)]
-    assert ": status 0 after " in lines[-1]
-    assert server.errors() == ""
-
-
-def test_a_folder_over_a_unix_socket(command, site, tmp_path):
-    server = command(f"unix:{tmp_path}/socket", "--http", str(site), "--quiet")
-    server.wait_listening()
-    assert get(server.address, b"/page.txt")[1] == b"the page\n"
-    assert server.end(by=signal.SIGTERM) == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"), [("missing", "No such file or directory"), ("page.txt", "Not a dir")]
-)
-def test_a_folder_that_is_none_is_status_2(command, site, name, reason):
-    out, err = command("127.0.0.1:0", "--http", str(site / name)).end(2)
-    assert out == ""
-    assert f"error: argument --http: {site / name}: {reason}" in err
-
-
 # ---- --tls-cert ----
 
 
-def test_connections_may_be_encrypted(command, site):
-    arguments = ["--http", str(site), "--tls-cert", str(CERT)]
+def test_connections_may_be_encrypted(command, tmp_path):
+    (tmp_path / "page.txt").write_text("the page\n")
+    arguments = ["--http", str(tmp_path), "--tls-cert", str(CERT)]
     server = command("127.0.0.1:0", *arguments).wait_listening()
     context = ssl.create_default_context(cafile=str(CERT))
     with context.wrap_socket(connect(server.address), server_hostname="localhost") as client:
@@ -315,6 +226,7 @@ def test_connections_may_be_encrypted(command, site):
             "--tls-cert: /nowhere: No such file or directory",
         ),
         (["--tls-cert", __file__], f"argument --tls-cert: {__file__}: "),
+        (["--follow-symlinks"], "argument --follow-symlinks: wants --http too"),
         (["--tls-key", "/nowhere"], "argument --tls-key: wants --tls-cert too"),
         (["--http", ".", "--handler", "os:abort"], "not allowed with argument"),
         (
