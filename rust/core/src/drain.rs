@@ -144,6 +144,7 @@ impl Engine {
         if let Some(mut listener) = self.ports[index].listener.take() {
             let _ = self.epoll.remove(listener.as_fd());
             self.shut_gate(&listener);
+            listener.unlink();
             // Children that serve several connections have copies of it, and so
             // has whatever else the host has forked: closed here alone, it would
             // let clients in whom nobody serves. One that came from outside may
@@ -152,7 +153,6 @@ impl Engine {
                 socket::stop_listening(listener.as_fd());
             }
             self.owned.remove(&listener);
-            listener.unlink();
         }
     }
 }

@@ -27,13 +27,14 @@ use crate::escape::escaped;
 use crate::event::{Event, Observer, Pause};
 use crate::hooks::Hooks;
 use crate::limits::Limits;
-use crate::listener::{Listener, SocketFile};
+use crate::listener::Listener;
 use crate::name::Name;
 use crate::neighbours;
 use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
 use crate::pool::Pool;
 use crate::reap::Alarms;
+use crate::socket_file::SocketFile;
 use crate::supervisor::{Remote, Tie};
 use crate::sys::clock::millis_until;
 use crate::sys::epoll::{self, Epoll, Reports};
@@ -84,6 +85,13 @@ pub(crate) struct Port {
     pub(crate) broken: bool,
     /// During a drain: how many more connections its queue may give.
     pub(crate) quota: u32,
+}
+
+impl Port {
+    /// The file of an open listener.
+    pub(crate) fn file_mut(&mut self) -> Option<&mut SocketFile> {
+        self.listener.as_mut()?.file_mut()
+    }
 }
 
 /// Tokens of what is not a child have the top bit set (see `children`).
@@ -498,6 +506,8 @@ impl Drop for Engine {
             if let Some(listener) = port.listener.take() {
                 listener.abandon();
             }
+            let pin = port.file.as_mut().and_then(SocketFile::unpin);
+            let _ = pin.map(IntoRawFd::into_raw_fd);
         }
         for pidfd in self.children.take_pidfds() {
             let _ = pidfd.into_raw_fd();

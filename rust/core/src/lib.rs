@@ -64,6 +64,7 @@ mod rate;
 mod reap;
 mod recall;
 mod server;
+mod socket_file;
 mod sources;
 mod spawn;
 mod stats;

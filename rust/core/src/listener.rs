@@ -12,14 +12,14 @@ use crate::escape::{escaped, quoted};
 use crate::name::Name;
 use crate::options::Options;
 use crate::sys::service;
+use crate::socket_file::{remove_stale, FolderLock, SocketFile};
 use crate::sys::socket::{self, Flags, RawAddress};
 use nix::errno::Errno;
 use std::ffi::{CString, OsStr};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How often a port chosen by the kernel for the first address of a name is
 /// tried on the others before giving up.
@@ -43,6 +43,13 @@ pub(crate) struct Site {
     /// Whether the socket came from outside; its options are then not ours to
     /// change, and what is queued in it may be for others as well.
     pub(crate) adopted: bool,
+}
+
+impl Site {
+    fn of(fd: BorrowedFd<'_>, adopted: bool) -> Result<Site, Errno> {
+        let address = socket::local_address(fd)?;
+        Ok(Site { address, name: Name::of(&address), adopted })
+    }
 }
 
 impl Listener {
@@ -70,12 +77,8 @@ impl Listener {
 
     /// `before`: the flags of a socket that came from outside.
     fn new(fd: OwnedFd, before: Option<Flags>) -> Result<Listener, Errno> {
-        match socket::local_address(fd.as_fd()) {
-            Ok(address) => {
-                let adopted = before.is_some();
-                let site = Site { address, name: Name::of(&address), adopted };
-                Ok(Listener { fd, site, file: None, before })
-            }
+        match Site::of(fd.as_fd(), before.is_some()) {
+            Ok(site) => Ok(Listener { fd, site, file: None, before }),
             Err(errno) => {
                 give_back_adopted(fd, before);
                 Err(errno)
@@ -99,7 +102,12 @@ impl Listener {
         give_back_adopted(self.fd, self.before);
     }
 
-    /// The file of a Unix socket, whose removal becomes the caller's task.
+    /// The file of a Unix socket, if it is to be removed.
+    pub(crate) fn file_mut(&mut self) -> Option<&mut SocketFile> {
+        self.file.as_mut()
+    }
+
+    /// The same, whose removal becomes the caller's task.
     pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
         self.file.take()
     }
@@ -110,10 +118,11 @@ impl Listener {
     }
 
     /// Removes the file of a Unix socket, if it is still the one made here.
-    /// Called by the owning process only; a child's copy must not.
+    /// Called by the owning process only, before it shuts the socket down: until then
+    /// nobody else takes the file for that of a dead server.
     pub(crate) fn unlink(&mut self) {
         if let Some(file) = self.file.take() {
-            file.remove();
+            file.remove(true);
         }
     }
 }
@@ -284,6 +293,8 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
         return Err(fail("bind", Errno::ENAMETOOLONG));
     };
     let file = (path.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(path)));
+    // Until it listens: before, nobody can tell it from that of a dead server.
+    let _lock = file.map(FolderLock::to_bind);
     let fd = socket::stream_socket(raw.family()).map_err(|errno| fail("socket", errno))?;
     match (socket::bind(fd.as_fd(), &raw), file) {
         (Ok(()), _) => {}
@@ -294,11 +305,11 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
     }
     // From here on the file is ours to remove, also when the rest fails.
     let file = file.and_then(SocketFile::at);
-    match listen_unix(fd, options) {
-        Ok(listener) => Ok(Listener { file, ..listener }),
+    match listen_unix(fd.as_fd(), options) {
+        Ok(site) => Ok(Listener { fd, site, file, before: None }),
         Err((operation, errno)) => {
             if let Some(file) = file {
-                file.remove();
+                file.remove(true);
             }
             Err(fail(operation, errno))
         }
@@ -306,48 +317,11 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
 }
 
 /// What is left to be done once the socket is bound; or which call failed.
-fn listen_unix(fd: OwnedFd, options: &Options) -> Result<Listener, (&'static str, Errno)> {
-    socket::listen(fd.as_fd(), options.backlog).map_err(|errno| ("listen", errno))?;
+fn listen_unix(fd: BorrowedFd<'_>, options: &Options) -> Result<Site, (&'static str, Errno)> {
+    socket::listen(fd, options.backlog).map_err(|errno| ("listen", errno))?;
     if options.keepalive {
-        socket::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
+        socket::set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
             .map_err(|errno| ("setsockopt", errno))?;
     }
-    Listener::new(fd, None).map_err(|errno| ("getsockname", errno))
-}
-
-/// Removes the socket file of a server that is no more; false when it is not
-/// such a file: then somebody listens there, or it is not a socket at all.
-fn remove_stale(path: &Path, raw: &RawAddress) -> bool {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    let refused = is_socket
-        && socket::stream_socket(libc::AF_UNIX)
-            .and_then(|probe| socket::connect(probe.as_fd(), raw))
-            .is_err_and(|errno| errno == Errno::ECONNREFUSED);
-    refused && std::fs::remove_file(path).is_ok()
-}
-
-/// The file of a Unix socket, known by device and inode, so that a successor's
-/// file of the same name is left alone.
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    id: (u64, u64),
-}
-
-impl SocketFile {
-    fn at(path: &Path) -> Option<SocketFile> {
-        let meta = std::fs::symlink_metadata(path).ok()?;
-        // The working directory may change before the end.
-        let path = std::path::absolute(path).ok()?;
-        Some(SocketFile { path, id: (meta.dev(), meta.ino()) })
-    }
-
-    pub(crate) fn remove(&self) {
-        let same = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id);
-        if same {
-            // A failure (a read-only directory by now) leaves a stale file,
-            // which the next server knows how to replace.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
+    Site::of(fd, false).map_err(|errno| ("getsockname", errno))
 }

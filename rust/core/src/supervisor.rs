@@ -9,12 +9,13 @@
 //! live), and drains when its host is gone.
 
 use crate::board::Counter;
-use crate::engine::{Engine, Phase, HOST, SIGNALS, WAKE};
+use crate::engine::{Engine, Phase, Port, HOST, SIGNALS, WAKE};
 use crate::error::{reason, Error};
 use crate::event::Event;
 use crate::hooks::Hooks;
 use crate::neighbours;
 use crate::options::Orphans;
+use crate::socket_file::SocketFile;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::pipe;
 use crate::sys::process::{self, Exit, Side, Target};
@@ -81,7 +82,11 @@ impl Engine {
         let (leash, leash_end) = pipe::new().map_err(fail("pipe2"))?;
         let (report, report_end) = pipe::new().map_err(fail("pipe2"))?;
         hooks.before()?;
+        self.ports.iter_mut().filter_map(Port::file_mut).for_each(SocketFile::pin);
         let forked = process::fork();
+        if !matches!(forked, Ok(Side::Parent(_))) {
+            self.unpin_files();
+        }
         match forked {
             Err(errno) => {
                 hooks.parent();
@@ -147,13 +152,17 @@ impl Engine {
                 let _ = process::send_signal(Target::Pid(pid), libc::SIGKILL);
                 let _ = process::wait_killed(Target::Pid(pid));
                 Error::os("pidfd_open", "", errno)
-            })?;
+            });
+            let pidfd = pidfd.inspect_err(|_| self.unpin_files())?;
             // The supervisor's copies are the ones that count.
             for port in &mut self.ports {
                 if let Some(listener) = &mut port.listener {
                     let _ = self.epoll.remove(listener.as_fd());
                     self.owned.remove(&*listener);
                     port.file = listener.take_file();
+                    if let Some(pin) = port.file.as_ref().and_then(SocketFile::pinned) {
+                        self.owned.add_lasting(pin);
+                    }
                 }
                 port.listener = None;
             }
@@ -163,10 +172,16 @@ impl Engine {
             self.phase = Phase::Supervised(Remote { pid, pidfd, _leash: leash, ended: false });
             return Ok(());
         }
+        self.unpin_files();
         // It ends by itself, unless it is only we who could not hear it.
         let _ = process::send_signal(Target::Pid(pid), libc::SIGKILL);
         let _ = process::wait_killed(Target::Pid(pid));
         Err(Error::custom(errno, text))
+    }
+
+    /// The listeners are open here, and keep the inodes of their files taken.
+    fn unpin_files(&mut self) {
+        self.ports.iter_mut().filter_map(Port::file_mut).for_each(|file| drop(file.unpin()));
     }
 
     /// The supervisor's half: makes this process one.
@@ -256,7 +271,12 @@ impl Engine {
             self.board.set(Counter::Supervisor, 0);
         }
         // One that was killed has left its socket files.
-        self.ports.iter_mut().filter_map(|port| port.file.take()).for_each(|file| file.remove());
+        for file in self.ports.iter_mut().filter_map(|port| port.file.take()) {
+            if let Some(pin) = file.pinned() {
+                self.owned.remove(pin);
+            }
+            file.remove(false);
+        }
         self.emit(&Event::SupervisorEnded { pid, exit });
         Ok(true)
     }

@@ -10,6 +10,7 @@
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod epoll;
+pub(crate) mod file;
 pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod process;

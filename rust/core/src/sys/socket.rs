@@ -162,7 +162,16 @@ impl RawAddress {
 
 /// A new stream socket, close-on-exec and non-blocking.
 pub(crate) fn stream_socket(family: libc::c_int) -> Result<OwnedFd, Errno> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    new_socket(family, libc::SOCK_STREAM)
+}
+
+/// A new socket for datagrams, the same otherwise.
+pub(crate) fn datagram_socket(family: libc::c_int) -> Result<OwnedFd, Errno> {
+    new_socket(family, libc::SOCK_DGRAM)
+}
+
+fn new_socket(family: libc::c_int, kind: libc::c_int) -> Result<OwnedFd, Errno> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: takes no pointers.
     let fd = check(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: the kernel has just given this descriptor to us alone.
@@ -284,6 +293,11 @@ pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) -> Result<
     let count = N as libc::nfds_t;
     // SAFETY: `polled` has N entries and is borrowed for the call.
     check(unsafe { libc::poll(polled.as_mut_ptr(), count, ms as libc::c_int) }).map(|n| n > 0)
+}
+
+/// Does nothing for a moment.
+pub(crate) fn pause(ms: u32) {
+    wait_readable([], ms);
 }
 
 /// Waits until `fd` is readable, however many signals are handled meanwhile;
