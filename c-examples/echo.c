@@ -134,6 +134,10 @@ static void print_event(const forkserve_event *e, void *settings) {
     case FORKSERVE_EVENT_RESUMED:
         puts("resumed");
         break;
+    case FORKSERVE_EVENT_LISTENER_FAILED:
+        printf("listener  %s is closed", e->address);
+        end_line(e->error);
+        break;
     case FORKSERVE_EVENT_DRAINING:
         printf("draining  %" PRIu64 " alive\n", e->live);
         break;

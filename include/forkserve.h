@@ -378,7 +378,10 @@ int forkserve_server_address(const struct forkserve_server *s, size_t index, cha
 
 /*
  * Frees a server. Children that still live get SIGKILL and are waited for, so
- * stop it first and let the loop drain; the observer hears of their end.
+ * stop it first and let the loop drain; the observer hears of their end. One that
+ * does not end by SIGKILL is waited for two seconds. A supervisor that has not ended
+ * its children after kill_after_ms (at most 5 s of it) and two seconds more, because
+ * it has been stopped perhaps, gets SIGKILL, and so do they.
  *
  * NULL is allowed. In a child it gives back memory at most, and leaves
  * everything else to the parent: the functions go on answering -ECHILD there,
@@ -525,7 +528,8 @@ int forkserve_server_stop(struct forkserve_server *s);
  * Context: parent. Blocks until the supervisor stands, a few milliseconds.
  * Errors: -EINVAL: NULL; -EDESTADDRREQ, -EBUSY, -ESHUTDOWN, -ECHILD: as for
  * forkserve_server_run; -EAGAIN, -ENOMEM: fork; what kept the supervisor from
- * starting. After an error the server can be started again.
+ * starting, for which it has 30 seconds. After an error the server can be started
+ * again.
  * Since: 0.1.
  */
 int forkserve_server_start(struct forkserve_server *s,
@@ -535,13 +539,16 @@ int forkserve_server_start(struct forkserve_server *s,
 
 /*
  * Waits until the supervisor has ended, at most timeout_ms (-1: without
- * limit). Answers 0 once it has, also if it was killed: the observer of the
- * host hears FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+ * limit). Returns 0 if it has drained, and an error, each time, if it has ended
+ * otherwise. In both cases the observer of the host hears
+ * FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
  *
  * Context: parent. Blocks; signal handlers of the host run as usual.
- * Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
- * -ECHILD: there is no supervisor, or called in a child; -EBUSY: another call
- * waits or runs the server.
+ * Errors: -ETIMEDOUT: it still runs; -EOWNERDEAD: a signal or a call of exit
+ * ended it (the message says which); what made its last listener unusable, with
+ * the address in the message; -EINVAL: NULL or a timeout below -1; -ECHILD:
+ * there is no supervisor, or called in a child; -EBUSY: another call waits or
+ * runs the server.
  * Since: 0.1.
  */
 int forkserve_server_wait(struct forkserve_server *s,
@@ -638,7 +645,9 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 /* Connections are accepted again. */
 #define FORKSERVE_EVENT_RESUMED 9
 
-/* forkserve_server_stop was called: live children are waited for. */
+/*
+ * forkserve_server_stop was called, or no listener is left: live children are waited for.
+ */
 #define FORKSERVE_EVENT_DRAINING 10
 
 /* The drain is complete: no listener, no child. */
@@ -649,6 +658,13 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  * exit_code (0: it has drained), exit_signal.
  */
 #define FORKSERVE_EVENT_SUPERVISOR_ENDED 12
+
+/*
+ * A listener has become useless, and has been closed: address, error. The others go
+ * on. The call that runs the loop returns an error, too; a supervisor ends if it was
+ * the last.
+ */
+#define FORKSERVE_EVENT_LISTENER_FAILED 13
 
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1

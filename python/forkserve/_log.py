@@ -19,6 +19,7 @@ LEVELS = {
     "fork_failed": logging.WARNING,
     "held": logging.WARNING,
     "paused": logging.WARNING,
+    "listener_failed": logging.ERROR,
 }
 
 
@@ -27,8 +28,8 @@ def log_events(event: Event) -> None:
 
     DEBUG: each connection accepted and each child made. INFO: connections that ended by
     themselves, and what the server does as a whole. WARNING: children that a signal ended,
-    refused connections, failing forks, pauses. The record has the Event as its attribute
-    "event". Nothing is shown unless the program sets logging up.
+    refused connections, failing forks, pauses. ERROR: listeners that failed. The record has
+    the Event as its attribute "event". Nothing is shown unless the program sets logging up.
     """
     level = LEVELS.get(event.kind, logging.INFO)
     if event.exit_signal is not None:

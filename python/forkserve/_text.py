@@ -39,6 +39,8 @@ def describe(event: Event) -> Optional[tuple[str, str]]:
         return "refused", f"#{event.conn_id} from {event.peer}, {reason}{error}"
     if event.kind == "paused":
         return "paused", f"{reason}{error}"
+    if event.kind == "listener_failed":
+        return "listener", f"{event.address} is closed{error}"
     if event.kind == "draining":
         return "draining", f"{event.live} alive"
     if event.kind in ("resumed", "stopped"):

@@ -280,10 +280,12 @@ impl Server {
     /// Also a server that a supervisor runs. If serve_forever() or wait() runs in another
     /// thread, waits for it to return. A server that never ran only closes its listeners.
     /// Closing twice does no harm. An exception of a signal handler meanwhile hastens the
-    /// drain, as in serve_forever(), and comes out after it.
+    /// drain, as in serve_forever(), and comes out after it. A supervisor that is stopped
+    /// (SIGSTOP), or has not drained when grace and kill_after are over, is killed with its
+    /// children some seconds later.
     ///
-    /// Raises Error with EBUSY if this thread is inside serve_forever() or wait(): call stop();
-    /// ECHILD in a child.
+    /// Raises Error with EOWNERDEAD if a supervisor ended now, and not by its drain; EBUSY if
+    /// this thread is inside serve_forever() or wait(): call stop(); ECHILD in a child.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.own(py)?;
         let mut raised = None;
@@ -354,9 +356,9 @@ impl Server {
     /// drains and ends too. Signal handlers of the program do not run in the supervisor,
     /// where SIGTERM is stop(). The observer is called there, but for "supervisor_ended".
     ///
-    /// Raises Error: what kept the supervisor from starting; EBUSY if the server runs,
-    /// ESHUTDOWN if it has been stopped, ECHILD in a child. Warns (RuntimeWarning) where
-    /// the process has threads already.
+    /// Raises Error: what kept the supervisor from starting, for which it has 30 seconds;
+    /// EBUSY if the server runs, ESHUTDOWN if it has been stopped, ECHILD in a child. Warns
+    /// (RuntimeWarning) where the process has threads already.
     fn start(&self, py: Python<'_>) -> PyResult<i32> {
         may_serve(py)?;
         warn_of_threads(
@@ -382,7 +384,9 @@ impl Server {
     /// effect, it is stop() meanwhile.
     ///
     /// Raises TimedOut, which is a TimeoutError, if the supervisor has not ended by then;
-    /// Error with ECHILD if there is none, EBUSY if another thread waits.
+    /// Error, each time, if it has ended but not drained: with EOWNERDEAD if a signal ended
+    /// it, else with what made its last listener unusable; ECHILD if there is none, EBUSY if
+    /// another thread waits.
     #[pyo3(signature = (timeout=None))]
     fn wait(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());

@@ -18,6 +18,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+/// How often the core wants to be asked about a supervisor that is to end.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Server {
     /// `start`; answers in the host only.
     pub(crate) fn start_supervisor(&self, py: Python<'_>, core: &mut Core) -> PyResult<i32> {
@@ -79,14 +82,18 @@ impl Server {
         }
     }
 
-    /// `close`, where a supervisor runs the server.
+    /// `close`, where a supervisor runs the server. One that cannot drain is ended.
     pub(crate) fn end_supervisor(&self, py: Python<'_>, core: &mut Core) -> PyResult<()> {
         if self.stops.load(Relaxed) == 0 {
             self.request_stop(py)?;
         }
         let mut raised = None;
         while core.supervisor_runs() == Some(true) {
-            if let Err(error) = self.await_supervisor(py, core, None) {
+            let looked = match self.await_supervisor(py, core, Some(LOOK)) {
+                Ok(false) => core.look_after_supervisor().map_err(|e| error::from_core(py, &e)),
+                other => other.map(drop),
+            };
+            if let Err(error) = looked {
                 self.request_stop(py)?;
                 raised.get_or_insert(error);
             }

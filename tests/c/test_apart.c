@@ -49,6 +49,7 @@ static int reap_orphans(int signal_expected) {
  * observer say of it; the client's connection goes on, or not. */
 static void check_killed(uint32_t spares, uint32_t per_child, int32_t orphans) {
     forkserve_options options = with(spares, per_child, orphans);
+    forkserve_error error = FORKSERVE_ERROR_INIT;
     const struct entry *ended;
     forkserve_server *server;
     char path[100], address[120];
@@ -65,7 +66,9 @@ static void check_killed(uint32_t spares, uint32_t per_child, int32_t orphans) {
     WAIT_FOR(spares == 0 || stats_of(server).idle >= 1);
     CHECK_EQUAL(access(path, F_OK), 0);
     CHECK_EQUAL(kill(pid, SIGKILL), 0);
-    CHECK_EQUAL(forkserve_server_wait(server, -1, NULL), 0);
+    CHECK_EQUAL(forkserve_server_wait(server, -1, &error), -EOWNERDEAD);
+    CHECK_CONTAINS(error.message, "signal 9");
+    CHECK_EQUAL(forkserve_server_wait(server, 0, NULL), -EOWNERDEAD); /* and again */
     CHECK_EQUAL(count_of(FORKSERVE_EVENT_SUPERVISOR_ENDED), 1);
     ended = entry_of(FORKSERVE_EVENT_SUPERVISOR_ENDED, 0);
     CHECK_EQUAL(ended->event.pid, pid);
@@ -107,7 +110,7 @@ TEST(a_killed_supervisor_is_seen_in_the_counters_before_wait) {
     CHECK_EQUAL(stats_of(server).supervisor, pid);
     CHECK_EQUAL(kill(pid, SIGKILL), 0);
     WAIT_FOR(stats_of(server).supervisor == 0);
-    CHECK_EQUAL(forkserve_server_wait(server, 0, NULL), 0);
+    CHECK_EQUAL(forkserve_server_wait(server, 0, NULL), -EOWNERDEAD);
     forkserve_server_free(server);
 }
 

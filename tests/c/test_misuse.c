@@ -358,6 +358,7 @@ TEST(a_fault_of_the_librarys_own_leaves_a_server_that_can_be_freed) {
 }
 
 TEST(a_fault_of_the_librarys_own_in_a_child_ends_that_child) {
+    forkserve_error error = FORKSERVE_ERROR_INIT;
     forkserve_server *server;
     pid_t supervisor;
     int kept;
@@ -373,7 +374,8 @@ TEST(a_fault_of_the_librarys_own_in_a_child_ends_that_child) {
     journal.clock_failures = 1; /* it has no other use for the clock than to serve */
     close(connect_to(server, 0));
     UNTIL(!alive(supervisor));
-    CHECK_EQUAL(forkserve_server_wait(server, -1, NULL), 0);
+    CHECK_EQUAL(forkserve_server_wait(server, -1, &error), -ENOTRECOVERABLE);
+    CHECK_CONTAINS(error.message, "the supervisor panicked");
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_SUPERVISOR_ENDED, 0)->event.exit_code, 70);
     forkserve_server_free(server);
 }

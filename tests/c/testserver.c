@@ -35,6 +35,7 @@ static const char usage[] =
     "  [--penalty MS] [--penalty-max MS] [--penalty-statuses LIST] [--allow LIST]\n"
     "  [--deny LIST] [--report FD] [--again 1] [--observe 0]\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
+    "  shut-listeners\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
@@ -92,6 +93,7 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_DRAINING] = "draining",
     [FORKSERVE_EVENT_STOPPED] = "stopped",
     [FORKSERVE_EVENT_SUPERVISOR_ENDED] = "supervisor_ended",
+    [FORKSERVE_EVENT_LISTENER_FAILED] = "listener_failed",
 };
 
 static const char *const reason_names[] = {
@@ -209,6 +211,17 @@ static int flood(int fd) {
 }
 
 static int serve(const forkserve_conn *conn, void *userdata);
+
+/* What a connection that has taken its child over can do. */
+static int shut_listeners(int fd) {
+    for (int other = 3; other < 1024; other++) {
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (getsockopt(other, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens)
+            shutdown(other, SHUT_RDWR);
+    }
+    return echo(fd);
+}
 
 /* A process of the handler's own; answers its status. */
 static int fork_child(int fd) {
@@ -331,6 +344,8 @@ static int serve(const forkserve_conn *conn, void *userdata) {
     }
     if (strcmp(handler_name, "fork-child") == 0)
         return fork_child(fd);
+    if (strcmp(handler_name, "shut-listeners") == 0)
+        return shut_listeners(fd);
     if (strcmp(handler_name, "leave-child") == 0)
         return leave_child(fd);
     if (strcmp(handler_name, "work") == 0)

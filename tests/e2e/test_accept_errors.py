@@ -15,6 +15,8 @@ from harness.inject import strace
 
 ONE_CONNECTION = ["ECONNABORTED", "EPROTO", "ENETDOWN", "EHOSTUNREACH", "EPERM", "ETIMEDOUT"]
 SHORTAGE = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]
+# Of sysexits(3): how a supervisor ends without a listener.
+EX_OSERR = 71
 FATAL = ["EBADF", "EINVAL", "ENOTSOCK", "EFAULT"]
 
 
@@ -62,17 +64,20 @@ def test_a_broken_listener_ends_the_loop_with_a_message(front, serve, error):
     # Its listener may be gone before the client has heard of its connection.
     with suppress(ConnectionResetError), Client(server.address) as client:
         client.rest()
-    result = server.wait_event("result")
-    if front.supervised:
-        # Nobody is there to be told: it drains, and so ends.
-        assert result["code"] == 0
-        assert server.wait_exit() == 0
-        server.finish()
-        return
-    assert result["code"] == -getattr(errno, error)
-    assert re.fullmatch(f"accept {re.escape(server.address)}: .+", result["message"])
-    server.fails()
+    check_failure(server, getattr(errno, error))
     assert server.stats()["accepted"] == 1
+
+
+def check_failure(server, error):
+    """It ends because its only listener is of no use, and says so."""
+    result = server.wait_event("result")
+    assert result["code"] == -error
+    assert re.fullmatch(f"accept {re.escape(server.address)}: .+", result["message"])
+    (failed,) = server.events("listener_failed")
+    assert (failed["address"], failed["error"]) == (server.address, error)
+    server.fails()
+    for ended in server.events("supervisor_ended"):
+        assert (ended["exit_code"], ended["exit_signal"]) == (EX_OSERR, 0)
 
 
 def test_a_listener_that_is_shut_down_from_outside_ends_the_loop(front, launch):
@@ -83,11 +88,52 @@ def test_a_listener_that_is_shut_down_from_outside_ends_the_loop(front, launch):
         echo_once(server.address)
         server.wait_event("ended")
         listener.shutdown(socket.SHUT_RDWR)
-        result = server.wait_event("result")
-        if front.supervised:
-            assert server.wait_exit() == 0
-            server.finish()
-        else:
-            assert result["code"] == -errno.EINVAL
-            server.fails()
+        check_failure(server, errno.EINVAL)
         assert server.stats()["accepted"] == 1
+
+
+def test_of_two_listeners_one_fails_and_the_other_goes_on(front, launch):
+    """The observer hears of the one. A loop that has a caller returns, and may be entered
+    again; a supervisor goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        server = launch(
+            front.argv("--address", f"fd:{number}", "--address", "127.0.0.1:0"),
+            pass_fds=[number],
+            listeners=2,
+        ).wait_ready()
+        failing, other = server.addresses
+        echo_once(failing)
+        listener.shutdown(socket.SHUT_RDWR)
+        failed = server.wait_event("listener_failed")
+        assert (failed["address"], failed["error"]) == (failing, errno.EINVAL)
+        if front.supervised:
+            echo_once(other)
+            assert not server.events("draining")
+            server.note_start()
+            server.finish()
+            assert server.events("supervisor_ended")[0]["exit_code"] == 0
+        else:
+            assert server.wait_event("result")["code"] == -errno.EINVAL
+            server.fails()
+        assert len(server.events("listener_failed")) == 1
+
+
+@pytest.mark.parametrize("observe", [0, 1])
+def test_a_child_that_shuts_the_listener_down_does_not_end_the_server_as_a_success(
+    front, launch, observe
+):
+    """Only a child that serves several connections has the listener at hand."""
+    if not front.reuse:
+        pytest.skip("its children have closed the listener")
+    server = launch(
+        front.argv("--handler", "shut-listeners", "--observe", observe)
+    ).wait_ready(announced=True)
+    # A loop that has a caller returns at once, and its host then ends the child.
+    with suppress(ConnectionResetError), Client(server.address) as client:
+        client.ask()
+    result = server.wait_event("result")
+    assert result["code"] == -errno.EINVAL
+    assert server.address in result["message"]
+    assert len(server.events("listener_failed")) == observe
+    server.fails()

@@ -18,8 +18,8 @@ MINE = Counter(eventpoll=1, eventfd=1)
 GATE = Counter(eventpoll=1, eventfd=2, pidfd=1)
 # How they tell of their connections, where somebody listens.
 CHANNEL_END = Counter({"unnamed unix socket": 1})
-# What ties a supervisor to its host, whose own end of the pipe is the other.
-TIE = Counter(signalfd=1, pidfd=1, pipe=1)
+# What ties a supervisor to its host, which has the other one of the two sockets.
+TIE = Counter({"signalfd": 1, "pidfd": 1, "unnamed unix socket": 1})
 
 
 def expected_parent(front, listeners, children):
@@ -39,7 +39,7 @@ def expected_child(front, listeners, last=True):
 
 def expected_host(front):
     """Of the process that started a supervisor."""
-    return MINE + Counter(front.host_extra) + Counter(pidfd=1, pipe=1)
+    return MINE + Counter(front.host_extra) + TIE - Counter(signalfd=1)
 
 
 def test_each_side_holds_its_own_and_nothing_more(front, serve, tmp_path):

@@ -1,5 +1,6 @@
 """A loop in a process of its own: who dies, and what the others do then."""
 
+import errno
 import os
 import signal
 
@@ -37,10 +38,12 @@ def test_a_host_hears_that_its_supervisor_was_killed(supervised, serve, tmp_path
         assert client.ask() == b"hello\n"
         children = server.children()
         server.kill_loop()
-        assert server.wait_event("result")["code"] == 0
+        result = server.wait_event("result")
+        assert result["code"] == -errno.EOWNERDEAD
+        assert result["message"] == "the supervisor ended by signal 9 before it had drained"
         assert client.ask(b"still there?") == b"still there?"
     wait_until(lambda: all_gone(children), "no child left")
-    assert server.wait_exit() == 0
+    server.fails()
     ended = server.wait_event("supervisor_ended")
     assert (ended["pid"], ended["exit_signal"]) == (server.pid, signal.SIGKILL)
     assert not path.exists()

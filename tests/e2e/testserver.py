@@ -6,11 +6,13 @@ described. The mode `run` is serve_forever, `start` is start and wait.
 """
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -93,6 +95,15 @@ def crash(conn):
 def close_fd(conn):
     greet(conn)
     conn.socket.close()
+
+
+def shut_listeners(conn):
+    """What a connection that has taken its child over can do."""
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry))) as sock:
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                sock.shutdown(socket.SHUT_RDWR)
+    echo(conn)
 
 
 def fork_child(conn):
@@ -187,6 +198,7 @@ HANDLERS = {
     "close-fd": close_fd,
     "close-all": close_all,
     "fork-child": fork_child,
+    "shut-listeners": shut_listeners,
     "leave-child": leave_child,
     "work": work,
     "call-back": call_back,

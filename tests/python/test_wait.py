@@ -1,8 +1,11 @@
 """Waiting for a supervisor: signals, threads, and the end of a with block."""
 
+import os
 import signal
 import time
 from pathlib import Path
+
+import pytest
 
 from support import children, gone, refused, wait_until
 
@@ -159,3 +162,38 @@ def test_one_more_ctrl_c_does_not_wait_for_the_connections(serve):
         server.signal(signal.SIGINT)
         assert server.line() == f"ended {int(signal.SIGTERM)}"
     assert server.end()[0] == "interrupted\n"
+
+
+@pytest.mark.parametrize("grace", [None, 0])
+def test_close_ends_a_supervisor_that_does_not_end(serve, grace):
+    """With a limit for the drain one that hangs, without it one that is stopped."""
+    server = serve(f"""
+    import errno, time
+    signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGUSR1}})
+    def observer(event):
+        if event.kind == "draining":
+            time.sleep(1000)
+    observer = observer if {grace} == 0 else None
+    server = serve(grace={grace}, kill_after=0.01, observer=observer)
+    say(server.start())
+    signal.sigwait({{signal.SIGUSR1}})
+    try:
+        server.close()
+    except forkserve.Error as error:
+        say(errno.errorcode[error.errno], error.strerror)
+    server.close()
+    say("closed", server.fileno())
+    """)
+    supervisor = int(server.line())
+    with server.connect() as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        child = children(supervisor)
+        if grace is None:
+            os.kill(supervisor, signal.SIGSTOP)
+        server.signal(signal.SIGUSR1)
+        assert server.line() == "EOWNERDEAD the supervisor ended by signal 9 before it had drained"
+        assert server.line() == "closed -1"
+        assert gone(supervisor)
+        assert all(map(gone, child))
+    server.end()

@@ -23,13 +23,17 @@ pub const FORKSERVE_EVENT_ENDED: i32 = 7;
 pub const FORKSERVE_EVENT_PAUSED: i32 = 8;
 /// Connections are accepted again.
 pub const FORKSERVE_EVENT_RESUMED: i32 = 9;
-/// forkserve_server_stop was called: live children are waited for.
+/// forkserve_server_stop was called, or no listener is left: live children are waited for.
 pub const FORKSERVE_EVENT_DRAINING: i32 = 10;
 /// The drain is complete: no listener, no child.
 pub const FORKSERVE_EVENT_STOPPED: i32 = 11;
 /// In the host, from forkserve_server_wait: the supervisor has ended: pid,
 /// exit_code (0: it has drained), exit_signal.
 pub const FORKSERVE_EVENT_SUPERVISOR_ENDED: i32 = 12;
+/// A listener has become useless, and has been closed: address, error. The others go
+/// on. The call that runs the loop returns an error, too; a supervisor ends if it was
+/// the last.
+pub const FORKSERVE_EVENT_LISTENER_FAILED: i32 = 13;
 
 /// max_children children live.
 pub const FORKSERVE_REASON_CAPACITY: i32 = 1;
@@ -194,6 +198,11 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
             FORKSERVE_EVENT_PAUSED
         }
         Event::Resumed => FORKSERVE_EVENT_RESUMED,
+        Event::ListenerFailed { address, errno } => {
+            place = Some(address);
+            flat.error = errno;
+            FORKSERVE_EVENT_LISTENER_FAILED
+        }
         Event::Draining { .. } => FORKSERVE_EVENT_DRAINING,
         Event::Stopped => FORKSERVE_EVENT_STOPPED,
         Event::SupervisorEnded { pid, exit } => {

@@ -183,7 +183,8 @@ pub unsafe extern "C" fn forkserve_server_run(
 /// Context: parent. Blocks until the supervisor stands, a few milliseconds.
 /// Errors: -EINVAL: NULL; -EDESTADDRREQ, -EBUSY, -ESHUTDOWN, -ECHILD: as for
 /// forkserve_server_run; -EAGAIN, -ENOMEM: fork; what kept the supervisor from
-/// starting. After an error the server can be started again.
+/// starting, for which it has 30 seconds. After an error the server can be started
+/// again.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_start(
@@ -210,13 +211,16 @@ pub unsafe extern "C" fn forkserve_server_start(
 }
 
 /// Waits until the supervisor has ended, at most timeout_ms (-1: without
-/// limit). Answers 0 once it has, also if it was killed: the observer of the
-/// host hears FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+/// limit). Returns 0 if it has drained, and an error, each time, if it has ended
+/// otherwise. In both cases the observer of the host hears
+/// FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
 ///
 /// Context: parent. Blocks; signal handlers of the host run as usual.
-/// Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
-/// -ECHILD: there is no supervisor, or called in a child; -EBUSY: another call
-/// waits or runs the server.
+/// Errors: -ETIMEDOUT: it still runs; -EOWNERDEAD: a signal or a call of exit
+/// ended it (the message says which); what made its last listener unusable, with
+/// the address in the message; -EINVAL: NULL or a timeout below -1; -ECHILD:
+/// there is no supervisor, or called in a child; -EBUSY: another call waits or
+/// runs the server.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_wait(
@@ -388,7 +392,10 @@ pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_se
 }
 
 /// Frees a server. Children that still live get SIGKILL and are waited for, so
-/// stop it first and let the loop drain; the observer hears of their end.
+/// stop it first and let the loop drain; the observer hears of their end. One that
+/// does not end by SIGKILL is waited for two seconds. A supervisor that has not ended
+/// its children after kill_after_ms (at most 5 s of it) and two seconds more, because
+/// it has been stopped perhaps, gets SIGKILL, and so do they.
 ///
 /// NULL is allowed. In a child it gives back memory at most, and leaves
 /// everything else to the parent: the functions go on answering -ECHILD there,

@@ -100,6 +100,9 @@ fn observe(event: &Event<'_>) {
             _ => Line::new("paused"),
         },
         Event::Resumed => Line::new("resumed"),
+        Event::ListenerFailed { address, errno } => {
+            Line::new("listener_failed").text("address", address).number("error", errno)
+        }
         Event::Draining { live } => Line::new("draining").number("live", live),
         Event::Stopped => Line::new("stopped"),
         Event::SupervisorEnded { pid, exit } => {
@@ -190,6 +193,21 @@ fn flood(mut connection: &Connection) -> i32 {
     }
 }
 
+/// What a connection that has taken its child over can do.
+fn shut_listeners() {
+    for fd in 3..1024 {
+        let (mut listens, mut size): (libc::c_int, libc::socklen_t) = (0, 4);
+        let out = (&raw mut listens).cast();
+        // SAFETY: `listens` is writable for its size; the kernel checks the descriptor.
+        let result =
+            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, out, &mut size) };
+        if result == 0 && listens == 1 {
+            // SAFETY: takes no pointers.
+            unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        }
+    }
+}
+
 /// A process of the handler's own; answers its status.
 fn fork_child(connection: &Connection) -> i32 {
     let ended = std::process::Command::new("sh").args(["-c", "exit 9"]).status();
@@ -276,6 +294,10 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
             0
         }
         "fork-child" => fork_child(connection),
+        "shut-listeners" => {
+            shut_listeners();
+            status(echo(connection))
+        }
         "leave-child" => leave_child(connection),
         "work" => status(work(connection)),
         "call-back" => status(call_back(connection)),

@@ -9,7 +9,7 @@ use crate::board::{Board, Counter};
 use crate::conn::{accept, Connection};
 use crate::engine::{Engine, Phase, Turn, HELD};
 use crate::error::Error;
-use crate::event::{accept_error, Event, Refusal};
+use crate::event::{Event, Refusal};
 use crate::hooks::Hooks;
 use crate::listener::set_connection_options;
 use crate::neighbours;
@@ -174,9 +174,7 @@ impl Engine {
                     return Ok(None);
                 }
                 Failure::Fatal => {
-                    let error = accept_error(self.ports[index].name.as_str(), errno);
-                    self.close_port(index);
-                    return Err(error);
+                    return Err(self.fail_port(index, "accept", errno));
                 }
             }
         };

@@ -10,9 +10,11 @@
 //! ```
 
 use crate::engine::{Engine, Phase};
+use crate::error::Error;
 use crate::event::{Event, Refusal};
 use crate::reap::AGAIN;
 use crate::sys::socket;
+use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -131,12 +133,22 @@ impl Engine {
         }
     }
 
-    /// Without a listener left there is nothing to wait for but the children.
-    pub(crate) fn drain_if_deaf(&mut self) {
+    /// In the supervisor: a listener has failed, perhaps. Without one left there is
+    /// nothing to wait for but the children, and then the host is told `why`.
+    pub(crate) fn drain_if_deaf(&mut self, why: Error) {
         let deaf = self.ports.iter().all(|port| port.listener.is_none());
         if deaf && matches!(self.phase, Phase::Running) {
+            self.failure = Some(why);
             self.take_stop();
         }
+    }
+
+    /// The listener of port `index` is of no use any more.
+    pub(crate) fn fail_port(&mut self, index: usize, operation: &str, errno: Errno) -> Error {
+        let name = self.ports[index].name;
+        self.close_port(index);
+        self.emit(&Event::ListenerFailed { address: name.as_str(), errno: errno as i32 });
+        Error::os(operation, name.as_str(), errno)
     }
 
     /// Closes the listener of port `index`; its name stays.

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::escape::escaped;
 use crate::event::{Event, Observer, Pause};
 use crate::hooks::Hooks;
+use crate::host::Remote;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::name::Name;
@@ -35,7 +36,7 @@ use crate::owned::Owned;
 use crate::pool::Pool;
 use crate::reap::Alarms;
 use crate::socket_file::SocketFile;
-use crate::supervisor::{Remote, Tie};
+use crate::supervisor::Tie;
 use crate::sys::clock::millis_until;
 use crate::sys::epoll::{self, Epoll, Reports};
 use crate::sys::process;
@@ -139,6 +140,8 @@ pub(crate) struct Engine {
     pub(crate) pool: Option<Pool>,
     /// In the supervisor: what ties it to its host.
     pub(crate) tie: Option<Tie>,
+    /// In the supervisor: what left it without a listener.
+    pub(crate) failure: Option<Error>,
     /// In the supervisor: when to look for children that ended unannounced.
     pub(crate) sweep_at: Option<Instant>,
     pub(crate) phase: Phase,
@@ -198,6 +201,7 @@ impl Engine {
             alarms: Alarms::default(),
             pool: None,
             tie: None,
+            failure: None,
             sweep_at: None,
             phase: Phase::Setup,
             paused: None,

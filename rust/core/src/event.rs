@@ -4,7 +4,6 @@
 //! things happened, from inside the call that runs it. The library itself
 //! prints nothing; what a program wants to log, it logs from here.
 
-use crate::error::Error;
 use crate::sys::process::{Exit, Usage};
 use std::time::Duration;
 
@@ -119,7 +118,16 @@ pub enum Event<'a> {
     },
     /// Connections are accepted again.
     Resumed,
-    /// `stop` was called; no new clients.
+    /// A listener has become useless, and has been closed. The others go on. The call
+    /// that runs the loop returns an error, too; a supervisor goes on, and ends if it
+    /// was the last.
+    ListenerFailed {
+        /// Its address.
+        address: &'a str,
+        /// Why.
+        errno: i32,
+    },
+    /// `stop` was called, or no listener is left; no new clients.
     Draining {
         /// How many children still serve.
         live: u64,
@@ -138,8 +146,3 @@ pub enum Event<'a> {
 
 /// The callback that hears events.
 pub(crate) type Observer = Box<dyn FnMut(&Event<'_>) + Send>;
-
-/// Why `accept` failed for good, for the error that ends the loop.
-pub(crate) fn accept_error(address: &str, errno: nix::errno::Errno) -> Error {
-    Error::os("accept", address, errno)
-}

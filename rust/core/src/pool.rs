@@ -11,7 +11,7 @@ use crate::board::{Counter, Doing};
 use crate::child::{Kit, LEAVE, PARENT, SITE};
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
-use crate::event::{accept_error, Event};
+use crate::event::Event;
 use crate::hooks::Hooks;
 use crate::listener::Listener;
 use crate::note::Note;
@@ -277,7 +277,11 @@ impl Engine {
         let (number, errno) = ((why >> 32) as RawFd, Errno::from_raw(why as u32 as i32));
         if self.pool.as_ref().is_some_and(|pool| pool.gate.as_fd().as_raw_fd() == number) {
             // There is no other to wait at.
-            (0..self.ports.len()).for_each(|index| self.close_port(index));
+            for index in 0..self.ports.len() {
+                if self.ports[index].listener.is_some() {
+                    self.fail_port(index, "epoll_wait", errno);
+                }
+            }
             return Err(Error::os("epoll_wait", "", errno));
         }
         let is_it = |l: &Listener| l.as_fd().as_raw_fd() == number;
@@ -286,8 +290,7 @@ impl Engine {
             // It has been closed meanwhile.
             return Ok(None);
         };
-        self.close_port(index);
-        Err(accept_error(self.ports[index].name.as_str(), errno))
+        Err(self.fail_port(index, "accept", errno))
     }
 
     /// A spare has ended by itself that had served nobody; true: it had been told to.

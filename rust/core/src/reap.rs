@@ -13,6 +13,7 @@ use crate::child::EXIT_OSERR;
 use crate::children::{Child, Token};
 use crate::engine::{Engine, Phase};
 use crate::event::Event;
+use crate::host::MARGIN;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Exit, Target, Usage};
 use nix::errno::Errno;
@@ -327,11 +328,13 @@ impl Engine {
         })
     }
 
-    /// Ends all children at once and waits for them: for a server that is
-    /// freed without a drain.
+    /// Ends all children at once and waits for them: for a server that is freed
+    /// without a drain. One to which no signal gets, because of what it is at in the
+    /// kernel or of its user, is given up.
     pub(crate) fn end_children(&mut self) {
         // Once more if need be: without it the wait might have no end.
         let _ = self.signal_children(libc::SIGKILL) || self.signal_children(libc::SIGKILL);
+        let mut patience = MARGIN;
         while self.children.len() > 0 {
             self.now = Instant::now();
             let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
@@ -339,8 +342,13 @@ impl Engine {
                 let Some(child) = self.children.get_mut(token) else {
                     continue;
                 };
-                match process::wait_killed(target(child)) {
-                    Ok((exit, usage)) => self.bury(token, exit, usage),
+                match process::wait_killed(target(child), patience) {
+                    Ok(Some((exit, usage))) => self.bury(token, exit, usage),
+                    Ok(None) => {
+                        // The others have had as much time.
+                        patience = AGAIN;
+                        self.bury(token, Exit::Unknown, Usage::default());
+                    }
                     Err(_) => self.bury(token, Exit::Unknown, Usage::default()),
                 }
             }

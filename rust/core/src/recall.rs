@@ -3,6 +3,7 @@
 
 use crate::children::Token;
 use crate::engine::Engine;
+use crate::host::MARGIN;
 use crate::reap::{target, Alarms};
 use crate::sys::process;
 use std::time::Instant;
@@ -27,7 +28,8 @@ impl Engine {
     }
 
     /// Buries the spares that have gone; whether none is left. One that does not go
-    /// within `kill_after`, because somebody has stopped it perhaps, is ended.
+    /// within `kill_after`, because somebody has stopped it perhaps, is ended; and one
+    /// that does not end by that is given up.
     pub(crate) fn spares_recalled(&mut self) -> bool {
         self.now = Instant::now();
         if std::mem::take(&mut self.unread) {
@@ -37,10 +39,13 @@ impl Engine {
         self.poll_unwatched();
         self.ring_alarms();
         let recalled_at = self.pool.as_ref().and_then(|pool| pool.recalled_at);
-        if recalled_at.is_some_and(|at| at + self.options.kill_after <= self.now) {
+        let Some(kill_at) = recalled_at.map(|at| at + self.options.kill_after) else {
+            return self.idle() == 0;
+        };
+        if kill_at <= self.now {
             self.kill_spares();
         }
-        self.idle() == 0
+        self.idle() == 0 || kill_at + MARGIN <= self.now
     }
 
     /// Those that have no connection.

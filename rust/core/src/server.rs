@@ -17,6 +17,7 @@ use crate::supervisor::Start;
 use crate::sys::process;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +30,10 @@ use std::time::{Duration, Instant};
 ///
 /// Made in one process and usable in that process only: in a child, every call
 /// answers ECHILD. Dropping it before its drain is complete ends its children
-/// with SIGKILL and waits for them; dropping it in a child frees memory only.
+/// with SIGKILL and waits for them, but no longer than two seconds for one that
+/// does not end by that. A supervisor that does not end them in `kill_after` (of
+/// which at most five seconds count) and two seconds more is killed with them.
+/// Dropping it in a child frees memory only.
 pub struct Server {
     engine: Box<Engine>,
 }
@@ -162,8 +166,8 @@ impl Server {
     /// executes another program, the supervisor drains and ends too. The
     /// observer is called in the supervisor.
     ///
-    /// Errors: what kept the supervisor from starting; the server can then be
-    /// started again.
+    /// Errors: what kept the supervisor from starting; ETIMEDOUT: it did not stand
+    /// within 30 s. The server can then be started again.
     pub fn start<R: ExitStatus>(
         &mut self,
         mut handler: impl FnMut(&Connection) -> R,
@@ -178,11 +182,23 @@ impl Server {
     }
 
     /// In the host: waits until the supervisor has ended, at most `limit`
-    /// (`None`: without limit); false if it has not.
+    /// (`None`: without limit); false if it has not, true if it has drained.
     ///
-    /// Errors: ECHILD without a supervisor.
+    /// Errors: how it ended otherwise, each time: what made its last listener
+    /// unusable, or kept it from waiting; ENOTRECOVERABLE with what a panic said;
+    /// EOWNERDEAD if a signal or a call of `exit` ended it. ECHILD without a
+    /// supervisor.
     pub fn wait_supervisor(&mut self, limit: Option<Duration>) -> Result<bool, Error> {
         self.engine.wait_supervisor(limit)
+    }
+
+    /// In the host, for a binding that has told the supervisor to stop and waits for
+    /// its end, to be called once a second: ends a supervisor that is stopped by a signal
+    /// or has not drained in the time that its options give it. The error is that of
+    /// [`Server::wait_supervisor`].
+    #[doc(hidden)]
+    pub fn look_after_supervisor(&mut self) -> Result<(), Error> {
+        self.engine.look_after_supervisor()
     }
 
     /// In the host: whether the supervisor runs; `None` without one.
@@ -317,11 +333,19 @@ impl Server {
     /// status 70.
     pub fn supervise<H: Hooks>(&mut self, hooks: &mut H, serve: impl FnMut(Child, &mut H)) -> ! {
         // It must not unwind into the host's copy of what called this.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.supervision(hooks, serve)));
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.supervision(hooks, serve)));
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let text = format!("the supervisor panicked: {}", said.unwrap_or("without a text"));
+        self.engine.tell_host(Err(&Error::new(Errno::ENOTRECOVERABLE, text)));
         process::exit_now(EXIT_PANIC)
     }
 
-    fn supervision<H: Hooks>(&mut self, hooks: &mut H, mut serve: impl FnMut(Child, &mut H)) {
+    fn supervision<H: Hooks>(
+        &mut self,
+        hooks: &mut H,
+        mut serve: impl FnMut(Child, &mut H),
+    ) -> Infallible {
         let mut deaf = 0;
         loop {
             let turn = self.engine.turn(hooks);
@@ -335,18 +359,18 @@ impl Server {
                 Ok(Turn::Idle) => match self.engine.wait(None) {
                     Ok(()) => deaf = 0,
                     // Somebody has closed its epoll, perhaps. It must not spin.
-                    Err(_) if deaf == MOST_DEAF => {
+                    Err(error) if deaf == MOST_DEAF => {
                         self.engine.end_children();
+                        self.engine.tell_host(Err(&error));
                         process::exit_now(EXIT_OSERR)
                     }
                     Err(_) => deaf += 1,
                 },
                 Ok(Turn::Drained) => {
                     hooks.exit();
-                    process::exit_now(0)
+                    process::exit_now(self.engine.conclude())
                 }
-                // A listener has become unusable, and has been closed.
-                Err(_) => self.engine.drain_if_deaf(),
+                Err(error) => self.engine.drain_if_deaf(error),
             }
         }
     }

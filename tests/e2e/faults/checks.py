@@ -182,10 +182,6 @@ def check_giving_up(server, case):
     told = f"status {code}, message {said!r}"
     if not may_give_up(server, case):
         raise Failure(f"gives up: {told}")
-    if server.events("supervisor_ended") and code == 0:
-        return  # A supervisor has nobody to tell: it drains.
-    if case.scene.front.supervised and not case.scene.observed and code == 0:
-        return
     if code != 1:
         raise Failure(f"ends badly: {told}")
     name = NAMES.get(case.call, case.call)

@@ -12,7 +12,6 @@ pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod file;
 pub(crate) mod memory;
-pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod random;
 mod raw;
@@ -21,6 +20,7 @@ pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stdio;
+pub(crate) mod tie;
 pub(crate) mod wake;
 
 // The two whose system calls `raw` knows how to make.

@@ -5,11 +5,11 @@
 //! own, may ask for any child ([`Target::Any`]).
 
 use super::signal::{block_all, Blocked};
-use super::{check, own, raw};
+use super::{check, own, raw, socket};
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which side of a fork this is.
 pub(crate) enum Side {
@@ -200,13 +200,28 @@ pub(crate) fn try_wait_any() -> Result<Option<(libc::pid_t, Exit, Usage)>, Errno
     wait(Target::Any, libc::WNOHANG)
 }
 
-/// Waits for one child that is ending.
-pub(crate) fn wait_killed(target: Target<'_>) -> Result<(Exit, Usage), Errno> {
+/// Waits for one child that is ending, for at most `limit`. `None`: its status is not
+/// to be had, because the kernel or a debugger does not let go of it.
+pub(crate) fn wait_killed(
+    target: Target<'_>,
+    limit: Duration,
+) -> Result<Option<(Exit, Usage)>, Errno> {
+    let mut pause = 1;
+    let end = Instant::now() + limit;
     loop {
-        match wait(target, 0) {
-            Ok(Some((_, exit, usage))) => return Ok((exit, usage)),
-            Ok(None) => {}
-            Err(errno) => return Err(errno),
+        let ended = try_wait(target)?;
+        if ended.is_some() || Instant::now() >= end {
+            return Ok(ended);
+        }
+        match target {
+            // Readable before the status is there, where a debugger has that first.
+            Target::Pidfd(fd, _) if !socket::wait_readable([fd.as_raw_fd()], 0) => {
+                socket::wait_until([fd.as_raw_fd()], Some(end));
+            }
+            _ => {
+                socket::pause(pause);
+                pause = (pause * 2).min(16);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use std::mem::{offset_of, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A socket address as the kernel gives and takes it.
 #[derive(Clone, Copy)]
@@ -300,24 +300,34 @@ pub(crate) fn pause(ms: u32) {
     wait_readable([], ms);
 }
 
-/// Waits until `fd` is readable, however many signals are handled meanwhile;
-/// false once `deadline` has passed.
-pub(crate) fn wait_until(fd: RawFd, deadline: Option<Instant>) -> bool {
-    let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+/// Waits until one of `fds` is readable, however many signals are handled
+/// meanwhile; false once `deadline` has passed.
+pub(crate) fn wait_until<const N: usize>(fds: [RawFd; N], deadline: Option<Instant>) -> bool {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     loop {
         let now = Instant::now();
         let left = deadline.map_or(-1, |deadline| millis_until(deadline, now) as libc::c_int);
-        // SAFETY: `polled` is borrowed for the call.
-        match unsafe { libc::poll(&mut polled, 1, left) } {
+        // SAFETY: `polled` has N entries and is borrowed for the call.
+        match unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, left) } {
             1.. => return true,
             // Nothing has been looked at yet.
             -1 if Errno::last() == Errno::EINTR => continue,
+            // It is refused, perhaps, and would be without end.
+            -1 => std::thread::sleep(Duration::from_millis(10)),
             _ => {}
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return false;
         }
     }
+}
+
+/// The same for a time of which nothing passes while this process is stopped: the
+/// others, stopped with it, are not late then.
+pub(crate) fn wait_awake<const N: usize>(fds: [RawFd; N], limit: Duration) -> bool {
+    const PIECE: Duration = Duration::from_millis(100);
+    let pieces = limit.as_millis().div_ceil(PIECE.as_millis());
+    (0..pieces).any(|_| wait_until(fds, Some(Instant::now() + PIECE)))
 }
 
 /// Ends the queue of a Unix listener for all processes that have the socket: who
