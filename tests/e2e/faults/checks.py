@@ -187,7 +187,7 @@ def check_giving_up(server, case):
     name = NAMES.get(case.call, case.call)
     if case.call in ("fcntl", "getsockopt"):
         name = "listen fd:"  # What makes a socket that was given a listener.
-    if (case.role, case.call) == ("supervisor", "write"):
+    if (case.role, case.call) == ("supervisor", "sendto"):
         name = "the supervisor ended"  # It cannot say it.
     if not re.search(rf"\b{re.escape(name)}|Linux 5\.10", said):
         raise Failure(f"does not say that it was {name}: {told}")

@@ -20,7 +20,6 @@ ERRNOS = {
     "listen": "EADDRINUSE EBADF ENOTSOCK EOPNOTSUPP",
     "getsockname": "EBADF EFAULT EINVAL ENOBUFS ENOTSOCK",
     "socketpair": "EAFNOSUPPORT EFAULT EMFILE ENFILE EOPNOTSUPP EPROTONOSUPPORT",
-    "pipe2": "EFAULT EINVAL EMFILE ENFILE",
     "signalfd4": "EBADF EINVAL EMFILE ENFILE ENODEV ENOMEM",
     "getrandom": "EAGAIN EINTR",
     # ---- The loop ----
@@ -54,6 +53,7 @@ ERRNOS = {
     "fcntl": "EBADF EINVAL EMFILE EPERM",
     "prctl": "EINVAL",
     # ---- Unix sockets ----
+    "flock": "EBADF EINTR EINVAL ENOLCK EAGAIN",
     "unlink": "EACCES EBUSY EIO EISDIR ENOENT ENOTDIR EPERM EROFS",
     # ---- Python: how many threads there are ----
     "openat": "EACCES EINTR EMFILE ENFILE ENOENT ENOMEM",
@@ -96,7 +96,6 @@ NAMES = {
     "signalfd4": "signalfd",
     "clone": "fork",
     "clone3": "fork",
-    "pipe2": "pipe",
     "accept4": "accept",
     "epoll_pwait": "epoll_wait",
 }

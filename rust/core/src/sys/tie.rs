@@ -29,12 +29,15 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 pub(crate) fn send(tie: BorrowedFd<'_>, message: &[u8]) -> Result<(), Errno> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let (start, len) = (message.as_ptr().cast(), message.len().min(MOST));
+    // Once more if need be: it is said once only.
+    let mut again = true;
     loop {
         // SAFETY: `message` is readable for its length.
         let sent = unsafe { libc::send(tie.as_raw_fd(), start, len, flags) };
         match usize::try_from(sent) {
             Ok(_) => return Ok(()),
             Err(_) if Errno::last() == Errno::EINTR => {}
+            Err(_) if again => again = false,
             Err(_) => return Err(Errno::last()),
         }
     }
@@ -43,6 +46,7 @@ pub(crate) fn send(tie: BorrowedFd<'_>, message: &[u8]) -> Result<(), Errno> {
 /// The next message; `None`: there is none (any more).
 pub(crate) fn receive(tie: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let mut message = vec![0; MOST];
+    let mut again = true;
     loop {
         let start = message.as_mut_ptr().cast();
         // SAFETY: `message` is writable for its length.
@@ -54,6 +58,7 @@ pub(crate) fn receive(tie: BorrowedFd<'_>) -> Option<Vec<u8>> {
                 return Some(message);
             }
             Err(_) if Errno::last() == Errno::EINTR => {}
+            Err(_) if again => again = false,
             Err(_) => return None,
         }
     }
