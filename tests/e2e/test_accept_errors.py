@@ -126,12 +126,13 @@ def test_a_child_that_shuts_the_listener_down_does_not_end_the_server_as_a_succe
     """Only a child that serves several connections has the listener at hand."""
     if not front.reuse:
         pytest.skip("its children have closed the listener")
-    server = launch(
-        front.argv("--handler", "shut-listeners", "--observe", observe)
-    ).wait_ready(announced=True)
+    server = launch(front.argv("--handler", "shut-listeners", "--observe", observe)).wait_ready(
+        announced=True
+    )
     # A loop that has a caller returns at once, and its host then ends the child.
     with suppress(ConnectionResetError), Client(server.address) as client:
-        client.ask()
+        client.half_close()
+        client.rest()
     result = server.wait_event("result")
     assert result["code"] == -errno.EINVAL
     assert server.address in result["message"]

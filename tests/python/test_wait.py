@@ -192,7 +192,9 @@ def test_close_ends_a_supervisor_that_does_not_end(serve, grace):
         if grace is None:
             os.kill(supervisor, signal.SIGSTOP)
         server.signal(signal.SIGUSR1)
-        assert server.line() == "EOWNERDEAD the supervisor ended by signal 9 before it had drained"
+        assert (
+            server.line() == "EOWNERDEAD the supervisor ended by signal 9 before it had drained"
+        )
         assert server.line() == "closed -1"
         assert gone(supervisor)
         assert all(map(gone, child))

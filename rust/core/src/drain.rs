@@ -63,10 +63,12 @@ impl Engine {
             // connected? They shall be served; those that come later are not
             // waited for, or a busy server would never stop. Where the kernel
             // does not tell (Unix sockets) the queue is at most this long.
-            let Some(listener) = &port.listener else { continue };
+            let Some(listener) = &mut port.listener else { continue };
             let queued = socket::queue_length(listener.as_fd());
             port.quota = queued.unwrap_or(self.options.backlog);
             if listener.is_own_unix() {
+                // First the file: behind a closed queue there could be a dead server.
+                listener.unlink();
                 socket::close_queue(listener.as_fd());
             }
         }

@@ -215,7 +215,7 @@ pub(crate) fn wait_killed(
         }
         match target {
             // Readable before the status is there, where a debugger has that first.
-            Target::Pidfd(fd, _) if !socket::wait_readable([fd.as_raw_fd()], 0) => {
+            Target::Pidfd(fd, _) if !socket::wait_until([fd.as_raw_fd()], Some(Instant::now())) => {
                 socket::wait_until([fd.as_raw_fd()], Some(end));
             }
             _ => {

@@ -297,7 +297,7 @@ pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) -> Result<
 
 /// Does nothing for a moment.
 pub(crate) fn pause(ms: u32) {
-    wait_readable([], ms);
+    std::thread::sleep(Duration::from_millis(u64::from(ms)));
 }
 
 /// Waits until one of `fds` is readable, however many signals are handled
