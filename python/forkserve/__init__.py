@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from ._http import ForkingHTTPServer
     from ._log import log_events
+    from ._types import EventKind, EventReason, ForkOptions, Options
     from ._wsgi import ForkingWSGIServer
 
 __all__ = [
@@ -60,6 +61,9 @@ __all__ = [
     "Connection",
     "Error",
     "Event",
+    "EventKind",
+    "EventReason",
+    "ForkOptions",
     "ForkingHTTPServer",
     "ForkingMixIn",
     "ForkingTCPServer",
@@ -68,6 +72,7 @@ __all__ = [
     "ForkingUnixStreamServer",
     "ForkingWSGIServer",
     "Live",
+    "Options",
     "Server",
     "Stats",
     "TimedOut",
@@ -78,9 +83,13 @@ __all__ = [
 ]
 
 # Loaded when first used: socketserver and logging bring threading along, which adds to the
-# price of each fork. The names of socketserver that are the same here are for programs that
-# "import forkserve as socketserver".
+# price of each fork; so does typing. The names of socketserver that are the same here are for
+# programs that "import forkserve as socketserver".
 _LATER = {
+    "EventKind": "forkserve._types",
+    "EventReason": "forkserve._types",
+    "ForkOptions": "forkserve._types",
+    "Options": "forkserve._types",
     "ForkingHTTPServer": "forkserve._http",
     "ForkingMixIn": "forkserve._dropins",
     "ForkingTCPServer": "forkserve._dropins",

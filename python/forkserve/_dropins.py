@@ -13,7 +13,7 @@ import socket
 import socketserver
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Optional, cast
@@ -64,6 +64,7 @@ KILL_AFTER = 5.0
 SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 if TYPE_CHECKING:
+    from ._types import ForkOptions
 
     class Mixed(socketserver.ForkingMixIn, socketserver.BaseServer):
         """What ForkingMixIn is once it is mixed in."""
@@ -140,7 +141,8 @@ class ForkingMixIn(Mixed):
     timeout: seconds that handle_request() waits before it calls handle_timeout().
     block_on_close: whether server_close() waits for the children.
 
-    fork_options: options of Server by their names, a mapping; empty by default. Possible are
+    fork_options: options of Server by their names, a mapping (ForkOptions to type checkers);
+    empty by default. Possible are
     spares, connections_per_child; lifetime, kill_after; max_per_source, at_capacity,
     refuse_message, fork_retry; rate, rate_burst, rate_per_source, rate_per_source_burst,
     rate_interval, at_rate; penalty, penalty_max, penalty_statuses; allow, deny, source_exempt,
@@ -157,7 +159,7 @@ class ForkingMixIn(Mixed):
 
     active_children: Optional[set[int]] = None
 
-    fork_options: Mapping[str, Any] = MappingProxyType({})
+    fork_options: "ForkOptions" = cast("ForkOptions", MappingProxyType({}))
 
     _loop: Optional[Loop] = None
     # When children whose lifetime is limited are to be ended, and by which signal.

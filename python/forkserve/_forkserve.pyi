@@ -2,20 +2,16 @@
 
 import socket
 from collections.abc import Callable, Coroutine, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Literal, final
 
-from typing_extensions import Self, TypeAlias
+from typing_extensions import Self
+
+from ._types import Addresses, EventKind, EventReason, Networks, PeerAddress
 
 __version__: str
 HANDSHAKE_FAILED: int
-
-_OneAddress: TypeAlias = str | tuple[str, int] | tuple[str, int, int, int] | socket.socket | int
-_Network: TypeAlias = str | IPv4Address | IPv4Network | IPv6Address | IPv6Network
-_Networks: TypeAlias = str | Iterable[_Network]
-_SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 
 class Error(OSError):
     # Never None here.
@@ -32,9 +28,11 @@ class Connection:
     @property
     def id(self) -> int: ...
     @property
-    def peer(self) -> _SocketAddress: ...
+    def peer(self) -> PeerAddress: ...
     @property
-    def local(self) -> _SocketAddress: ...
+    def local(self) -> PeerAddress: ...
+    @property
+    def host(self) -> str: ...
     @property
     def peer_name(self) -> str: ...
     @property
@@ -43,7 +41,7 @@ class Connection:
 @final
 class Event:
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> EventKind: ...
     @property
     def conn_id(self) -> int | None: ...
     @property
@@ -63,7 +61,7 @@ class Event:
     @property
     def max_rss_kib(self) -> int | None: ...
     @property
-    def reason(self) -> str | None: ...
+    def reason(self) -> EventReason | None: ...
     @property
     def error(self) -> int | None: ...
     @property
@@ -139,7 +137,7 @@ class Live:
 class Server:
     def __new__(
         cls,
-        address: _OneAddress | list[_OneAddress] | list[str],
+        address: Addresses,
         handler: Callable[[Connection], object],
         *,
         max_children: int = 256,
@@ -159,7 +157,7 @@ class Server:
         reuse_port: bool = False,
         source_prefix_v4: int = 32,
         source_prefix_v6: int = 64,
-        source_exempt: _Networks = (),
+        source_exempt: Networks = (),
         rate: int = 0,
         rate_burst: int = 0,
         rate_per_source: int = 0,
@@ -169,8 +167,8 @@ class Server:
         penalty: float | None = None,
         penalty_max: float = 3600.0,
         penalty_statuses: Iterable[int] = (),
-        allow: _Networks = (),
-        deny: _Networks = (),
+        allow: Networks = (),
+        deny: Networks = (),
         ssl: SSLContext | None = None,
         handshake_timeout: float | None = 10.0,
         gc_freeze: bool = False,

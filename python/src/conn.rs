@@ -13,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
 use pyo3::IntoPyObjectExt;
 use std::ffi::OsStr;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicBool;
@@ -200,6 +200,17 @@ impl Connection {
         address(py, &self.local)
     }
 
+    /// The client's IP address as text, such as "127.0.0.1" or "::1", without port and
+    /// interface; that of an IPv4 client of an IPv6 listener as IPv4. "" over a Unix socket,
+    /// whose clients have none.
+    #[getter]
+    fn host(&self) -> String {
+        match ip(&self.peer) {
+            Some(ip) => ip.to_canonical().to_string(),
+            None => String::new(),
+        }
+    }
+
     fn __repr__(&self) -> String {
         format!("<forkserve.Connection {} from {}>", self.id, self.peer_name)
     }
@@ -207,6 +218,15 @@ impl Connection {
 
 pub(crate) fn family(sockaddr: &[u8]) -> u16 {
     sockaddr.first_chunk().map_or(0, |family| u16::from_ne_bytes(*family))
+}
+
+/// The address of `struct sockaddr_in` or `sockaddr_in6`.
+fn ip(raw: &[u8]) -> Option<IpAddr> {
+    match i32::from(family(raw)) {
+        libc::AF_INET => raw.get(4..8)?.first_chunk::<4>().map(|ip| IpAddr::from(*ip)),
+        libc::AF_INET6 => raw.get(8..24)?.first_chunk::<16>().map(|ip| IpAddr::from(*ip)),
+        _ => None,
+    }
 }
 
 /// `struct sockaddr_in`, `sockaddr_in6` or `sockaddr_un`, as `makesockaddr` of

@@ -1,0 +1,101 @@
+"""The types of what a program gives and gets, for annotations. Imported when first used.
+
+The tests compare them with the stubs and with what the native module does.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING, Callable, Literal, TypedDict, Union
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from typing_extensions import TypeAlias
+
+    from ._forkserve import Event
+
+EventKind: TypeAlias = Literal[
+    "listening",
+    "accepted",
+    "forked",
+    "fork_failed",
+    "held",
+    "refused",
+    "ended",
+    "paused",
+    "resumed",
+    "draining",
+    "stopped",
+    "supervisor_ended",
+    "other",
+]
+
+EventReason: TypeAlias = Literal[
+    "capacity",
+    "source",
+    "fork",
+    "gone",
+    "draining",
+    "rate",
+    "source_rate",
+    "penalty",
+    "denied",
+    "resources",
+    "other",
+]
+
+Address: TypeAlias = Union[
+    str, "tuple[str, int]", "tuple[str, int, int, int]", socket.socket, int
+]
+Addresses: TypeAlias = Union[Address, Iterable[Address]]
+
+PeerAddress: TypeAlias = Union["tuple[str, int]", "tuple[str, int, int, int]", str, bytes]
+
+Network: TypeAlias = Union[str, IPv4Address, IPv4Network, IPv6Address, IPv6Network]
+Networks: TypeAlias = Union[str, Iterable[Network]]
+
+
+class ForkOptions(TypedDict, total=False):
+    """The options of Server that the drop-ins' fork_options can have."""
+
+    spares: int
+    connections_per_child: int
+    lifetime: float | None
+    kill_after: float
+    max_per_source: int
+    at_capacity: Literal["queue", "refuse"]
+    refuse_message: bytes | bytearray
+    fork_retry: float
+    rate: int
+    rate_burst: int
+    rate_per_source: int
+    rate_per_source_burst: int
+    rate_interval: float
+    at_rate: Literal["queue", "refuse"]
+    penalty: float | None
+    penalty_max: float
+    penalty_statuses: Iterable[int]
+    allow: Networks
+    deny: Networks
+    source_exempt: Networks
+    source_prefix_v4: int
+    source_prefix_v6: int
+    gc_freeze: bool
+
+
+class Options(ForkOptions, total=False):
+    """The options of Server: Server(address, handler, **options)."""
+
+    max_children: int
+    backlog: int
+    grace: float | None
+    orphans: Literal["finish", "terminate"]
+    nodelay: bool
+    keepalive: bool
+    reuse_port: bool
+    ssl: SSLContext | None
+    handshake_timeout: float | None
+    observer: Callable[[Event], object] | None
