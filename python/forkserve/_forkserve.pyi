@@ -23,6 +23,8 @@ class TimedOut(Error, TimeoutError): ...  # pyright: ignore[reportIncompatibleVa
 
 @final
 class Connection:
+    @staticmethod
+    def from_socket(sock: socket.socket) -> Connection: ...
     @property
     def socket(self) -> socket.socket: ...
     @property

@@ -3,6 +3,7 @@
 //! Made in the child, which owns the socket from here on: the core has given it
 //! up. Addresses have the form that the socket module gives them.
 
+use crate::error;
 use crate::hooks;
 use crate::tls::{self, Tls};
 use crate::tools::tools;
@@ -26,7 +27,7 @@ pub(crate) struct Connection {
     /// has ssl. It is the handler's to close, or the end of the child does.
     #[pyo3(get)]
     socket: Py<PyAny>,
-    /// Number of the connection, counted from 1 by its server.
+    /// Number of the connection, counted from 1 by its server; 0 without one.
     #[pyo3(get)]
     id: u64,
     /// The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:". An IPv4 client of
@@ -186,6 +187,27 @@ impl Connection {
 
 #[pymethods]
 impl Connection {
+    /// A connection without a server, to test a handler with: of a connected stream
+    /// socket, such as one end of socket.socketpair(). Its socket is `sock` itself, which
+    /// stays yours to close, and its id is 0. forkserve.Error if it is not connected.
+    #[staticmethod]
+    fn from_socket(sock: &Bound<'_, PyAny>) -> PyResult<Connection> {
+        let py = sock.py();
+        let fd = sock.call_method0(pyo3::intern!(py, "fileno"))?;
+        // Its own, for the time of the look at it.
+        let copy = py.import("os")?.call_method1("dup", (fd,))?.extract()?;
+        let seen = forkserve::Connection::from_fd(hooks::take_fd(copy))
+            .map_err(|error| error::from_core(py, &error))?;
+        Ok(Connection {
+            socket: sock.clone().unbind(),
+            id: seen.id(),
+            peer_name: seen.peer_name().to_owned(),
+            local_name: seen.local_name().to_owned(),
+            peer: seen.peer_sockaddr().into(),
+            local: seen.local_sockaddr().into(),
+        })
+    }
+
     /// The peer's address, as socket.getpeername() gives it: (host, port) for IPv4,
     /// (host, port, flowinfo, scope_id) for IPv6, str or bytes for a Unix socket. Known
     /// also after the peer has left.

@@ -8,6 +8,7 @@ use forkserve::{CidrList, Event, Exit, Fork, Options, Refusal, EXIT_PANIC};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
 use std::process::exit;
 use std::time::Duration;
 use support::{client, descriptors, pipe, readable, server, Ends};
@@ -32,6 +33,7 @@ fn main() {
         ("a_thread_may_stop_it", a_thread_may_stop_it),
         ("a_connection_knows_both_ends", a_connection_knows_both_ends),
         ("connections_have_the_options", connections_have_the_options),
+        ("a_handler_can_be_called_without_a_server", a_handler_can_be_called_without_a_server),
     ])
 }
 
@@ -429,4 +431,25 @@ fn connections_have_the_options() {
         assert_eq!(ends.exits(), [Exit::Code(0)]);
         assert_eq!(client.wait(), 0);
     }
+}
+
+fn a_handler_can_be_called_without_a_server() {
+    let before = descriptors();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let connection = forkserve::Connection::from_fd(ours.into()).unwrap();
+    assert_eq!(
+        (connection.id(), connection.peer_name(), connection.local_name()),
+        (0, "unix:", "unix:")
+    );
+    (&connection).write_all(b"hello").unwrap();
+    drop(connection);
+    let mut text = String::new();
+    (&theirs).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello");
+    drop(theirs);
+
+    let unconnected = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let error = forkserve::Connection::from_fd(unconnected.into()).map(drop).unwrap_err();
+    assert_eq!(error.errno(), libc::ENOTCONN);
+    assert_eq!(descriptors(), before);
 }

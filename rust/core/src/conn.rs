@@ -6,6 +6,7 @@
 //! enters, costs a fault.) The socket closes when the value is dropped: in the
 //! parent right after the fork, in the child at its end.
 
+use crate::error::Error;
 use crate::listener::Site;
 use crate::name::Name;
 use crate::sys::process;
@@ -86,11 +87,25 @@ pub(crate) fn accept(
 }
 
 impl Connection {
+    /// A connection of a connected socket that no server has accepted, for tests
+    /// of a handler: one end of a socket pair, say. Its [`id`](Connection::id) is 0.
+    ///
+    /// Errors: an errno of getpeername(2), such as ENOTCONN; `fd` is closed then.
+    pub fn from_fd(fd: OwnedFd) -> Result<Connection, Error> {
+        let peer = socket::peer_address(fd.as_fd()).map_err(|e| Error::os("getpeername", "", e))?;
+        let local =
+            socket::local_address(fd.as_fd()).map_err(|e| Error::os("getsockname", "", e))?;
+        let (peer_name, local_name) = (Name::of(&peer), Name::of(&local));
+        let ends = Arc::new(Ends { peer, peer_name, local, local_name, site: None });
+        Ok(Connection { fd, id: 0, ends })
+    }
+
     pub(crate) fn set_id(&mut self, id: u64) {
         self.id = id;
     }
 
-    /// Number of the connection, counted from 1 by the server that accepted it.
+    /// Number of the connection, counted from 1 by the server that accepted it; 0
+    /// without one.
     pub fn id(&self) -> u64 {
         self.id
     }

@@ -230,6 +230,15 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<RawAddress, Errno> {
     Ok(local)
 }
 
+pub(crate) fn peer_address(fd: BorrowedFd<'_>) -> Result<RawAddress, Errno> {
+    let mut peer = RawAddress::empty();
+    // SAFETY: the storage has `len` writable bytes; the kernel updates `len`.
+    check(unsafe {
+        libc::getpeername(fd.as_raw_fd(), (&raw mut peer.storage).cast(), &mut peer.len)
+    })?;
+    Ok(peer)
+}
+
 /// Sets an option whose value is an `int`.
 pub(crate) fn set_option(
     fd: BorrowedFd<'_>,
