@@ -30,6 +30,7 @@ EventKind: TypeAlias = Literal[
     "draining",
     "stopped",
     "supervisor_ended",
+    "listener_failed",
     "other",
 ]
 
