@@ -221,7 +221,7 @@ def make(options: dict[str, Any]) -> forkserve.Server:
         return forkserve.Server(address, handler, **options)
     except forkserve.AddressError as error:
         raise WrongOption(error.strerror) from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         # By the name and with the words that the command line has.
         option, _, reason = str(error).partition(": ")
         reason = reason.replace("None", "none")

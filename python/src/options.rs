@@ -173,12 +173,13 @@ impl Argument<'_, '_> {
         Ok(Some(self.1.clone().unbind()))
     }
 
+    /// A function of one argument, which is called with it by somebody later.
     pub(crate) fn callable(&self) -> PyResult<Py<PyAny>> {
-        if self.1.is_callable() {
-            Ok(self.1.clone().unbind())
-        } else {
-            Err(self.wrong_type("a callable"))
+        if !self.1.is_callable() {
+            return Err(self.wrong_type("a callable"));
         }
+        self.1.py().import("forkserve._handler")?.call_method1("check", (self.0, self.1))?;
+        Ok(self.1.clone().unbind())
     }
 }
 
