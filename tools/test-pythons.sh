@@ -24,6 +24,10 @@ for kind in with-gil free-threaded; do
         venv=$out/$kind-$("$python" -c 'import sys; print(*sys.version_info[:2], sep=".")')
         "$python" -m venv "$venv"
         pip "$venv" "pytest pytest-timeout dnslib rpyc Werkzeug $package"
+        # Not for each CPython; the tests with one that is missing are left out.
+        for tool in coverage debugpy eventlet gevent; do
+            pip "$venv" "--only-binary=:all: $tool" || echo "without $tool"
+        done
         "$venv/bin/python" -m pytest -p no:cacheprovider tests/python
     done
 done

@@ -12,6 +12,8 @@ A whole server:
         server.serve_forever()
 """
 
+# Here, and not when it is first asked: a program may have given up the right to read it.
+from . import _handler as _handler
 from ._forkserve import (
     HANDSHAKE_FAILED,
     AddressError,

@@ -244,8 +244,6 @@ def main() -> int:
     def stop(_number: int, _frame: Optional[FrameType]) -> None:
         server.stop()
 
-    # Ctrl-C at a terminal reaches every process there; this one deals with it.
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     with server:
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)

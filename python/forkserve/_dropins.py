@@ -8,6 +8,7 @@ the parent's, the loop is here and has the steps called in the same order.
 
 import errno
 import os
+import posix
 import signal
 import socket
 import socketserver
@@ -342,7 +343,8 @@ class ForkingMixIn(Mixed):
         # seconds that of the next one is; None: of none.
         for pid in list(children):
             try:
-                ended, _ = os.waitpid(pid, flags)
+                # Not os.waitpid, which gevent replaces by one that waits for its own loop.
+                ended, _ = posix.waitpid(pid, flags)
             except ChildProcessError:
                 # Somebody else has waited for it.
                 ended = pid

@@ -11,7 +11,7 @@ use crate::tls::{Tls, HANDSHAKE_FAILED};
 use crate::tools::tools;
 use crate::warmup::warm_up;
 use forkserve::{Hooks, EXIT_PANIC};
-use pyo3::exceptions::PySystemExit;
+use pyo3::exceptions::{PyOSError, PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
@@ -45,6 +45,7 @@ pub(crate) fn serve(
         hooks.exit();
     });
     let status = catch_unwind(life).map_or(EXIT_PANIC, |()| 0);
+    hooks.end(status);
     child.leave(status)
 }
 
@@ -77,10 +78,12 @@ fn serve_one(
     };
     let status = match &connection {
         // The result goes at once, and what its end prints is still written.
-        Ok(Some(connection)) => match work.handler.call1((connection,)).map(drop) {
-            Ok(()) => 0,
-            Err(error) => fail(child, error),
-        },
+        Ok(Some(connection)) => {
+            match work.handler.call1((connection,)).and_then(|result| refuse_lazy(&result)) {
+                Ok(()) => 0,
+                Err(error) => fail(child, error),
+            }
+        }
         Ok(None) => HANDSHAKE_FAILED,
         Err(error) => fail(child, error.clone_ref(py)),
     };
@@ -93,17 +96,43 @@ fn serve_one(
         if !again && !last {
             // It has been told to leave meanwhile.
             join_threads(py);
-            flush(py, |_| {});
+            flush(py, |error| error.write_unraisable(py, None));
         }
         let complete = status == 0 && work.tls.is_some();
         if let Ok(Some(connection)) = connection {
-            let _ = connection.get().close(py, complete);
+            match connection.get().close(py, complete) {
+                // The client's doing, perhaps.
+                Err(error) if !error.is_instance_of::<PyOSError>(py) => {
+                    error.write_unraisable(py, Some(connection.as_any()));
+                }
+                _ => {}
+            }
         }
     });
 }
 
+/// A coroutine or a generator as the result: of the handler itself nothing has run.
+fn refuse_lazy(result: &Bound<'_, PyAny>) -> PyResult<()> {
+    if result.is_none() {
+        return Ok(());
+    }
+    let py = result.py();
+    let lazy = result.hasattr(intern!(py, "__await__"))?
+        || result.hasattr(intern!(py, "__anext__"))?
+        || result.hasattr(intern!(py, "gi_frame"))?;
+    if !lazy {
+        return Ok(());
+    }
+    let kind = result.get_type().name()?;
+    let text = format!(
+        "handler: it returned a {kind}, which nobody runs; for a coroutine, run it inside the \
+         handler: asyncio.run(...)"
+    );
+    Err(PyTypeError::new_err(text))
+}
+
 /// Exit status after an exception, which is shown as the interpreter shows it.
-fn report(py: Python<'_>, error: PyErr) -> i32 {
+pub(crate) fn report(py: Python<'_>, error: PyErr) -> i32 {
     if error.is_instance_of::<PySystemExit>(py) {
         return exit_status(py, &error);
     }

@@ -11,11 +11,11 @@ use crate::warmup;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString, PyType};
 use pyo3::IntoPyObjectExt;
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -49,6 +49,9 @@ pub(crate) struct Connection {
 /// writes to many: reference counts, free lists, caches of the interpreter.
 pub(crate) struct Room {
     empty: PyOnceLock<Py<PyAny>>,
+    /// Whether the class is not the socket module's own, but one that the program or a
+    /// library has put in its place: nothing is known of it but how it is called.
+    foreign: AtomicBool,
     /// In a child, once it has been filled.
     used: AtomicBool,
     /// Whether a spare may fill it for itself first.
@@ -74,14 +77,22 @@ const COMMON: [&str; 12] = [
 
 impl Room {
     pub(crate) const fn new() -> Room {
-        let (used, warm_up) = (AtomicBool::new(false), AtomicBool::new(false));
-        Room { empty: PyOnceLock::new(), used, warm_up }
+        Room {
+            empty: PyOnceLock::new(),
+            foreign: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            warm_up: AtomicBool::new(false),
+        }
     }
 
     /// In the parent, before it forks. `class` is `socket.socket`.
     pub(crate) fn prepare(&self, class: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = class.py();
-        if self.empty.get(py).is_some() {
+        if self.empty.get(py).is_some() || self.foreign.load(Relaxed) {
+            return Ok(());
+        }
+        if !is_plain(class)? {
+            self.foreign.store(true, Relaxed);
             return Ok(());
         }
         let empty = match class.call0() {
@@ -99,7 +110,8 @@ impl Room {
             py.get_type::<Connection>().getattr(PyString::intern(py, name))?;
         }
         let _ = self.empty.set(py, empty.unbind());
-        self.warm_up.store(warmup::prepare(class)?, Relaxed);
+        warmup::prepare(py);
+        self.warm_up.store(true, Relaxed);
         Ok(())
     }
 
@@ -120,6 +132,9 @@ impl Room {
         fd: OwnedFd,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = class.py();
+        if self.foreign.load(Relaxed) {
+            return make(class, family, 0, fd);
+        }
         let (kind, fd) = (libc::SOCK_STREAM, fd.into_raw_fd());
         match self.empty.get(py).filter(|_| !self.used.swap(true, Relaxed)) {
             Some(empty) => {
@@ -181,7 +196,63 @@ impl Connection {
         if complete {
             tls::close_notify(self.socket.bind(py));
         }
-        tools(py)?.close_socket.bind(py).call1((&self.socket,)).map(drop)
+        close(self.socket.bind(py))
+    }
+}
+
+/// Whether a class is the socket module's own.
+fn is_plain(class: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = class.py();
+    let Ok(class) = class.cast::<PyType>() else { return Ok(false) };
+    Ok(class.is_subclass(tools(py)?.socket.bind(py))?
+        && class.getattr("__module__")?.eq("socket")?
+        && class.qualname()?.eq("socket"))
+}
+
+/// A socket object of any class that owns `fd`, made as `socket.accept` makes one.
+pub(crate) fn make<'py>(
+    class: &Bound<'py, PyAny>,
+    family: i32,
+    proto: i32,
+    fd: OwnedFd,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let keywords = PyDict::new(py);
+    keywords.set_item("fileno", fd.as_raw_fd())?;
+    let made = class.call((family, libc::SOCK_STREAM, proto), Some(&keywords));
+    match made {
+        Ok(socket) => {
+            let _ = fd.into_raw_fd();
+            Ok(socket)
+        }
+        Err(error) => {
+            // The class may have taken it, and closed it.
+            let _ = nix::unistd::close(fd.into_raw_fd());
+            Err(error)
+        }
+    }
+}
+
+/// Closes a socket object of any class, also while files made of it are still about.
+pub(crate) fn close(socket: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = socket.py();
+    let tools = tools(py)?;
+    if socket.is_instance(tools.socket.bind(py))? {
+        return tools.close_socket.bind(py).call1((socket,)).map(drop);
+    }
+    // It wraps a socket of the interpreter's: gevent's has that in a slot, eventlet's and
+    // those of most programs have it among their attributes.
+    let plain = |inner: &Bound<'_, PyAny>| inner.is_instance(tools.socket.bind(py)).ok();
+    let inner = socket.getattr("_sock").ok().filter(|inner| plain(inner) == Some(true));
+    let inner = inner.or_else(|| {
+        let attributes = socket.getattr("__dict__").ok()?.cast_into::<PyDict>().ok()?;
+        attributes.values().iter().find(|inner| plain(inner) == Some(true))
+    });
+    // First the wrapper, which may have the descriptor registered somewhere.
+    socket.call_method0("close")?;
+    match inner {
+        Some(inner) => tools.close_socket.bind(py).call1((inner,)).map(drop),
+        None => Ok(()),
     }
 }
 

@@ -12,19 +12,19 @@
 //! duplicate of the listener, and gives the children back when the loop ends.
 
 use crate::child;
+use crate::conn;
 use crate::error;
 use crate::event::Callbacks;
 use crate::fork::{self, may_fork, may_serve};
-use crate::hooks::{freeze, PythonHooks};
+use crate::hooks::{freeze, CtrlC, PythonHooks};
 use crate::job::{Change, Earlier, Job, BLIND};
 use crate::options;
-use crate::tools::tools;
 use crate::wakeup::Wakeup;
 use forkserve::{Child, Event, Hooks, Server as Core, Turn, EXIT_PANIC};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet};
@@ -128,7 +128,7 @@ impl Loop {
     ) -> PyResult<()> {
         let py = server.py();
         let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
-        hooks.interruptible = true;
+        hooks.ctrl_c = CtrlC::Raise;
         match fork::between(&mut hooks) {
             Ok(Some(pid)) => {
                 active.add(pid)?;
@@ -137,14 +137,18 @@ impl Loop {
             Ok(None) => {
                 let life = AssertUnwindSafe(|| {
                     self.give_up();
-                    if let (Some(listener), Ok(tools)) = (listener, tools(py)) {
-                        let _ = tools.close_socket.bind(py).call1((listener,));
+                    // The connection can be served all the same.
+                    if let Some(Err(error)) = listener.map(conn::close) {
+                        error.write_unraisable(py, listener);
                     }
-                    let status = answer(server, request, client_address).unwrap_or(1);
+                    let status = answer(server, request, client_address);
+                    let status = status.unwrap_or_else(|error| show(py, error));
                     hooks.exit();
                     status
                 });
-                fork::exit(catch_unwind(life).unwrap_or(EXIT_PANIC))
+                let status = catch_unwind(life).unwrap_or(EXIT_PANIC);
+                hooks.end(status);
+                fork::exit(status)
             }
             Err(error) => {
                 let forbidden = hooks.forbidden.take();
@@ -254,7 +258,7 @@ impl Loop {
         let mut hooks = PythonHooks::new(py, &self.callbacks, wakeup)?;
         // A spare runs no Python while it waits, and would be interrupted by an old
         // Ctrl-C when its connection comes.
-        hooks.interruptible = !job.pooled();
+        hooks.ctrl_c = if job.pooled() { CtrlC::End } else { CtrlC::Raise };
         state.watched.clear();
         let result = self.run(&mut core, job, &mut earlier, &mut hooks);
         state.wakeup = std::mem::replace(&mut hooks.wakeup, Wakeup::Deaf);
@@ -320,12 +324,14 @@ impl Loop {
                     // Not an Exception: it has asked for the end of the process.
                     child.set_last();
                 }
-                child.end(status.unwrap_or(1), hooks, |_| {});
+                let status = status.unwrap_or_else(|error| show(py, error));
+                child.end(status, hooks, |_| {});
             }
             // Told to leave while it waited.
             hooks.exit();
         });
         let status = catch_unwind(life).map_or(EXIT_PANIC, |()| 0);
+        hooks.end(status);
         child.leave(status)
     }
 }
@@ -375,8 +381,18 @@ impl Watched {
     }
 }
 
-/// In a child: the exit status after the request. An exception that the server
-/// does not handle ends the child as it ends one of socketserver's: silently.
+/// In a child: shows what the server has not handled; the exit status. As with
+/// socketserver, what asks for the end of the process is nothing to show.
+fn show(py: Python<'_>, error: PyErr) -> i32 {
+    let asked =
+        error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py);
+    if !asked {
+        child::report(py, error);
+    }
+    1
+}
+
+/// In a child: the exit status after the request.
 fn answer(
     server: &Bound<'_, PyAny>,
     request: &Bound<'_, PyAny>,

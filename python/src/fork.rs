@@ -102,19 +102,21 @@ fn warn_of_threads(py: Python<'_>) {
 pub(crate) fn between(hooks: &mut dyn Hooks) -> Result<Option<i32>, Error> {
     hooks.before()?;
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-    // SAFETY: the hooks are those of the interpreter, which is attached; what a
-    // child may do is the contract of the server that calls this.
-    let pid = unsafe { libc::fork() };
-    let errno = Errno::last();
-    match pid {
+    let forked = hooks.fork().unwrap_or_else(|| {
+        // SAFETY: the hooks are those of the interpreter, which is attached; what a
+        // child may do is the contract of the server that calls this.
+        let pid = unsafe { libc::fork() };
+        Ok(if pid == -1 { -(Errno::last() as i32) } else { pid })
+    });
+    match forked.as_ref().copied().unwrap_or(-1) {
         0 => hooks.child(),
         _ => hooks.parent(),
     }
     let _ = mask.map(|mask| mask.thread_set_mask());
-    match pid {
-        -1 => Err(Error::os("fork", "", errno)),
+    match forked? {
         0 => Ok(None),
-        pid => Ok(Some(pid)),
+        pid if pid > 0 => Ok(Some(pid)),
+        errno => Err(Error::os("fork", "", Errno::from_raw(-errno))),
     }
 }
 

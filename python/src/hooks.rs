@@ -15,6 +15,7 @@ use crate::event::Callbacks;
 use crate::options::Argument;
 use crate::tools::{tools, Tools};
 use crate::wakeup::Wakeup;
+use crate::wrapped::Wrapped;
 use forkserve::{Error, Hooks, StdioHooks};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use pyo3::exceptions::{PyAttributeError, PyImportError, PyOSError, PyValueError};
@@ -26,6 +27,18 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 /// connection.
 const PARENTS: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
+/// What a child does at Ctrl-C where it is a KeyboardInterrupt in the parent. (Where the
+/// parent has a handler of its own, the child goes on in any case.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CtrlC {
+    /// It goes on: the terminal has told the parent as well, which drains.
+    Survive,
+    /// It has a KeyboardInterrupt too.
+    Raise,
+    /// It ends.
+    End,
+}
+
 /// The steps around a fork, in the thread that runs the loop.
 pub(crate) struct PythonHooks<'a, 'py> {
     py: Python<'py>,
@@ -33,8 +46,8 @@ pub(crate) struct PythonHooks<'a, 'py> {
     callbacks: &'a Callbacks,
     stdio: StdioHooks,
     pub(crate) wakeup: Wakeup,
-    /// Whether Ctrl-C stays a KeyboardInterrupt in a child, if it is one here.
-    pub(crate) interruptible: bool,
+    wrapped: Wrapped,
+    pub(crate) ctrl_c: CtrlC,
     /// What an audit hook raised to forbid the fork.
     pub(crate) forbidden: Option<PyErr>,
 }
@@ -52,7 +65,8 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
             callbacks,
             stdio,
             wakeup,
-            interruptible: false,
+            wrapped: Wrapped::look(py)?,
+            ctrl_c: CtrlC::Survive,
             forbidden: None,
         })
     }
@@ -61,9 +75,11 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
         flush(self.py, |error| self.callbacks.interrupt(self.py, error));
     }
 
-    /// Gives signals that Python handles in the parent their default back: a
-    /// child has no server to stop, and is to end by them.
-    fn default_signals(&self) -> PyResult<()> {
+    /// A child has no server to stop: handlers of the parent's for that go.
+    ///
+    /// SIGTERM gets its default back, and is to end the child. SIGINT and SIGHUP come from
+    /// the terminal, to each process there; the parent deals with them, so the child goes on.
+    fn replace_handlers(&self) -> PyResult<()> {
         let py = self.py;
         for number in PARENTS {
             // To ask the kernel writes to no object. SIGTERM has its default there
@@ -72,11 +88,18 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
                 continue;
             }
             let handler = self.tools.getsignal.bind(py).call1((number,))?;
-            if self.interruptible && handler.is(&self.tools.default_int_handler) {
+            if !handler.is_callable() {
                 continue;
             }
-            if handler.is_callable() {
+            let raises = handler.is(&self.tools.default_int_handler);
+            if raises && self.ctrl_c == CtrlC::Raise {
+                continue;
+            }
+            if number == libc::SIGTERM || raises && self.ctrl_c == CtrlC::End {
                 self.tools.signal.bind(py).call1((number, libc::SIG_DFL))?;
+            } else {
+                self.tools.signal.bind(py).call1((number, libc::SIG_IGN))?;
+                handle_quietly(number);
             }
         }
         Ok(())
@@ -85,6 +108,11 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
 
 impl Hooks for PythonHooks<'_, '_> {
     fn before(&mut self) -> Result<(), Error> {
+        if self.wrapped.forks() {
+            // Which does the rest.
+            self.flush();
+            return self.stdio.before();
+        }
         if let Err(error) =
             self.tools.audit.bind(self.py).call1(self.tools.fork_event.bind(self.py))
         {
@@ -99,9 +127,15 @@ impl Hooks for PythonHooks<'_, '_> {
         Ok(())
     }
 
+    fn fork(&mut self) -> Option<Result<i32, Error>> {
+        self.wrapped.fork(self.py, &mut self.forbidden)
+    }
+
     fn parent(&mut self) {
-        // SAFETY: attached, and after `PyOS_BeforeFork`.
-        unsafe { pyo3::ffi::PyOS_AfterFork_Parent() };
+        if !self.wrapped.forks() {
+            // SAFETY: attached, and after `PyOS_BeforeFork`.
+            unsafe { pyo3::ffi::PyOS_AfterFork_Parent() };
+        }
         self.stdio.parent();
     }
 
@@ -109,19 +143,39 @@ impl Hooks for PythonHooks<'_, '_> {
         self.stdio.child();
         // A handler of the parent's must not run here before it is replaced.
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-        // SAFETY: attached, and after `PyOS_BeforeFork`, in the new process.
-        unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
+        if !self.wrapped.forks() {
+            // SAFETY: attached, and after `PyOS_BeforeFork`, in the new process.
+            unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
+        }
         self.wakeup.child(self.py);
-        if let Err(error) = self.default_signals() {
+        if let Err(error) = self.replace_handlers() {
             error.write_unraisable(self.py, None);
         }
         let _ = mask.map(|mask| mask.thread_set_mask());
     }
 
     fn exit(&mut self) {
-        self.flush();
+        flush(self.py, |error| error.write_unraisable(self.py, None));
         self.stdio.exit();
     }
+
+    fn end(&mut self, status: i32) {
+        self.wrapped.end(self.py, status);
+    }
+}
+
+/// Has a signal do nothing to this process. Not SIG_IGN, which programs that the handler
+/// starts would inherit; to them a handler means the default.
+fn handle_quietly(number: i32) {
+    extern "C" fn nothing(_number: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: all-zero bytes are a valid sigaction: SIG_DFL, no flags.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // System calls go on by themselves: most code knows nothing of EINTR.
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: a complete action, whose handler does nothing; no old one is asked for.
+    unsafe { libc::sigaction(number, &action, std::ptr::null_mut()) };
 }
 
 /// Whether a handler is installed for this signal, of Python's or another.

@@ -3,13 +3,12 @@
 use crate::conn;
 use crate::error;
 use crate::fork;
-use crate::tools::tools;
 use forkserve::{Connection, Options, Server as Core};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet};
 use std::collections::HashSet;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,10 +124,10 @@ impl<'a, 'py> Job<'a, 'py> {
         connection: Connection,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let py = self.py();
-        tools(py)?.close_socket.bind(py).call1((self.socket,))?;
+        conn::close(self.socket)?;
         let address = conn::address(py, connection.peer_sockaddr())?;
-        let fd = OwnedFd::from(connection).into_raw_fd();
-        let request = self.class.call1((self.family, libc::SOCK_STREAM, self.proto, fd))?;
+        let fd = OwnedFd::from(connection);
+        let request = conn::make(&self.class, self.family, self.proto, fd)?;
         Ok((request, address))
     }
 

@@ -33,6 +33,7 @@ mod tls;
 mod tools;
 mod wakeup;
 mod warmup;
+mod wrapped;
 
 /// The native half of forkserve; import forkserve instead.
 ///

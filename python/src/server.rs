@@ -39,8 +39,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// returns, the child ends with status 0; its result is ignored. An exception is shown
 /// by sys.excepthook and gives status 1; sys.exit() gives what it says. Threads that the
 /// handler left are waited for, output is flushed, the connection is closed. atexit
-/// handlers are not run in a child, and SIGINT, SIGTERM and SIGHUP have their default
-/// effect there if Python handles them in the parent.
+/// handlers are not run in a child. Of signals that Python handles in the parent, SIGTERM has
+/// its default effect there, and SIGINT and SIGHUP, which a terminal sends to every process,
+/// have none: the parent stops the server, and the child finishes. A handler that wants Ctrl-C
+/// sets signal.default_int_handler. Where os.fork or os._exit have been replaced, as by tools
+/// that measure or debug, they are called. A handler or an observer that cannot be called with
+/// one argument, or of which nothing would run, such as an async def, is a TypeError.
 ///
 /// Times are seconds, as int or float.
 ///

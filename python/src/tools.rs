@@ -13,6 +13,8 @@ pub(crate) struct Tools {
     pub(crate) sys: Py<PyModule>,
     /// `sys.modules`.
     pub(crate) modules: Py<PyDict>,
+    /// For what a program may replace there: `os.fork`, `os._exit`.
+    pub(crate) os: Py<PyModule>,
     /// `sys.audit`.
     pub(crate) audit: Py<PyAny>,
     /// `signal.set_wakeup_fd`.
@@ -27,6 +29,8 @@ pub(crate) struct Tools {
     pub(crate) finalization_error: Py<PyAny>,
     /// `("os.fork",)`, for `audit`.
     pub(crate) fork_event: Py<PyTuple>,
+    /// `_socket.socket`, the base of `socket.socket`.
+    pub(crate) socket: Py<PyAny>,
     /// `_socket.socket.__init__`, which gives a socket object its descriptor.
     pub(crate) init_socket: Py<PyAny>,
     /// `_socket.socket.detach`, which takes it away and leaves the object usable.
@@ -48,6 +52,7 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
         modules: sys.getattr("modules")?.cast_into()?.unbind(),
         audit: sys.getattr("audit")?.unbind(),
         sys: sys.unbind(),
+        os: py.import("os")?.unbind(),
         set_wakeup_fd: signal.getattr("set_wakeup_fd")?.unbind(),
         signal: signal.getattr("signal")?.unbind(),
         getsignal: signal.getattr("getsignal")?.unbind(),
@@ -59,6 +64,7 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
         init_socket: socket.getattr("__init__")?.unbind(),
         detach_socket: socket.getattr("detach")?.unbind(),
         close_socket: socket.getattr("close")?.unbind(),
+        socket: socket.unbind(),
     };
     let _ = TOOLS.set(py, tools);
     Ok(())

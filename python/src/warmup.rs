@@ -39,11 +39,10 @@ fn names(py: Python<'_>) -> Names<'_> {
     }
 }
 
-/// In the parent: whether children may warm up with this class. A replacement of
-/// `socket.socket` might do more than talk to the kernel.
-pub(crate) fn prepare(class: &Bound<'_, PyAny>) -> PyResult<bool> {
-    names(class.py());
-    class.getattr("__module__")?.eq("socket")
+/// In the parent, where the class is the socket module's own: another one might do more
+/// than talk to the kernel.
+pub(crate) fn prepare(py: Python<'_>) {
+    names(py);
 }
 
 /// In a spare. Only an audit hook sees it ("socket.__new__"), and what fails is as good as not

@@ -7,6 +7,8 @@ import unittest.mock
 import forkserve
 import pytest
 
+from support import read_all
+
 
 class Methods:
     async def coroutine(self, conn):
@@ -148,6 +150,24 @@ def test_nothing_heavy_is_imported_for_that(start):
     print(*sorted(heavy & set(sys.modules) - before))
     """)
     assert program.end()[0] == "\n"
+
+
+@pytest.mark.parametrize("options", ["", "connections_per_child=2"])
+def test_what_returns_a_coroutine_says_so(serve, options):
+    """It cannot be seen before that nothing of it will run."""
+    server = serve(f"""
+    async def handler(conn):
+        say("never")
+    def observer(event):
+        if event.kind == "ended":
+            say("ended", event.exit_code)
+    serve(lambda conn: handler(conn), observer=observer, {options}).serve_forever()
+    """)
+    for _ in range(2):
+        with server.connect() as client:
+            assert read_all(client) == b""
+        assert server.line() == "ended 1"
+    assert "TypeError: handler: it returned a coroutine" in server.errors()
 
 
 def test_of_the_command(start, tmp_path):

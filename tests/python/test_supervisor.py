@@ -199,21 +199,25 @@ handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 for number in handled:
     signal.signal(number, lambda *_: say("handled"))
 def handler(conn):
-    own = [signal.getsignal(number) == signal.SIG_DFL for number in handled]
+    own = [int(signal.getsignal(number)) for number in handled[:3]]
+    own.append(callable(signal.getsignal(signal.SIGUSR1)))
     say("child", os.getpid(), *own, signal.set_wakeup_fd(-1), *signal.pthread_sigmask(0, []))
-    conn.socket.recv(1)
+    echo(conn)
 def observer(event):
     if event.kind == "ended":
         say("ended", event.exit_code, event.exit_signal)
 options.update(handler=handler, observer=observer)
 """
     server, _ = started("server.wait()\n", before=before)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with server.connect():
-            words = server.line().split()
-            assert words[2:] == ["True", "True", "True", "False", "-1"]
+    with server.connect() as client:
+        words = server.line().split()
+        assert words[2:] == ["1", "0", "1", "True", "-1"]
+        for number in (signal.SIGINT, signal.SIGHUP):
             os.kill(int(words[1]), number)
-            assert server.line() == f"ended None {int(number)}"
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        os.kill(int(words[1]), signal.SIGTERM)
+        assert server.line() == f"ended None {int(signal.SIGTERM)}"
     server.end(by=signal.SIGTERM)
 
 

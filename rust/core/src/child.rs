@@ -181,6 +181,7 @@ impl Child {
         // takes the address space down, which takes long in a large host.
         close(again);
         if !again {
+            hooks.end(status & 0xff);
             self.leave(status);
         }
     }

@@ -24,6 +24,18 @@ pub trait Hooks {
 
     /// In the child, after the handler, before the connection is closed.
     fn exit(&mut self);
+
+    /// Forks, where the language has a function of its own for that, which a program may
+    /// have replaced; `None`: the library forks by itself. As the system call: the child's
+    /// number, 0 in the child, a negative errno. All signals are blocked. On an error nothing
+    /// is forked, as with `before`.
+    fn fork(&mut self) -> Option<Result<i32, Error>> {
+        None
+    }
+
+    /// In the child, after the connection is closed: ends the process, where the language
+    /// has a function of its own for that. If it returns, the library ends the process.
+    fn end(&mut self, _status: i32) {}
 }
 
 /// The hooks for C: stdio is flushed on both sides.

@@ -368,7 +368,9 @@ impl Server {
                 },
                 Ok(Turn::Drained) => {
                     hooks.exit();
-                    process::exit_now(self.engine.conclude())
+                    let status = self.engine.conclude();
+                    hooks.end(status);
+                    process::exit_now(status)
                 }
                 Err(error) => self.engine.drain_if_deaf(error),
             }

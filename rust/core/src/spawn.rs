@@ -20,19 +20,11 @@ use crate::neighbours;
 use crate::options::Orphans;
 use crate::owned::Owned;
 use crate::sys::clock::monotonic_us;
-use crate::sys::process::{self, Side};
+use crate::sys::process::{self, Side, Unborn};
 use crate::sys::{epoll, signal};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-
-/// Why there was no child.
-pub(crate) enum Unborn {
-    /// The language's steps before the fork failed.
-    Hooks(Error),
-    /// `fork` did.
-    Fork(Errno),
-}
 
 impl Engine {
     /// Makes a child for `connection`, or holds it. `patience` is given where
@@ -159,7 +151,7 @@ impl Engine {
     fn fork(&mut self, keep: &Owned, hooks: &mut dyn Hooks) -> Result<Option<i32>, Unborn> {
         hooks.before().map_err(Unborn::Hooks)?;
         let handled = signal::term_is_handled();
-        match process::fork() {
+        match process::fork(|| hooks.fork()) {
             Ok(Side::Parent(pid)) => {
                 hooks.parent();
                 Ok(Some(pid))
@@ -169,9 +161,9 @@ impl Engine {
                 hooks.child();
                 Ok(None)
             }
-            Err(errno) => {
+            Err(unborn) => {
                 hooks.parent();
-                Err(Unborn::Fork(errno))
+                Err(unborn)
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::neighbours;
 use crate::options::Orphans;
 use crate::socket_file::SocketFile;
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::process::{self, Side};
+use crate::sys::process::{self, Side, Unborn};
 use crate::sys::signal::{Blocked, Came, Signals};
 use crate::sys::tie;
 use nix::errno::Errno;
@@ -65,14 +65,17 @@ impl Engine {
         let (tie, tie_end) = tie::pair().map_err(fail("socketpair"))?;
         hooks.before()?;
         self.ports.iter_mut().filter_map(Port::file_mut).for_each(SocketFile::pin);
-        let forked = process::fork();
+        let forked = process::fork(|| hooks.fork());
         if !matches!(forked, Ok(Side::Parent(_))) {
             self.unpin_files();
         }
         match forked {
-            Err(errno) => {
+            Err(unborn) => {
                 hooks.parent();
-                Err(Error::os("fork", "", errno))
+                Err(match unborn {
+                    Unborn::Hooks(error) => error,
+                    Unborn::Fork(errno) => Error::os("fork", "", errno),
+                })
             }
             Ok(Side::Parent(pid)) => {
                 hooks.parent();

@@ -6,6 +6,7 @@
 
 use super::signal::{block_all, Blocked};
 use super::{check, own, raw, socket};
+use crate::error::Error;
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -18,14 +19,37 @@ pub(crate) enum Side {
     Child(Blocked),
 }
 
+/// Why there was no child.
+pub(crate) enum Unborn {
+    /// The language's steps before the fork failed.
+    Hooks(Error),
+    /// `fork` did.
+    Fork(Errno),
+}
+
 /// `fork(2)` through libc, so that its locks and the host's `pthread_atfork`
 /// handlers are run. In the child signals stay blocked until it is set up.
+/// `own` may fork instead: see `Hooks::fork`.
 ///
 /// Linux restarts a fork that a signal interrupts inside the kernel
 /// (`ERESTARTNOINTR` in `copy_process`): EINTR does not come out of it.
 #[inline(always)]
-pub(crate) fn fork() -> Result<Side, Errno> {
+pub(crate) fn fork(
+    own: impl FnOnce() -> Option<Result<libc::pid_t, Error>>,
+) -> Result<Side, Unborn> {
     let blocked = block_all();
+    if let Some(forked) = own() {
+        return match forked {
+            Ok(0) => Ok(Side::Child(blocked)),
+            forked => {
+                blocked.restore();
+                match forked.map_err(Unborn::Hooks)? {
+                    pid if pid > 0 => Ok(Side::Parent(pid)),
+                    errno => Err(Unborn::Fork(Errno::from_raw(-errno))),
+                }
+            }
+        };
+    }
     // SAFETY: libc's fork. What the child may do afterwards is the contract of
     // the crate: the library's own steps use only async-signal-safe calls, and
     // the handler's limits in a process with threads are documented to the host.
@@ -34,7 +58,7 @@ pub(crate) fn fork() -> Result<Side, Errno> {
         -1 => {
             let error = Errno::last();
             blocked.restore();
-            Err(error)
+            Err(Unborn::Fork(error))
         }
         0 => Ok(Side::Child(blocked)),
         pid => {
