@@ -19,7 +19,8 @@ from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Optional, cast
 
-from ._forkserve import Error, Loop
+from . import _handshake
+from ._forkserve import HANDSHAKE_FAILED, Error, Loop
 
 # With socketserver's 5 a burst overruns the kernel's queue, and those whose
 # connection it drops try again after a second, then after three, then seven.
@@ -56,10 +57,16 @@ OPTIONS = (
     "source_prefix_v4",
     "source_prefix_v6",
     "gc_freeze",
+    "ssl",
+    "handshake_timeout",
 )
 
-# Server's default.
+# Those of them that any loop keeps to.
+ANY_LOOP = ("ssl", "handshake_timeout")
+
+# Server's defaults.
 KILL_AFTER = 5.0
+HANDSHAKE_TIMEOUT = 10.0
 
 # accept(2): a connection waits, but there is nothing to take it with.
 SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -147,10 +154,15 @@ class ForkingMixIn(Mixed):
     spares, connections_per_child; lifetime, kill_after; max_per_source, at_capacity,
     refuse_message, fork_retry; rate, rate_burst, rate_per_source, rate_per_source_burst,
     rate_interval, at_rate; penalty, penalty_max, penalty_statuses; allow, deny, source_exempt,
-    source_prefix_v4, source_prefix_v6; gc_freeze. They are read when serve_forever() begins,
-    and hold while it runs; lifetime holds also while server_close() waits. With any of them,
-    serve_forever() refuses (ValueError) a server with datagrams and one that overrides a step
-    which is the parent's, such as verify_request(); and so does handle_request().
+    source_prefix_v4, source_prefix_v6; gc_freeze; ssl, handshake_timeout. They are read when
+    serve_forever() begins, and hold while it runs; lifetime holds also while server_close()
+    waits. With any of them but the last two, serve_forever() refuses (ValueError) a server with
+    datagrams and one that overrides a step which is the parent's, such as verify_request(); and
+    so does handle_request().
+
+    With ssl, an ssl.SSLContext, or a listener that ssl.SSLContext.wrap_socket() has made, the
+    TLS handshake is in the child, within handshake_timeout (10 seconds, None for no limit).
+    What verify_request() sees has had no handshake yet.
 
     A subclass whose server class does not say otherwise has a request_queue_size of 1024. In
     the child of a stream server, server.socket is closed: it does not keep the port open.
@@ -207,6 +219,7 @@ class ForkingMixIn(Mixed):
             most = self._most_children()
             options = self._options()
             self._refuse(options, self._why_not_native())
+            self._encryption()
             pause = None if self._keeps("service_actions", ForkingMixIn) else poll_interval
             with Run(self) as loop:
                 self._serve(loop, {**options, "max_children": most}, pause)
@@ -257,6 +270,7 @@ class ForkingMixIn(Mixed):
         deadline = None if timeout is None else monotonic() + timeout
         most = self._most_children()
         self._refuse(self._options(), "handle_request() does without it")
+        self._encryption()
         if self._listener() < 0:
             raise ValueError("handle_request() of a closed server")
         with Run(self) as loop:
@@ -275,7 +289,11 @@ class ForkingMixIn(Mixed):
 
     def _take_request(self) -> None:
         try:
-            request, client_address = self.get_request()
+            encryption = self._encryption()
+            if encryption is not None and _handshake.is_encrypted(self.socket):
+                request, client_address = encryption.accept(self.socket)
+            else:
+                request, client_address = self.get_request()
         except OSError as error:
             self._short = error.errno in SHORTAGE
             return
@@ -318,8 +336,13 @@ class ForkingMixIn(Mixed):
         self._in_child = True
         status = 1
         try:
+            encryption = self._encryption()
+            if encryption is not None:
+                request = encryption.begin(request, client_address)
             self.finish_request(request, client_address)
             status = 0
+        except _handshake.Failed:
+            status = HANDSHAKE_FAILED
         except Exception:
             self.handle_error(request, client_address)
         finally:
@@ -416,9 +439,23 @@ class ForkingMixIn(Mixed):
 
     def _refuse(self, options: dict[str, Any], why: Optional[str]) -> None:
         """Refuses options that would have no effect: they may be what keeps somebody out."""
-        if why is not None and options:
-            names = ", ".join(options)
+        names = ", ".join(name for name in options if name not in ANY_LOOP)
+        if why is not None and names:
             raise ValueError(f"{names}: only for the native loop of serve_forever(); {why}")
+
+    def _encryption(self) -> Optional[_handshake.Encryption]:
+        """How requests are encrypted; None: not at all, or in a way of the program's own."""
+        context = self.fork_options.get("ssl")
+        timeout = self.fork_options.get("handshake_timeout", HANDSHAKE_TIMEOUT)
+        if context is not None:
+            if self.socket.type == socket.SOCK_DGRAM:
+                raise ValueError(f"ssl: {type(self).__name__} serves datagrams")
+            if _handshake.is_encrypted(self.socket):
+                raise ValueError("ssl: the listener has been wrapped by ssl already")
+            return _handshake.of_option(context, timeout)
+        if not self._keeps("get_request", socketserver.TCPServer):
+            return None
+        return _handshake.of_listener(self.socket, timeout)
 
     def _why_not_native(self) -> Optional[str]:
         """What the parent has to do for a request but to accept and to fork; None: nothing."""
@@ -431,7 +468,7 @@ class ForkingMixIn(Mixed):
                     return f"{name} has a {step}() of its own, which is the parent's"
         families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
         listens = (
-            type(self.socket) is socket.socket
+            (type(self.socket) is socket.socket or self._encryption() is not None)
             and self.socket.family in families
             and self.socket.type == socket.SOCK_STREAM
             and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1

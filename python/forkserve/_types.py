@@ -85,6 +85,8 @@ class ForkOptions(TypedDict, total=False):
     source_prefix_v4: int
     source_prefix_v6: int
     gc_freeze: bool
+    ssl: SSLContext | None
+    handshake_timeout: float | None
 
 
 class Options(ForkOptions, total=False):
@@ -97,6 +99,4 @@ class Options(ForkOptions, total=False):
     nodelay: bool
     keepalive: bool
     reuse_port: bool
-    ssl: SSLContext | None
-    handshake_timeout: float | None
     observer: Callable[[Event], object] | None

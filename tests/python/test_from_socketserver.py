@@ -17,7 +17,9 @@ from support import children, descriptors, wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/from-socketserver.md").read_text()
-PROGRAMS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+# But for the one to be tried, which stands alone.
+TABLES = re.sub(r"^## Try it$.*?(?=^## )", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", TABLES, re.MULTILINE | re.DOTALL)
 PAIRS = list(zip(PROGRAMS[::2], PROGRAMS[1::2]))
 
 
