@@ -177,6 +177,9 @@ header: ## Write include/forkserve.h from the C crate
 pictures: ## Draw the pictures of the pages from tools/pictures.py
 	tools/pictures.py
 
+release-check: ## Fail if something is left to fill in: at a release
+	MAINTAINER='$(MAINTAINER)' tools/release-check.sh
+
 header-check: ## Fail if include/forkserve.h has drifted
 	cargo run --quiet --locked -p forkserve-xtask -- header --check
 

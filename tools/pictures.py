@@ -104,7 +104,54 @@ def processes():
     )
 
 
-PICTURES = {"processes": processes}
+def inside():
+    """What the parent and a child do, and what they share: for the design."""
+    steps = [
+        ("1  reports", "stop, ended children, ready listeners"),
+        ("2  deadlines", "pauses, children to poll, lifetimes"),
+        ("3  held connection", "if its fork is due again"),
+        ("4  new connections", "one from each ready listener"),
+        ("5  drain", "if there is one"),
+        ("6  one spare", "if it is time for one"),
+        ("7  go on accepting?", "arm or disarm the listeners"),
+    ]
+    life = [
+        ("close what is the library's", "listeners, epoll, eventfd, pidfds"),
+        ("signals", "default SIGTERM, then the mask"),
+        ("orphans", "tie the child to its parent"),
+        ("the language's steps", "hooks of Rust, C or Python"),
+        ("handler", "serves the connection"),
+        ("the end", "flush, close, _exit"),
+    ]
+    left, right = [], []
+    for number, (title, text) in enumerate(steps):
+        left.append(box(30, 92 + number * 54, 260, 46, title, text, kind="ours"))
+    for number, (title, text) in enumerate(life):
+        right.append(box(560, 92 + number * 54, 230, 46, title, text, kind="child"))
+    return picture(
+        820,
+        520,
+        "The loop of the parent, the life of a child, and what they share.",
+        frame(14, 20, 292, 460, "parent: host or supervisor"),
+        box(30, 32, 260, 46, "wait", "epoll_wait, and nothing else", kind="ours"),
+        *left,
+        frame(544, 80, 262, 346, "child"),
+        *right,
+        box(345, 30, 160, 60, "kernel", "queues, pidfds"),
+        box(345, 300, 160, 64, "scoreboard", "counters, slots,", "one word at a time"),
+        box(345, 390, 160, 64, "notes", "child to parent,", "one message each"),
+        arrow("M345 60 L308 60"),
+        arrow("M306 276 C 400 276, 420 140, 542 120"),
+        note(400, 170, "fork"),
+        note(440, 262, "in steps 3, 4 and 6"),
+        arrow("M345 332 L308 332", "both shared"),
+        arrow("M505 332 L542 332", "both shared"),
+        arrow("M542 410 L507 416", "shared"),
+        arrow("M345 422 L308 422", "shared"),
+    )
+
+
+PICTURES = {"processes": processes, "inside": inside}
 
 
 def main():

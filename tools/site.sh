@@ -9,7 +9,9 @@ man_pages='https://man7.org/linux/man-pages/man%S/%N.%S.html'
 
 rm -rf "$site"
 mkdir -p "$site/docs" "$site/include" "$site/man"
-cp -R README.md CHANGELOG.md LICENSE c-examples "$site"
+cp -R README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE c-examples "$site"
+mkdir "$site/tests"
+cp tests/README.md "$site/tests"
 cp -R docs/. "$site/docs"
 rm -rf "$site/docs/man"
 cp include/forkserve.h "$site/include"

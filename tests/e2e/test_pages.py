@@ -154,8 +154,15 @@ def test_blocks_can_be_read_by_their_language(page):
 def test_targets_of_make_exist(page):
     rules = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.M))
     code = "\n".join(code for language, code in page.all_blocks() if language == "sh")
-    named = set(re.findall(r"`make ([a-z-]+)", page.text))
-    assert named | set(re.findall(r"^make ([a-z-]+)", code, re.M)) <= rules
+    named = set(re.findall(r"`make ([a-z0-9-]+)", page.text))
+    assert named | set(re.findall(r"^make ([a-z0-9-]+)", code, re.M)) <= rules
+
+
+def test_files_of_the_tree_exist(page):
+    """Those that are named by their folder, as in `tests/e2e/test_sequence.py`."""
+    folders = "c-examples|docs|include|rust|tests|tools"
+    named = re.findall(rf"(?<![\w/.$])((?:{folders})/[\w./-]*\w)(?![\w*…{{])", page.text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 # By test_the_tests_of_the_page_about_tests_pass.

@@ -80,6 +80,20 @@ def test_the_version_is_that_of_the_package():
     assert forkserve.__version__ == importlib.metadata.version("forkserve")
 
 
+def test_the_addresses_are_those_of_the_crate():
+    """Cargo.toml is the one place that has them."""
+    cargo = (Path(__file__).parents[2] / "Cargo.toml").read_text()
+    keys = {
+        "repository": "Source Code",
+        "homepage": "Homepage",
+        "documentation": "Documentation",
+    }
+    addresses = dict(re.findall(r'^(\w+) = "(https://.*)"$', cargo, re.MULTILINE))
+    expected = [f"{label}, {addresses[key]}" for key, label in keys.items()]
+    urls = importlib.metadata.metadata("forkserve").get_all("Project-URL")
+    assert sorted(urls) == sorted(expected)
+
+
 def test_a_server_cannot_be_copied_or_pickled():
     with forkserve.Server("127.0.0.1:0", print) as server:
         for attempt in (pickle.dumps, copy.copy, copy.deepcopy):

@@ -84,7 +84,7 @@ class Page:
 
 def all_pages():
     """Every page that is written by hand."""
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "python/README.md"]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
     return [Page(str(path.relative_to(ROOT))) for path in sorted(pages)]
 
 
