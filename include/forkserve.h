@@ -304,6 +304,14 @@ typedef struct forkserve_options {
     int32_t at_rate;
     /* Must be 0. */
     int32_t reserved;
+    /*
+     * Milliseconds for which a child goes on reading, after its handler, what
+     * the client sends and nobody has read: 0 to 60000. Default 2000. Only a
+     * client that has sent more than was read is waited for, until it finishes;
+     * closed at once, it would see a reset (ECONNRESET) in place of the end of
+     * its answer. 0: close at once.
+     */
+    int64_t linger_ms;
 } forkserve_options;
 
 /* The defaults. */
@@ -311,7 +319,8 @@ typedef struct forkserve_options {
     {                                                                                      \
         sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
             FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL, 32, 64, 0, 0,  \
-            0, 0, 1000, 0, 3600000, NULL, NULL, NULL, NULL, FORKSERVE_AT_RATE_QUEUE, 0     \
+            0, 0, 1000, 0, 3600000, NULL, NULL, NULL, NULL, FORKSERVE_AT_RATE_QUEUE, 0,    \
+            2000                                                                           \
     }
 
 /* --- 4  Making a server ---------------------------------------------------- */
@@ -468,8 +477,13 @@ const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, ui
 
 /*
  * Serves one connection, in its child. The result, of which 8 bits count, is
- * the child's exit status. When it returns, the library flushes stdio, closes
- * the connection and ends the child with _exit: atexit handlers do not run.
+ * the child's exit status. When it returns, the library flushes stdio, ends the
+ * connection and then the child, with _exit: atexit handlers do not run.
+ *
+ * The client sees the end of what it was sent, also if it has sent more than
+ * was read (see linger_ms), and if another process has the socket: it is shut
+ * down, and not only closed. A handler that leaves the connection to another
+ * process closes it here.
  *
  * If the host has threads, the child has only the one that forked, and what
  * the others held locked stays locked: keep to async-signal-safe functions,

@@ -15,6 +15,7 @@ A whole server:
 # Here, and not when it is first asked: a program may have given up the right to read it.
 from . import _handler as _handler
 from ._forkserve import (
+    CLIENT_LEFT,
     HANDSHAKE_FAILED,
     AddressError,
     Connection,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from ._wsgi import ForkingWSGIServer
 
 __all__ = [
+    "CLIENT_LEFT",
     "HANDSHAKE_FAILED",
     "AddressError",
     "Connection",

@@ -134,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
     limits.add_argument("--lifetime", **time, help='of a connection ("none")')
     limits.add_argument("--grace", **time, help="for the clients to finish (10)")
     limits.add_argument("--kill-after", **time, help="from SIGTERM to SIGKILL (5)")
+    limits.add_argument("--linger", **time, help="to read on after the handler (2)")
     limits.add_argument("--fork-retry", **time, help="to hold a connection for (10)")
     limits.add_argument("--at-capacity", choices=["queue", "refuse"], help="(queue)")
     limits.add_argument("--refuse-message", metavar="TEXT", type=os.fsencode)

@@ -11,6 +11,7 @@ from typing_extensions import Self
 from ._types import Addresses, EventKind, EventReason, Networks, PeerAddress
 
 __version__: str
+CLIENT_LEFT: int
 HANDSHAKE_FAILED: int
 
 class Error(OSError):
@@ -151,6 +152,7 @@ class Server:
         grace: float | None = 10.0,
         kill_after: float = 5.0,
         fork_retry: float = 10.0,
+        linger: float = 2.0,
         refuse_message: bytes | bytearray = b"",
         at_capacity: Literal["queue", "refuse"] = "queue",
         orphans: Literal["finish", "terminate"] = "finish",

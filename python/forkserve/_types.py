@@ -95,6 +95,7 @@ class Options(ForkOptions, total=False):
     max_children: int
     backlog: int
     grace: float | None
+    linger: float
     orphans: Literal["finish", "terminate"]
     nodelay: bool
     keepalive: bool

@@ -6,12 +6,14 @@
 //! a handler leaves, threads too, the next one finds.
 
 use crate::conn::{Connection, Room};
-use crate::hooks::{flush, PythonHooks};
+use crate::ending::{client_left, Served, CLIENT_LEFT};
+use crate::hooks::PythonHooks;
+use crate::join::join_threads;
 use crate::tls::{Tls, HANDSHAKE_FAILED};
 use crate::tools::tools;
 use crate::warmup::warm_up;
 use forkserve::{Hooks, EXIT_PANIC};
-use pyo3::exceptions::{PyOSError, PySystemExit, PyTypeError};
+use pyo3::exceptions::{PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
@@ -81,6 +83,7 @@ fn serve_one(
         Ok(Some(connection)) => {
             match work.handler.call1((connection,)).and_then(|result| refuse_lazy(&result)) {
                 Ok(()) => 0,
+                Err(error) if client_left(connection, &error) => CLIENT_LEFT,
                 Err(error) => fail(child, error),
             }
         }
@@ -92,23 +95,9 @@ fn serve_one(
     if last {
         join_threads(py);
     }
-    child.end(status, hooks, |again| {
-        if !again && !last {
-            // It has been told to leave meanwhile.
-            join_threads(py);
-            flush(py, |error| error.write_unraisable(py, None));
-        }
-        let complete = status == 0 && work.tls.is_some();
-        if let Ok(Some(connection)) = connection {
-            match connection.get().close(py, complete) {
-                // The client's doing, perhaps.
-                Err(error) if !error.is_instance_of::<PyOSError>(py) => {
-                    error.write_unraisable(py, Some(connection.as_any()));
-                }
-                _ => {}
-            }
-        }
-    });
+    let complete = status == 0 && work.tls.is_some();
+    let connection = connection.unwrap_or_default();
+    child.end(status, hooks, Served { py, connection, complete, last });
 }
 
 /// A coroutine or a generator as the result: of the handler itself nothing has run.
@@ -177,33 +166,4 @@ fn print<'py>(py: Python<'py>, text: impl IntoPyObject<'py>) -> PyResult<()> {
         stderr.call_method1(intern!(py, "write"), ("\n",))?;
     }
     Ok(())
-}
-
-/// The module, if the program has imported it.
-fn threading(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    tools(py)?.modules.bind(py).get_item(intern!(py, "threading"))
-}
-
-/// In the parent: what each child would otherwise do for the first time, and
-/// find written to memory that it has to copy.
-pub(crate) fn rehearse(py: Python<'_>) -> PyResult<()> {
-    threading(py).map(drop)
-}
-
-/// Waits for the threads that the handlers have left, as the interpreter does at
-/// its end, once; daemon threads are not waited for. Costs nothing where there
-/// are none: the module is not even imported for it.
-fn join_threads(py: Python<'_>) {
-    let join = || {
-        let Some(threading) = threading(py)? else {
-            return Ok(());
-        };
-        if threading.call_method0(intern!(py, "active_count"))?.extract::<usize>()? > 1 {
-            threading.call_method0(intern!(py, "_shutdown"))?;
-        }
-        PyResult::Ok(())
-    };
-    if let Err(error) = join() {
-        error.write_unraisable(py, None);
-    }
 }

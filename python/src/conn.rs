@@ -5,7 +5,7 @@
 
 use crate::error;
 use crate::hooks;
-use crate::tls::{self, Tls};
+use crate::tls::Tls;
 use crate::tools::tools;
 use crate::warmup;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
@@ -24,7 +24,10 @@ use std::sync::atomic::Ordering::Relaxed;
 #[pyclass(frozen, module = "forkserve")]
 pub(crate) struct Connection {
     /// The connected socket, a blocking socket.socket; an ssl.SSLSocket where the server
-    /// has ssl. It is the handler's to close, or the end of the child does.
+    /// has ssl. When the handler returns it is shut down and closed; the client then sees
+    /// the end of what it was sent, also if it has sent more than was read. A handler that
+    /// leaves the connection to another process detaches the socket (detach()). One that
+    /// closes the socket itself closes it at once: what is unread then resets the client.
     #[pyo3(get)]
     socket: Py<PyAny>,
     /// Number of the connection, counted from 1 by its server; 0 without one.
@@ -190,12 +193,8 @@ impl Connection {
     }
 
     /// Closes the socket, also while files made of it are still about: the
-    /// client is to have its end of file before the process goes. `complete`: it
-    /// speaks TLS, and the client is told that this is the end of what was to come.
-    pub(crate) fn close(&self, py: Python<'_>, complete: bool) -> PyResult<()> {
-        if complete {
-            tls::close_notify(self.socket.bind(py));
-        }
+    /// client is to have its end of file before the process goes.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         close(self.socket.bind(py))
     }
 }

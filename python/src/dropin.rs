@@ -20,7 +20,7 @@ use crate::hooks::{freeze, CtrlC, PythonHooks};
 use crate::job::{Change, Earlier, Job, BLIND};
 use crate::options;
 use crate::wakeup::Wakeup;
-use forkserve::{Child, Event, Hooks, Server as Core, Turn, EXIT_PANIC};
+use forkserve::{Child, Ending, Event, Hooks, Server as Core, Turn, EXIT_PANIC};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -325,7 +325,7 @@ impl Loop {
                     child.set_last();
                 }
                 let status = status.unwrap_or_else(|error| show(py, error));
-                child.end(status, hooks, |_| {});
+                child.end(status, hooks, Closed);
             }
             // Told to leave while it waited.
             hooks.exit();
@@ -334,6 +334,17 @@ impl Loop {
         hooks.end(status);
         child.leave(status)
     }
+}
+
+/// `socketserver` ends a connection itself (`shutdown_request`).
+struct Closed;
+
+impl Ending for Closed {
+    fn farewell(&mut self) -> Option<RawFd> {
+        None
+    }
+
+    fn close(self, _: bool) {}
 }
 
 impl State {

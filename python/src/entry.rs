@@ -1,6 +1,6 @@
 //! What a call of a server's method checks and takes before it does its work.
 
-use crate::child::{self, Work};
+use crate::child::Work;
 use crate::error;
 use crate::gate::{Guard, Pass};
 use crate::hooks;
@@ -49,7 +49,7 @@ impl Server {
     pub(crate) fn work<'a>(&'a self, py: Python<'a>) -> PyResult<Work<'a>> {
         let collected = || PyTypeError::new_err("the server has been collected");
         let handler = self.callbacks.handler(py).ok_or_else(collected)?;
-        child::rehearse(py)?;
+        crate::join::rehearse(py)?;
         let class = self.class.bind(py).clone();
         self.room.prepare(&class)?;
         Ok(Work { handler, class, room: &self.room, tls: self.tls.as_ref() })

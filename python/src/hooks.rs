@@ -21,7 +21,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use pyo3::exceptions::{PyAttributeError, PyImportError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Signals whose handler in the parent is about the server, not about one
 /// connection.
@@ -257,4 +257,10 @@ pub(crate) fn check_interpreter(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn take_fd(fd: RawFd) -> OwnedFd {
     // SAFETY: open, and nobody else's.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A descriptor that a socket object has just named.
+pub(crate) fn borrow_fd(fd: &RawFd) -> BorrowedFd<'_> {
+    // SAFETY: open, and the socket object outlives the call that uses it.
+    unsafe { BorrowedFd::borrow_raw(*fd) }
 }

@@ -15,6 +15,7 @@ mod address;
 mod child;
 mod conn;
 mod dropin;
+mod ending;
 mod entry;
 mod error;
 mod event;
@@ -22,6 +23,7 @@ mod fork;
 mod gate;
 mod hooks;
 mod job;
+mod join;
 mod options;
 mod run;
 mod server;
@@ -62,6 +64,7 @@ mod _forkserve {
         crate::hooks::check_interpreter(module.py())?;
         crate::tools::init(module.py())?;
         crate::error::add(module)?;
+        module.add("CLIENT_LEFT", crate::ending::CLIENT_LEFT)?;
         module.add("HANDSHAKE_FAILED", crate::tls::HANDSHAKE_FAILED)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

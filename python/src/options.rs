@@ -16,6 +16,7 @@ const MAX_CHILDREN: u32 = 1_000_000;
 const MAX_SPARES: u32 = 10_000;
 const MAX_SECONDS: f64 = 1e9;
 const MAX_REFUSE_MESSAGE: usize = 4096;
+const MAX_LINGER: f64 = 60.0;
 const MAX_RATE: u32 = 100_000;
 const RATE_INTERVALS: [f64; 2] = [1.0, 86400.0];
 
@@ -90,6 +91,14 @@ impl Argument<'_, '_> {
         match self.1.extract::<f64>().ok().filter(|s| (0.0..=MAX_SECONDS).contains(s)) {
             Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
             None => Err(self.wrong_value(&format!("in the range 0 to {MAX_SECONDS:.0} {wanted}"))),
+        }
+    }
+
+    fn seconds_up_to(&self, most: f64) -> PyResult<Duration> {
+        let time = self.seconds()?;
+        match time.as_secs_f64() <= most {
+            true => Ok(time),
+            false => Err(self.wrong_value(&format!("in the range 0 to {most} seconds"))),
         }
     }
 
@@ -202,6 +211,7 @@ pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> 
             "grace" => options.grace = given.seconds_or_none()?,
             "kill_after" => options.kill_after = given.seconds()?,
             "fork_retry" => options.fork_retry = given.seconds()?,
+            "linger" => options.linger = given.seconds_up_to(MAX_LINGER)?,
             "refuse_message" => options.refuse_message = given.bytes(MAX_REFUSE_MESSAGE)?,
             "at_capacity" => {
                 let refuse = given.choice(["queue", "refuse"])?;

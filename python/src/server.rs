@@ -61,6 +61,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// grace: how long a drain waits for the children before it sends SIGTERM; None: no limit.
 /// kill_after: time from SIGTERM to SIGKILL.
 /// fork_retry: how long an accepted connection is held for while fork fails.
+/// linger: how long a child goes on reading, after the handler, what the client sends and
+/// nobody has read, at most 60 s; closed at once, the client would see a reset
+/// (ConnectionResetError) in place of the end of its answer. 0: close at once.
 /// refuse_message: bytes sent to a connection that is refused, at most 4096.
 /// at_capacity: at max_children, "queue" leaves connections in the kernel's queue, "refuse"
 /// sends refuse_message and closes.
@@ -81,6 +84,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// ssl.SSLSocket. The handshake is made in the child. If it fails, the handler is not
 /// called and the exit status is HANDSHAKE_FAILED, 76. The end of a handler without an
 /// exception or status is told to the client (close_notify). refuse_message is not encrypted.
+/// A handler whose client has left (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError
+/// of conn.socket) has the exit status CLIENT_LEFT, 74, and no traceback is written.
 /// handshake_timeout: how long a handshake may take; None: no limit.
 /// gc_freeze: collects garbage and freezes what is left (gc.freeze()) before the first fork,
 /// so that a collection in a child leaves the memory that it shares with its parent alone.
@@ -122,7 +127,8 @@ impl Server {
         signature = (address, handler, **options),
         text_signature = "(address, handler, *, max_children=256, max_per_source=0, spares=0, \
             connections_per_child=1, backlog=1024, lifetime=None, grace=10.0, kill_after=5.0, \
-            fork_retry=10.0, refuse_message=b'', at_capacity='queue', orphans='finish', \
+            fork_retry=10.0, linger=2.0, refuse_message=b'', at_capacity='queue', \
+            orphans='finish', \
             nodelay=False, keepalive=False, reuse_port=False, source_prefix_v4=32, \
             source_prefix_v6=64, source_exempt=(), rate=0, rate_burst=0, rate_per_source=0, \
             rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \

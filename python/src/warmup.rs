@@ -82,7 +82,7 @@ fn talk(py: Python<'_>, work: &Work<'_>, names: &Names<'_>) -> PyResult<()> {
         let data = socket.call_method1(names.recv, (4096,))?;
         socket.call_method1(names.sendall, (data,)).map(drop)
     });
-    connection.get().close(py, false)?;
+    connection.get().close(py)?;
     work.room.put_back();
     talked
 }

@@ -49,8 +49,9 @@ AT(forkserve_options, allow, 152);
 AT(forkserve_options, deny, 160);
 AT(forkserve_options, at_rate, 168);
 AT(forkserve_options, reserved, 172);
-SIZE(forkserve_options, 176);
-LAST(forkserve_options, reserved);
+AT(forkserve_options, linger_ms, 176);
+SIZE(forkserve_options, 184);
+LAST(forkserve_options, linger_ms);
 
 AT(forkserve_error, size, 0);
 AT(forkserve_error, code, 8);

@@ -150,3 +150,25 @@ TEST(default_fork_retry) {
     check_fork_retry(&INIT);
     check_fork_retry(NULL);
 }
+
+static int answer_unheard(const forkserve_conn *conn, void *userdata) {
+    char byte;
+    (void)userdata;
+    return forkserve_read(forkserve_conn_fd(conn), &byte, 1) != 1 ||
+           forkserve_write_all(forkserve_conn_fd(conn), "x", 1) < 0;
+}
+
+/* linger_ms 2000: a client that was not heard out sees the end, and no reset. */
+static void check_linger(const forkserve_options *options) {
+    forkserve_server *server = server_at("127.0.0.1:0", options);
+    int client = queue_client(server, "unread");
+
+    dispatch_once(server, answer_unheard);
+    check_reply(client, "x");
+    forkserve_server_free(server);
+}
+
+TEST(default_linger) {
+    check_linger(&INIT);
+    check_linger(NULL);
+}

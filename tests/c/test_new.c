@@ -102,6 +102,8 @@ TEST(options_out_of_range_are_refused_by_name) {
     REFUSED(at_rate, -1, EINVAL);
     REFUSED(penalty_ms, -1, EINVAL);
     REFUSED(penalty_ms, 3600001, EINVAL); /* more than penalty_max_ms, by default */
+    REFUSED(linger_ms, -1, EINVAL);
+    REFUSED(linger_ms, 60001, EINVAL);
     REFUSED(penalty_max_ms, -1, EINVAL);
     REFUSED(penalty_max_ms, 1000000000001, EINVAL);
     REFUSED(penalty_statuses, "256", EINVAL);
@@ -151,6 +153,8 @@ TEST(options_at_the_edge_of_their_range_are_taken) {
     TAKEN(rate_interval_ms, 86400000);
     TAKEN(at_rate, FORKSERVE_AT_RATE_REFUSE);
     TAKEN(penalty_ms, 3600000);
+    TAKEN(linger_ms, 0);
+    TAKEN(linger_ms, 60000);
     TAKEN(penalty_max_ms, 0);
     TAKEN(penalty_max_ms, 1000000000000);
     TAKEN(penalty_statuses, "");

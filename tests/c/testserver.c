@@ -35,7 +35,7 @@ static const char usage[] =
     "  [--penalty MS] [--penalty-max MS] [--penalty-statuses LIST] [--allow LIST]\n"
     "  [--deny LIST] [--report FD] [--again 1] [--observe 0]\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
-    "  shut-listeners\n"
+    "  shut-listeners answer stay\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
@@ -235,11 +235,27 @@ static int fork_child(int fd) {
 }
 
 /* A process of the handler's own that goes on with the client when the handler
- * has long returned. */
+ * has long returned. The connection is closed here, so the library lets it be. */
 static int leave_child(int fd) {
     if (fork() == 0)
         _exit(hold(fd));
+    close(fd);
     return 0;
+}
+
+/* One that has the connection and does nothing with it until the client leaves. */
+static int stay(int fd) {
+    char byte;
+    greet(fd);
+    if (fork() == 0)
+        _exit(forkserve_read(fd, &byte, 1) != 0);
+    return 0;
+}
+
+/* An answer to somebody who has not been heard out. */
+static int answer(int fd) {
+    char byte;
+    return forkserve_read(fd, &byte, 1) != 1 || forkserve_write_all(fd, "answer\n", 7) < 0;
 }
 
 /* What handlers do in a host with threads: memory and stdio. */
@@ -348,6 +364,10 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         return shut_listeners(fd);
     if (strcmp(handler_name, "leave-child") == 0)
         return leave_child(fd);
+    if (strcmp(handler_name, "stay") == 0)
+        return stay(fd);
+    if (strcmp(handler_name, "answer") == 0)
+        return answer(fd);
     if (strcmp(handler_name, "work") == 0)
         return work(fd);
     if (strcmp(handler_name, "call-back") == 0)

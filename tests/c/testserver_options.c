@@ -23,6 +23,7 @@ static const struct field {
     FIELD("--grace", I64, grace_ms),
     FIELD("--kill-after", I64, kill_after_ms),
     FIELD("--fork-retry", I64, fork_retry_ms),
+    FIELD("--linger", I64, linger_ms),
     FIELD("--refuse-message", TEXT, refuse_message),
     FIELD("--source-prefix-v4", U32, source_prefix_v4),
     FIELD("--source-prefix-v6", U32, source_prefix_v6),

@@ -120,10 +120,25 @@ def close_all(conn):
 
 def leave_child(conn):
     """A process of the handler's own that goes on with the client when the
-    handler has long returned."""
+    handler has long returned. The socket is given up here, so the library lets it be."""
     if os.fork() == 0:
         hold(conn)
         os._exit(0)
+    os.close(conn.socket.detach())
+
+
+def stay(conn):
+    """One that has the connection and does nothing with it until the client leaves."""
+    greet(conn)
+    if os.fork() == 0:
+        conn.socket.recv(1)
+        os._exit(0)
+
+
+def answer(conn):
+    """To somebody who has not been heard out."""
+    conn.socket.recv(1)
+    conn.socket.sendall(b"answer\n")
 
 
 def work(conn):
@@ -200,6 +215,8 @@ HANDLERS = {
     "fork-child": fork_child,
     "shut-listeners": shut_listeners,
     "leave-child": leave_child,
+    "stay": stay,
+    "answer": answer,
     "work": work,
     "call-back": call_back,
     "flood": flood,
@@ -399,7 +416,7 @@ def parse():
     parser.add_argument("--per-child", type=int, dest="connections_per_child")
     for name in ("--spares", "--max-children", "--max-per-source", "--backlog"):
         parser.add_argument(name, type=int)
-    for name in ("--lifetime", "--grace", "--kill-after", "--fork-retry"):
+    for name in ("--lifetime", "--grace", "--kill-after", "--fork-retry", "--linger"):
         parser.add_argument(name, type=millis)
     parser.add_argument("--refuse-message", type=os.fsencode)
     parser.add_argument("--at-capacity")

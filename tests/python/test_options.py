@@ -33,6 +33,7 @@ MILLION = 1_000_000
         ("grace", [-1, -0.1, 1e9 + 1, float("nan"), 10**400], [None, 0, 1.5, 1e9]),
         ("kill_after", [-1, float("-inf")], [0, 2]),
         ("fork_retry", [-1e-9, 2e9], [0, 2.5]),
+        ("linger", [-1, 60.1], [0, 2.5, 60]),
         ("refuse_message", [bytes(4097)], [b"", bytes(4096), bytearray(b"busy")]),
         ("at_capacity", ["", "wait"], ["queue", "refuse"]),
         ("orphans", ["die"], ["finish", "terminate"]),

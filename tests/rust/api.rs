@@ -89,6 +89,7 @@ fn options_out_of_range_are_named() {
         ("grace_ms", Options { grace: Some(long), ..base() }),
         ("kill_after_ms", Options { kill_after: long, ..base() }),
         ("fork_retry_ms", Options { fork_retry: long, ..base() }),
+        ("linger_ms", Options { linger: Duration::from_millis(60_001), ..base() }),
         ("refuse_message", Options { refuse_message: vec![0; 4097], ..base() }),
         ("source_prefix_v4", Options { source_prefix_v4: 33, ..base() }),
         ("source_prefix_v6", Options { source_prefix_v6: 129, ..base() }),

@@ -18,7 +18,7 @@ macro_rules! layout {
     };
 }
 
-layout!(forkserve_options: 176 {
+layout!(forkserve_options: 184 {
     size: 0,
     max_children: 8,
     max_per_source: 12,
@@ -50,6 +50,7 @@ layout!(forkserve_options: 176 {
     deny: 160,
     at_rate: 168,
     reserved: 172,
+    linger_ms: 176,
 });
 
 layout!(forkserve_error: 256 {

@@ -122,6 +122,12 @@ pub struct forkserve_options {
     pub at_rate: i32,
     /// Must be 0.
     pub reserved: i32,
+    /// Milliseconds for which a child goes on reading, after its handler, what
+    /// the client sends and nobody has read: 0 to 60000. Default 2000. Only a
+    /// client that has sent more than was read is waited for, until it finishes;
+    /// closed at once, it would see a reset (ECONNRESET) in place of the end of
+    /// its answer. 0: close at once.
+    pub linger_ms: i64,
 }
 
 impl forkserve_options {
@@ -161,6 +167,7 @@ impl forkserve_options {
             deny: std::ptr::null(),
             at_rate: FORKSERVE_AT_RATE_QUEUE,
             reserved: 0,
+            linger_ms: millis(Some(defaults.linger)),
         }
     }
 }
@@ -220,6 +227,7 @@ pub(crate) unsafe fn read(from: *const forkserve_options) -> Result<Options, Fai
         },
         kill_after: time("kill_after_ms", o.kill_after_ms)?,
         fork_retry: time("fork_retry_ms", o.fork_retry_ms)?,
+        linger: time("linger_ms", o.linger_ms)?,
         refuse_message: message,
         at_capacity,
         orphans,

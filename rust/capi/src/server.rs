@@ -14,8 +14,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Serves one connection, in its child. The result, of which 8 bits count, is
-/// the child's exit status. When it returns, the library flushes stdio, closes
-/// the connection and ends the child with _exit: atexit handlers do not run.
+/// the child's exit status. When it returns, the library flushes stdio, ends the
+/// connection and then the child, with _exit: atexit handlers do not run.
+///
+/// The client sees the end of what it was sent, also if it has sent more than
+/// was read (see linger_ms), and if another process has the socket: it is shut
+/// down, and not only closed. A handler that leaves the connection to another
+/// process closes it here.
 ///
 /// If the host has threads, the child has only the one that forked, and what
 /// the others held locked stays locked: keep to async-signal-safe functions,

@@ -218,7 +218,7 @@ fn fork_child(connection: &Connection) -> i32 {
 }
 
 /// A process of the handler's own that goes on with the client when the handler
-/// has long returned.
+/// has long returned. The connection is closed here, so the library lets it be.
 fn leave_child(connection: &Connection) -> i32 {
     // SAFETY: the process has one thread here.
     if unsafe { libc::fork() } == 0 {
@@ -226,7 +226,26 @@ fn leave_child(connection: &Connection) -> i32 {
         // SAFETY: ends the process.
         unsafe { libc::_exit(status) }
     }
+    // SAFETY: the descriptor is open; that it is closed early is what is tested.
+    unsafe { libc::close(connection.as_raw_fd()) }
+}
+
+/// One that has the connection and does nothing with it until the client leaves.
+fn stay(mut connection: &Connection) -> i32 {
+    let _ = greet(connection);
+    // SAFETY: the process has one thread here.
+    if unsafe { libc::fork() } == 0 {
+        let status = i32::from(!matches!(connection.read(&mut [0]), Ok(0)));
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(status) }
+    }
     0
+}
+
+/// An answer to somebody who has not been heard out.
+fn answer(mut connection: &Connection) -> std::io::Result<()> {
+    connection.read_exact(&mut [0])?;
+    connection.write_all(b"answer\n")
 }
 
 /// What handlers do in a host with threads.
@@ -299,6 +318,8 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
             status(echo(connection))
         }
         "leave-child" => leave_child(connection),
+        "stay" => stay(connection),
+        "answer" => status(answer(connection)),
         "work" => status(work(connection)),
         "call-back" => status(call_back(connection)),
         "flood" => flood(connection),
@@ -420,6 +441,7 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
         "--rate-interval" => options.rate_interval = millis(&value),
         "--at-rate" if value == "queue" => options.at_rate = AtRate::Queue,
         "--at-rate" if value == "refuse" => options.at_rate = AtRate::Refuse,
+        "--linger" => options.linger = millis(&value),
         "--penalty" => options.penalty = millis(&value),
         "--penalty-max" => options.penalty_max = millis(&value),
         "--penalty-statuses" => {

@@ -101,12 +101,13 @@ pub(crate) fn classify(errno: Errno) -> Failure {
 /// at once; a client that does not read must not hold anybody up.
 pub(crate) fn turn_away(connection: Connection, message: &[u8]) {
     let fd = connection.as_fd();
-    if !message.is_empty() && socket::send_now(fd, message).is_ok() {
-        // Bytes left unread would turn the close into a reset, and the reset
-        // would overtake the message.
-        socket::shutdown_write(fd);
-        socket::discard_now(fd, 64 * 1024);
+    if !message.is_empty() {
+        let _ = socket::send_now(fd, message);
     }
+    // Bytes left unread would turn the close into a reset, and the client would
+    // see that in place of the message and the end.
+    socket::shutdown_write(fd);
+    socket::discard_now(fd, 64 * 1024);
 }
 
 /// In the counters: a connection was closed without a child.

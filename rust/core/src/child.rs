@@ -75,8 +75,20 @@ pub(crate) struct Seat {
     pub(crate) token: Token,
     /// How many more connections it may take; 0: it exits after the one it has.
     pub(crate) left: u32,
+    /// For how many milliseconds to read on after the handler.
+    pub(crate) linger_ms: u16,
     /// Whether to say on the scoreboard that it is about to exit.
     pub(crate) announce: bool,
+}
+
+/// How a connection ends, in the words of a binding.
+pub trait Ending {
+    /// Says what is left to be said to the client. Returns the socket, or `None`
+    /// where its end is not the library's: the handler has closed it, perhaps.
+    fn farewell(&mut self) -> Option<RawFd>;
+
+    /// Closes the connection. `again`: this child is going to have another.
+    fn close(self, again: bool);
 }
 
 impl Seat {
@@ -167,19 +179,31 @@ impl Child {
         self.seat.left == 0
     }
 
-    /// The connection has been served; `close` closes it, and is told whether
-    /// the child goes on. Does not return if it does not: the process ends with
-    /// `status`.
-    pub fn end(&mut self, status: i32, hooks: &mut dyn Hooks, close: impl FnOnce(bool)) {
+    /// The connection has been served. The client sees the end of what was sent to
+    /// it, whatever it has sent itself, and whoever else has the socket. Does not
+    /// return if the child does not go on: the process ends with `status`.
+    pub fn end(&mut self, status: i32, hooks: &mut dyn Hooks, mut ending: impl Ending) {
         // Output first, so that whoever waits for the end of the connection finds it.
         hooks.exit();
+        let mut open = ending.farewell();
+        if let Some(fd) = open.filter(|fd| self.seat.linger_ms > 0 && socket::is_unread(*fd)) {
+            // Closed with bytes unread, it would be reset. This is a part of the
+            // connection: the child is not free, and may be told to end.
+            socket::finish_sending(fd);
+            socket::discard_until_end(fd, u32::from(self.seat.linger_ms));
+            open = None;
+        }
         let again = match &mut self.spare {
             Some(spare) if self.seat.left > 0 => spare.finish(&self.seat, status),
             _ => false,
         };
         // Then the connection: the client has its end of file before the kernel
-        // takes the address space down, which takes long in a large host.
-        close(again);
+        // takes the address space down, which takes long in a large host, and
+        // also if a process that the handler has left behind has the socket.
+        if let Some(fd) = open {
+            socket::finish_sending(fd);
+        }
+        ending.close(again);
         if !again {
             hooks.end(status & 0xff);
             self.leave(status);

@@ -2,9 +2,10 @@
 //!
 //! A child never returns into the loop that made it: its end is here.
 
-use crate::child::Child;
+use crate::child::{Child, Ending};
 use crate::conn::Connection;
 use crate::hooks::Hooks;
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Exit status of a child whose handler panicked: EX_SOFTWARE of sysexits(3).
@@ -49,11 +50,21 @@ pub fn serve<R: ExitStatus>(
             // Who knows what it left half done.
             child.set_last();
         }
-        child.end(status.unwrap_or(EXIT_PANIC), hooks, |again| match again {
-            // Its memory is for the next one.
-            true => drop(connection),
-            false => connection.close_in_child(),
-        });
+        child.end(status.unwrap_or(EXIT_PANIC), hooks, connection);
     }
     child.leave(0)
+}
+
+impl Ending for Connection {
+    fn farewell(&mut self) -> Option<RawFd> {
+        Some(self.as_raw_fd())
+    }
+
+    fn close(self, again: bool) {
+        match again {
+            // Its memory is for the next one.
+            true => drop(self),
+            false => self.close_in_child(),
+        }
+    }
 }

@@ -76,7 +76,7 @@ mod table;
 mod throttle;
 
 pub use board::{Live, DURATIONS};
-pub use child::Child;
+pub use child::{Child, Ending};
 pub use cidr::CidrList;
 pub use conn::{read, write_all, Connection};
 pub use engine::Turn;

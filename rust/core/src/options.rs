@@ -70,6 +70,12 @@ pub struct Options {
     /// How long an accepted connection is held for while `fork` fails, before
     /// it is closed. Default 10 s.
     pub fork_retry: Duration,
+    /// How long a child goes on reading, after its handler, what the client sends
+    /// and nobody has read: up to 60 s. Default 2 s. Only a client that has sent
+    /// more than was read is waited for, until it finishes; closed at once, it
+    /// would see a reset (ECONNRESET) in place of the end of its answer. Zero:
+    /// close at once.
+    pub linger: Duration,
     /// Sent, without waiting, to a connection that is refused. Default: none.
     pub refuse_message: Vec<u8>,
     /// What to do while `max_children` children live.
@@ -141,6 +147,7 @@ impl Default for Options {
             grace: Some(Duration::from_secs(10)),
             kill_after: Duration::from_secs(5),
             fork_retry: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
             refuse_message: Vec::new(),
             at_capacity: AtCapacity::Queue,
             orphans: Orphans::Finish,
@@ -171,6 +178,8 @@ pub(crate) const MAX_CHILDREN: u32 = 1_000_000;
 pub(crate) const MAX_SPARES: u32 = 10_000;
 /// The longest time-out: about 31 years, far from any overflow of `Instant`.
 pub(crate) const MAX_TIME: Duration = Duration::from_millis(1_000_000_000_000);
+/// The longest time to read on: a child has it in 16 bits.
+pub(crate) const MAX_LINGER: Duration = Duration::from_secs(60);
 /// The fastest rate, in connections an interval.
 pub(crate) const MAX_RATE: u32 = 100_000;
 /// The shortest and the longest interval.
@@ -199,6 +208,7 @@ impl Options {
         time("grace_ms", self.grace.unwrap_or_default(), none, MAX_TIME)?;
         time("kill_after_ms", self.kill_after, none, MAX_TIME)?;
         time("fork_retry_ms", self.fork_retry, none, MAX_TIME)?;
+        time("linger_ms", self.linger, none, MAX_LINGER)?;
         time("rate_interval_ms", self.rate_interval, RATE_INTERVALS[0], RATE_INTERVALS[1])?;
         time("penalty_max_ms", self.penalty_max, none, MAX_TIME)?;
         time("penalty_ms", self.penalty, none, self.penalty_max)?;

@@ -94,7 +94,9 @@ impl Server {
     }
 
     /// Serves until a drain is complete, with `handler` called in a new child
-    /// for each connection; its answer is the child's exit status.
+    /// for each connection; its answer is the child's exit status. The client then
+    /// sees the end of what it was sent, also if it has sent more than was read
+    /// ([`Options::linger`]), and if another process has the socket.
     ///
     /// Blocks. Makes no thread, touches no signal disposition, waits for no
     /// child but its own. A panic of the handler is exit status 70.

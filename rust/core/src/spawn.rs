@@ -137,7 +137,8 @@ impl Engine {
 
     fn seat(&mut self, token: Token, left: u32) -> Seat {
         let board = self.spare_board.take().unwrap_or_else(|| self.board.clone());
-        Seat { board, token, left, announce: self.supervised() && self.numerous() }
+        let linger_ms = self.options.linger.as_millis() as u16;
+        Seat { board, token, left, linger_ms, announce: self.supervised() && self.numerous() }
     }
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {

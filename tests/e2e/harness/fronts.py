@@ -61,6 +61,11 @@ class Front:
         return self.per_child > 1
 
     @property
+    def own_end(self):
+        """The program ends its children, and their connections, itself."""
+        return "step" in self.command
+
+    @property
     def farewell(self):
         """What is told after the end of the loop."""
         return (*(["supervisor_ended"] if self.supervised else []), "result", "stats")

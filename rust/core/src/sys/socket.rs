@@ -389,6 +389,47 @@ pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) {
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
 }
 
+/// [`shutdown_write`] in a child: see `raw`.
+#[inline(always)]
+pub(crate) fn finish_sending(fd: RawFd) {
+    // SAFETY: takes no pointers. A failure means that the peer has gone.
+    unsafe { raw::call(libc::SYS_shutdown, [fd as usize, libc::SHUT_WR as usize]) };
+}
+
+/// Whether something has arrived that nobody has read, and not only the end. In a
+/// child: see `raw`.
+#[inline(always)]
+pub(crate) fn is_unread(fd: RawFd) -> bool {
+    let mut byte = 0_u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let args = [fd as usize, (&raw mut byte) as usize, 1, flags as usize, 0, 0];
+    // SAFETY: `byte` is writable; the kernel checks `fd`.
+    unsafe { raw::call(libc::SYS_recvfrom, args) > 0 }
+}
+
+/// Reads and forgets what comes, until the peer has finished or `ms` are over.
+#[cold]
+pub(crate) fn discard_until_end(fd: RawFd, ms: u32) {
+    let deadline = Instant::now() + Duration::from_millis(u64::from(ms));
+    let mut scrap = [0_u8; 4096];
+    loop {
+        let args = [fd as usize, scrap.as_mut_ptr() as usize, scrap.len()];
+        let flags = libc::MSG_DONTWAIT as usize;
+        // SAFETY: `scrap` is writable for its length; the kernel checks `fd`.
+        let got =
+            unsafe { raw::call(libc::SYS_recvfrom, [args[0], args[1], args[2], flags, 0, 0]) };
+        let more = match raw::check(got) {
+            // Whoever sends without end has the same time as the others.
+            Ok(got) => got > 0 && Instant::now() < deadline,
+            Err(Errno::EAGAIN) => wait_until([fd], Some(deadline)),
+            Err(errno) => errno == Errno::EINTR,
+        };
+        if !more {
+            return;
+        }
+    }
+}
+
 /// Whether bytes have arrived that nobody has read yet.
 pub(crate) fn has_unread(fd: BorrowedFd<'_>) -> bool {
     let mut count: libc::c_int = 0;
