@@ -270,8 +270,10 @@ options["observer"] = observer
 
 def test_the_observer_may_stop_the_server(started):
     before = """
+ended = []
 def observer(event):
-    if event.kind == "ended" and event.conn_id == 3:
+    ended.extend([event.conn_id] if event.kind == "ended" else [])
+    if sorted(ended) == [1, 2, 3] and event.kind == "ended":
         say(server.stats().ended, len(server.connections()))
         server.stop()
 options["observer"] = observer
