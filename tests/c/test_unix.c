@@ -219,7 +219,7 @@ TEST(a_descriptor_that_cannot_be_adopted_stays_the_callers) {
     name_file("packets");
     check_not_adopted(open("/dev/null", O_RDONLY), ENOTSOCK);
     check_not_adopted(socket(AF_INET, SOCK_STREAM, 0), EINVAL);
-    check_not_adopted(socket(AF_INET, SOCK_DGRAM, 0), EINVAL);
+    check_not_adopted(socket(AF_INET, SOCK_DGRAM, 0), EPROTOTYPE);
     check_not_adopted(listener_at(path, SOCK_SEQPACKET), EPROTOTYPE);
     check_refused("fd:999", EBADF);
     unlink(path);
