@@ -1,7 +1,8 @@
 //! Error numbers, and texts in memory of the caller's.
 #![allow(unsafe_code)]
 
-use crate::guard::{field_room, Failure};
+use crate::failure::Failure;
+use crate::sized::field_room;
 use libc::{c_char, c_int};
 use std::ffi::CString;
 use std::mem::offset_of;

@@ -1,39 +1,12 @@
-//! The way in for every function: pointers checked, panics stopped, results
-//! turned into a number.
+//! The way in for every function: panics are stopped, results become a number.
 #![allow(unsafe_code)]
 
 use crate::error::{forkserve_error, report};
+use crate::failure::Failure;
 use libc::c_int;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// An error number and its text.
-pub(crate) struct Failure {
-    pub(crate) errno: i32,
-    pub(crate) text: String,
-}
-
-impl Failure {
-    pub(crate) fn new(errno: i32, text: impl Into<String>) -> Failure {
-        Failure { errno, text: text.into() }
-    }
-
-    /// After a fault of the library's own.
-    pub(crate) fn unusable() -> Failure {
-        Failure::new(libc::ENOTRECOVERABLE, "internal error: the server is unusable")
-    }
-}
-
-impl From<core::Error> for Failure {
-    fn from(error: core::Error) -> Failure {
-        Failure { errno: error.errno(), text: error.to_string() }
-    }
-}
-
-pub(crate) fn failure<T>(errno: i32, text: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure::new(errno, text))
-}
-
-/// Runs `body` and answers as C does. A panic is a fault of the library's; it
+/// Runs `body` and returns as C does. A panic is a fault of the library's; it
 /// must not unwind into C.
 pub(crate) unsafe fn guard(
     err: *mut forkserve_error,
@@ -68,74 +41,4 @@ pub(crate) unsafe fn guard_fork(
     };
     // SAFETY: handed through from the caller.
     unsafe { guard(err, body) }
-}
-
-/// `pointer`, or an error that names it.
-pub(crate) unsafe fn borrow<'a, T>(pointer: *const T, name: &str) -> Result<&'a T, Failure> {
-    // SAFETY: the caller passes NULL or a pointer to a live `T`.
-    match unsafe { pointer.as_ref() } {
-        Some(value) => Ok(value),
-        None => failure(libc::EINVAL, format!("{name} is NULL")),
-    }
-}
-
-/// How many bytes a struct of `size` bytes has from offset `at` on.
-pub(crate) fn field_room(size: usize, at: usize) -> usize {
-    size.saturating_sub(at)
-}
-
-/// The size that a caller's struct begins with, if a version of it may have had
-/// it: `first` is that of its first version.
-pub(crate) unsafe fn caller_size<T>(
-    of: *const T,
-    first: usize,
-    name: &str,
-) -> Result<usize, Failure> {
-    // SAFETY: NULL, or a struct that begins with its size; no more is looked at.
-    let size = *unsafe { borrow(of.cast::<usize>(), name) }?;
-    // One that ends within a field, too, is of no version.
-    let cut = size < size_of::<T>() && size % align_of::<T>() != 0;
-    if size < first || size > 4096 || cut {
-        let text = format!("{name}: size {size} is not that of the struct; use the _INIT macro");
-        return failure(libc::EINVAL, text);
-    }
-    Ok(size)
-}
-
-/// Reads a struct that begins with its size and may be older (shorter) or newer
-/// (longer) than the library's. What is missing keeps its default; a longer
-/// tail must be zero, or the caller wants something that is not known here.
-pub(crate) unsafe fn read_sized<T>(
-    from: *const T,
-    first: usize,
-    mut value: T,
-    name: &str,
-) -> Result<T, Failure> {
-    // SAFETY: handed through from the caller.
-    let size = unsafe { caller_size(from, first, name) }?;
-    let known = size.min(size_of::<T>());
-    // SAFETY: the caller vouches for `size` readable bytes, and `value` has
-    // room for as many as are copied; every field takes any bytes.
-    unsafe { from.cast::<u8>().copy_to_nonoverlapping((&raw mut value).cast(), known) };
-    // SAFETY: all of the caller's `size` bytes.
-    let bytes = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), size) };
-    if bytes[known..].iter().any(|&byte| byte != 0) {
-        let text = format!("{name}: sets a field that this version does not know");
-        return failure(libc::E2BIG, text);
-    }
-    Ok(value)
-}
-
-/// Writes as much of a struct as the caller's, of `size` bytes, has room for,
-/// and zeroes where it is newer than the library's. The caller's bytes may not
-/// be aligned as ours if they are an entry of a list of another version.
-pub(crate) unsafe fn write_sized<T>(value: &T, out: *mut u8, size: usize) {
-    let known = size.min(size_of::<T>());
-    let from = std::ptr::from_ref(value).cast::<u8>();
-    // SAFETY: both have this many bytes: the caller vouches for `size` at `out`.
-    unsafe { out.copy_from_nonoverlapping(from, known) };
-    // SAFETY: within the caller's `size` bytes, or right behind them.
-    let rest = unsafe { out.add(known) };
-    // SAFETY: from the last known byte to the caller's end.
-    unsafe { rest.write_bytes(0, size - known) };
 }

@@ -12,7 +12,7 @@
 //! from the tools that find it best.
 #![allow(unsafe_code)]
 
-use crate::guard::Failure;
+use crate::failure::Failure;
 use core::{Connection, Server, StatsReader, Stopper};
 use libc::{c_int, c_void};
 use std::ffi::CString;

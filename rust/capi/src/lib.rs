@@ -13,6 +13,7 @@
 mod conn;
 mod error;
 mod event;
+mod failure;
 mod guard;
 mod handle;
 mod heap;
@@ -21,6 +22,7 @@ mod layout;
 mod live;
 mod options;
 mod server;
+mod sized;
 mod stats;
 mod watch;
 

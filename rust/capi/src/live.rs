@@ -1,7 +1,8 @@
 //! Connections that are being served, as structs that may grow.
 #![allow(unsafe_code)]
 
-use crate::guard::{caller_size, write_sized, Failure};
+use crate::failure::Failure;
+use crate::sized::{caller_size, write_sized};
 use core::Live;
 use libc::c_char;
 use std::mem::offset_of;

@@ -1,7 +1,8 @@
 //! Options as a struct that may grow.
 #![allow(unsafe_code)]
 
-use crate::guard::{failure, read_sized, Failure};
+use crate::failure::{failure, Failure};
+use crate::sized::read_sized;
 use core::{AtCapacity, AtRate, CidrList, Options, Orphans};
 use libc::c_char;
 use std::ffi::CStr;

@@ -3,9 +3,10 @@
 #![allow(unsafe_code)]
 
 use crate::event::{flatten, forkserve_observer};
-use crate::guard::{caller_size, guard, write_sized};
+use crate::guard::guard;
 use crate::handle::{forkserve_server, server};
 use crate::live::{self, forkserve_live};
+use crate::sized::{caller_size, write_sized};
 use crate::stats::{self, forkserve_stats};
 use libc::{c_int, c_void};
 

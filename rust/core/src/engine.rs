@@ -498,7 +498,7 @@ impl Drop for Engine {
             self.end_supervisor();
             self.end_children();
             drop(self.unhold());
-            neighbours::leave(&self.owned);
+            neighbours::leave(self.owned.words());
             (0..self.ports.len()).for_each(|index| self.close_port(index));
             return;
         }

@@ -11,7 +11,6 @@
 //! fork of another thread in between misses that one, and never closes anything
 //! that is not the library's.
 
-use crate::owned::Owned;
 use crate::sys::process;
 use std::hint::spin_loop;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -49,18 +48,18 @@ pub(crate) fn enter() {
 }
 
 /// A server is about to close all that it has.
-pub(crate) fn leave(own: &Owned) {
-    for (index, word) in own.words().iter().enumerate().take(WORDS) {
+pub(crate) fn leave(own: &[u64]) {
+    for (index, word) in own.iter().enumerate().take(WORDS) {
         BITS[index].fetch_and(!word, Relaxed);
     }
     SERVERS.fetch_sub(1, Relaxed);
 }
 
 /// This server has moved into this process, of which it is the only one.
-pub(crate) fn move_in(own: &Owned) {
+pub(crate) fn move_in(own: &[u64]) {
     close_in_child(own);
     enter();
-    own.words().iter().enumerate().for_each(|(index, word)| set(index, *word));
+    own.iter().enumerate().for_each(|(index, word)| set(index, *word));
 }
 
 /// Right after the library got `fd`, which it is to have for long.
@@ -94,16 +93,16 @@ fn set(index: usize, bits: u64) {
 
 /// In a child of the server that has `own`: closes what the others have.
 #[inline(always)]
-pub(crate) fn close_in_child(own: &Owned) {
+pub(crate) fn close_in_child(own: &[u64]) {
     if SERVERS.load(Relaxed) > 1 {
         close_others(own);
     }
 }
 
 #[cold]
-fn close_others(own: &Owned) {
+fn close_others(own: &[u64]) {
     for (index, word) in BITS.iter().enumerate().take(USED.load(Relaxed)) {
-        let mut left = word.load(Relaxed) & !own.words().get(index).copied().unwrap_or(0);
+        let mut left = word.load(Relaxed) & !own.get(index).copied().unwrap_or(0);
         while left != 0 {
             let (zeros, first) = (left.trailing_zeros(), index as RawFd * 64);
             let ones = (left >> zeros).trailing_ones();

@@ -223,7 +223,7 @@ impl Engine {
         //    No held connection is among them: accepting pauses while one is
         //    held, so the only one there can be is this child's own.
         self.owned.close_in_child(keep);
-        neighbours::close_in_child(&self.owned);
+        neighbours::close_in_child(self.owned.words());
         // 2. Signals: only now may a handler of the host run here. SIGTERM gets
         //    its default back first, so that one sent meanwhile is not lost.
         if term {

@@ -135,7 +135,7 @@ impl Engine {
         }
         self.owner = process::getpid();
         self.owner_cell.store(self.owner, Relaxed);
-        neighbours::move_in(&self.owned);
+        neighbours::move_in(self.owned.words());
         // The epoll is the host's too: what is registered there is reported there.
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
         self.owned.remove(&self.epoll);
