@@ -30,7 +30,9 @@ pub(crate) unsafe fn caller_size<T>(
     // One that ends within a field, too, is of no version.
     let cut = size < size_of::<T>() && size % align_of::<T>() != 0;
     if size < first || size > 4096 || cut {
-        let text = format!("{name}: no version of this struct has {size} bytes; initialise it with its _INIT macro");
+        let text = format!(
+            "{name}: size {size} is the size of no version; initialise it with its _INIT macro"
+        );
         return failure(libc::EINVAL, text);
     }
     Ok(size)
