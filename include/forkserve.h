@@ -502,7 +502,7 @@ typedef int (*forkserve_handler)(const struct forkserve_conn *conn, void *userda
  * Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
  * already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
  * a listener unusable: that one is closed, the children live on, and run may
- * be called again.
+ * be called again; what keeps fork or waitid from working, after two seconds.
  * Since: 0.1.
  */
 int forkserve_server_run(struct forkserve_server *s,
@@ -695,7 +695,10 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 /* The time for the drain was over. */
 #define FORKSERVE_REASON_DRAINING 5
 
-/* accept had no descriptor or no memory; error says which. */
+/*
+ * accept had no descriptor or no memory, or failed for one connection after the
+ * other; error says why.
+ */
 #define FORKSERVE_REASON_RESOURCES 6
 
 /* More than rate connections. */
@@ -813,7 +816,10 @@ typedef struct forkserve_stats {
     uint64_t fork_failures;
     /* Failed calls of accept that concern one connection only. */
     uint64_t accept_errors;
-    /* Times that accepting paused for want of descriptors or memory. */
+    /*
+     * Times that accepting paused for want of descriptors or memory, or because it
+     * failed for one connection after the other.
+     */
     uint64_t starvations;
     /*
      * In the host, after forkserve_server_start: the supervisor's number while

@@ -77,7 +77,8 @@ stats! {
     fork_failures,
     /// Failed calls of accept that concern one connection only.
     accept_errors,
-    /// Times that accepting paused for want of descriptors or memory.
+    /// Times that accepting paused for want of descriptors or memory, or because it
+    /// failed for one connection after the other.
     starvations,
     /// After start(): the supervisor's number while it lives; else 0.
     supervisor,

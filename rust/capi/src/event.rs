@@ -45,7 +45,8 @@ pub const FORKSERVE_REASON_FORK: i32 = 3;
 pub const FORKSERVE_REASON_GONE: i32 = 4;
 /// The time for the drain was over.
 pub const FORKSERVE_REASON_DRAINING: i32 = 5;
-/// accept had no descriptor or no memory; error says which.
+/// accept had no descriptor or no memory, or failed for one connection after the
+/// other; error says why.
 pub const FORKSERVE_REASON_RESOURCES: i32 = 6;
 /// More than rate connections.
 pub const FORKSERVE_REASON_RATE: i32 = 7;

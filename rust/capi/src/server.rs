@@ -149,7 +149,7 @@ pub unsafe extern "C" fn forkserve_server_address(
 /// Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
 /// already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
 /// a listener unusable: that one is closed, the children live on, and run may
-/// be called again.
+/// be called again; what keeps fork or waitid from working, after two seconds.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_run(

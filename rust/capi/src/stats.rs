@@ -40,7 +40,8 @@ pub struct forkserve_stats {
     pub fork_failures: u64,
     /// Failed calls of accept that concern one connection only.
     pub accept_errors: u64,
-    /// Times that accepting paused for want of descriptors or memory.
+    /// Times that accepting paused for want of descriptors or memory, or because it
+    /// failed for one connection after the other.
     pub starvations: u64,
     /// In the host, after forkserve_server_start: the supervisor's number while
     /// it lives, and 0 once it has ended. 0 without one.

@@ -10,6 +10,7 @@ use crate::conn::{accept, Connection};
 use crate::engine::{Engine, Phase, Turn, HELD};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
+use crate::failing::Failing;
 use crate::hooks::Hooks;
 use crate::listener::set_connection_options;
 use crate::neighbours;
@@ -56,6 +57,9 @@ pub(crate) struct Starved {
     /// Whether the listeners are shut because of it, or are having a try.
     pub(crate) shut: bool,
 }
+
+/// So many connections in a row may be lost in `accept`.
+pub(crate) const MANY: u32 = 64;
 
 /// What a failed `accept` means.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,6 +165,7 @@ impl Engine {
                 Failure::Interrupted => {}
                 Failure::Nothing => {
                     self.starved = None;
+                    self.ports[index].failing = None;
                     self.ports[index].quota = 0;
                     return Ok(None);
                 }
@@ -168,7 +173,8 @@ impl Engine {
                     self.board.add(Counter::AcceptErrors);
                     self.handled += 1;
                     self.spend_quota(index);
-                    return Ok(None);
+                    // A drain has an end by the quota.
+                    return if draining { Ok(None) } else { self.accept_failed(index, errno) };
                 }
                 Failure::Shortage => {
                     self.starve(errno);
@@ -187,6 +193,7 @@ impl Engine {
         let id = self.board.add(Counter::Accepted);
         connection.set_id(id);
         self.starved = None;
+        self.ports[index].failing = None;
         self.handled += 1;
         self.spend_quota(index);
         let name = connection.peer_label();
@@ -198,6 +205,23 @@ impl Engine {
             }
             None => self.spawn(connection, None, hooks),
         }
+    }
+
+    /// `accept` has failed as it does for one connection. Where that is true of one
+    /// after the other it is not about them: accepting pauses as in a shortage, and in
+    /// the end the listener is given up.
+    fn accept_failed(&mut self, index: usize, errno: Errno) -> Result<Option<Turn>, Error> {
+        let port = &mut self.ports[index];
+        let failing = Failing::again(port.failing, errno, MANY, self.now);
+        port.failing = Some(failing);
+        if failing.is_hopeless(MANY, self.now) {
+            self.starved = None;
+            return Err(self.fail_port(index, "accept", errno));
+        }
+        if failing.lasts(MANY) {
+            self.starve(errno);
+        }
+        Ok(None)
     }
 
     /// During a drain each listener gives only what was queued at its start.

@@ -9,12 +9,13 @@
 //! here. While it waits it keeps the listeners; with its last connection in
 //! hand it closes them, so that it holds that connection and nothing else.
 
-use crate::admit::{classify, count_refusal, turn_away, Failure};
+use crate::admit::{classify, count_refusal, turn_away, Failure, MANY};
 use crate::backoff::Backoff;
 use crate::board::{Board, Counter, Serving};
 use crate::children::Token;
 use crate::conn::{accept, Connection, Ends};
 use crate::event::Refusal;
+use crate::failing::Failing;
 use crate::hooks::Hooks;
 use crate::limits::Limits;
 use crate::listener::{set_connection_options, Site};
@@ -260,6 +261,7 @@ impl Spare {
     fn wait(&mut self, seat: &Seat) -> Option<Connection> {
         let mut reports = Reports::<2>::new();
         let mut shortage: Option<Backoff> = None;
+        let mut failing: Option<Failing> = None;
         let mut leaving = false;
         seat.board.touch(seat.slot());
         // Without its parent it must not go on taking connections.
@@ -278,18 +280,18 @@ impl Spare {
             first = first.wrapping_add(1);
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
-            match self.take_in_turn(seat, &reports, first) {
+            match self.take_in_turn(seat, &reports, first, &mut failing) {
                 Ok(Some(connection)) => {
                     self.pass_on(&reports);
                     return Some(connection);
                 }
                 Ok(None) if leaving => return None,
-                Err(Failure::Shortage) if leaving => {
+                Err(Failure::Shortage | Failure::OneLess) if leaving => {
                     self.pass_on(&reports);
                     return None;
                 }
-                Ok(None) => shortage = None,
-                Err(Failure::Shortage) => {
+                Ok(None) => (shortage, failing) = (None, None),
+                Err(Failure::Shortage | Failure::OneLess) => {
                     if shortage.is_none() {
                         self.pass_on(&reports);
                     }
@@ -301,7 +303,7 @@ impl Spare {
                     // let it sleep.
                     let told = [self.kit.leave, self.kit.parent];
                     leaving = match socket::wait_readable(told, pause) {
-                        Ok(told) => told,
+                        Ok(told) => told && self.is_called(seat),
                         Err(Errno::EINTR) => false,
                         // It must not spin.
                         Err(_) => process::exit_now(EXIT_OSERR),
@@ -320,7 +322,7 @@ impl Spare {
                 self.give_up(seat, self.kit.gate, errno);
                 process::exit_now(EXIT_OSERR);
             }
-            leaving = self.told_to_leave(&reports);
+            leaving = self.told_to_leave(seat, &reports);
         }
     }
 
@@ -330,15 +332,16 @@ impl Spare {
         seat: &Seat,
         reports: &Reports<2>,
         first: usize,
+        failing: &mut Option<Failing>,
     ) -> Result<Option<Connection>, Failure> {
         if self.kit.limits.is_none() {
-            return self.take_any(seat, first);
+            return self.take_any(seat, first, failing);
         }
         let reserved = self.kit.limits.as_ref().is_some_and(|l| l.reserve(&self.kit.board));
         if !reserved && self.shuts_gate(reports) {
             return Ok(None);
         }
-        let taken = self.take_any(seat, first);
+        let taken = self.take_any(seat, first, failing);
         if let Some(limits) = self.kit.limits.as_ref().filter(|_| reserved) {
             if !matches!(taken, Ok(Some(_))) && limits.put_back(&self.kit.board) {
                 let _ = wake::add(self.kit.bell, 1);
@@ -376,20 +379,43 @@ impl Spare {
         let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
         for token in came.map(|came| came.token).filter(|_| events & epoll::EDGE != 0) {
             if let Some((listener, _)) = kit.sites.get((token - SITE) as usize) {
-                epoll::modify(kit.gate, *listener, events, token);
+                if !epoll::modify(kit.gate, *listener, events, token) {
+                    // Nobody would hear of those that come: the supervisor is to do it.
+                    kit.board.set(Counter::GateShut, 1);
+                    let _ = wake::add(kit.bell, 1);
+                }
             }
         }
     }
 
     /// Whether this spare has been chosen to leave, or its parent is gone.
-    fn told_to_leave(&self, reports: &Reports<2>) -> bool {
+    fn told_to_leave(&self, seat: &Seat, reports: &Reports<2>) -> bool {
         let told = |report: epoll::Ready| match report.token {
             PARENT => true,
             // Several spares are woken; only those that get a token are meant.
-            LEAVE => wake::take(self.kit.leave) > 0,
+            LEAVE => self.has_token(seat),
             _ => false,
         };
         (0..2).filter_map(|index| reports.get(index)).any(told)
+    }
+
+    /// The same for one that waits elsewhere than at the gate. A token that it left
+    /// behind would send home the next one, and the one after that.
+    fn is_called(&self, seat: &Seat) -> bool {
+        process::getppid() != self.kit.parent_pid || self.has_token(seat)
+    }
+
+    /// Takes one of the tokens, if there is one. It is of no use where nobody can take
+    /// one, for a drain comes by the scoreboard as well.
+    fn has_token(&self, seat: &Seat) -> bool {
+        match wake::take(self.kit.leave) {
+            Ok(count) => count > 0,
+            Err(_) if self.kit.board.get(Counter::Draining) != 0 => true,
+            Err(errno) => {
+                self.give_up(seat, self.kit.leave, errno);
+                process::exit_now(EXIT_OSERR)
+            }
+        }
     }
 
     /// A listener, or the gate, is of no use to this child. One that has never
@@ -403,8 +429,14 @@ impl Spare {
         Failure::Fatal
     }
 
-    /// Tries each listener once, from number `first` on.
-    fn take_any(&mut self, seat: &Seat, first: usize) -> Result<Option<Connection>, Failure> {
+    /// Tries each listener once, from number `first` on. [`Failure::OneLess`]: that has
+    /// been true of one connection after the other.
+    fn take_any(
+        &mut self,
+        seat: &Seat,
+        first: usize,
+        failing: &mut Option<Failing>,
+    ) -> Result<Option<Connection>, Failure> {
         let count = self.kit.sites.len();
         for step in 0..count {
             let index = if count == 1 { 0 } else { first.wrapping_add(step) % count };
@@ -421,7 +453,17 @@ impl Spare {
                 match classify(errno) {
                     Failure::Nothing => break,
                     Failure::Interrupted => {}
-                    Failure::OneLess => drop(self.kit.board.add(Counter::AcceptErrors)),
+                    Failure::OneLess => {
+                        self.kit.board.add(Counter::AcceptErrors);
+                        let now = Instant::now();
+                        let failed = *failing.insert(Failing::again(*failing, errno, MANY, now));
+                        if failed.is_hopeless(MANY, now) {
+                            return Err(self.give_up(seat, *listener, errno));
+                        }
+                        if failed.lasts(MANY) {
+                            return Err(Failure::OneLess);
+                        }
+                    }
                     Failure::Fatal => return Err(self.give_up(seat, *listener, errno)),
                     Failure::Shortage => return Err(Failure::Shortage),
                 }

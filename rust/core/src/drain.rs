@@ -16,14 +16,19 @@ use crate::reap::AGAIN;
 use crate::sys::socket;
 use nix::errno::Errno;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A drain that is under way.
 pub(crate) struct Drain {
     stage: Stage,
-    /// When the next stage begins; `None`: not by itself.
+    /// When the next stage begins, or this one once more; `None`: not by itself.
     deadline: Option<Instant>,
+    /// When all were sent SIGKILL for the first time.
+    killed_at: Option<Instant>,
 }
+
+/// What SIGKILL has not ended in this time, or what cannot be waited for, is given up.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -42,7 +47,7 @@ impl Engine {
     /// Somebody called `stop`, perhaps more than once.
     pub(crate) fn take_stops(&mut self) {
         // More than three say no more than three.
-        for _ in 0..self.wake.take().min(3) {
+        for _ in 0..self.wake.take_some(&mut self.unread_stops).min(3) {
             self.handled += 1;
             self.take_stop();
         }
@@ -74,7 +79,7 @@ impl Engine {
         }
         self.dismiss_spares();
         let deadline = self.options.grace.map(|grace| self.now + grace);
-        self.phase = Phase::Draining(Drain { stage: Stage::Grace, deadline });
+        self.phase = Phase::Draining(Drain { stage: Stage::Grace, deadline, killed_at: None });
         self.emit(&Event::Draining { live: self.busy() });
     }
 
@@ -83,6 +88,8 @@ impl Engine {
         let Phase::Draining(drain) = &mut self.phase else {
             return;
         };
+        let given_up = drain.killed_at.is_some_and(|at| at + GIVE_UP <= self.now);
+        let killed_at = drain.killed_at;
         let (stage, deadline, signal) = match drain.stage {
             Stage::Grace => {
                 let kill = self.now + self.options.kill_after;
@@ -90,18 +97,30 @@ impl Engine {
             }
             // SIGKILL once more does no harm and helps a child that was forked
             // by a debugger's hand in between.
-            Stage::Term | Stage::Kill => (Stage::Kill, None, libc::SIGKILL),
+            Stage::Term | Stage::Kill => {
+                let at = killed_at.unwrap_or(self.now);
+                (Stage::Kill, Some(at + GIVE_UP), libc::SIGKILL)
+            }
         };
-        *drain = Drain { stage, deadline };
+        let killed_at = (stage == Stage::Kill).then(|| killed_at.unwrap_or(self.now));
+        *drain = Drain { stage, deadline, killed_at };
         for index in 0..self.ports.len() {
             self.close_port(index);
         }
         self.drop_held(Refusal::Draining);
         let all = self.signal_children(signal);
-        if let (false, Phase::Draining(drain)) = (all, &mut self.phase) {
+        if given_up {
+            self.give_up_children();
+        }
+        let Phase::Draining(drain) = &mut self.phase else {
+            return;
+        };
+        if given_up {
+            drain.deadline = None;
+        } else if !all {
             // Once more later, and by SIGKILL: nothing else would end these.
             let again = self.now + self.options.kill_after.max(AGAIN);
-            drain.deadline.get_or_insert(again);
+            drain.deadline = drain.deadline.map(|deadline| deadline.min(again));
         }
     }
 

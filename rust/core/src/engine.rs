@@ -25,6 +25,7 @@ use crate::drain::Drain;
 use crate::error::Error;
 use crate::escape::escaped;
 use crate::event::{Event, Observer, Pause};
+use crate::failing::Failing;
 use crate::hooks::Hooks;
 use crate::host::Remote;
 use crate::limits::Limits;
@@ -38,9 +39,9 @@ use crate::reap::Alarms;
 use crate::socket_file::SocketFile;
 use crate::supervisor::Tie;
 use crate::sys::clock::millis_until;
-use crate::sys::epoll::{self, Epoll, Reports};
-use crate::sys::process;
+use crate::sys::epoll::{self, Epoll, Ready, Reports};
 use crate::sys::wake::Wake;
+use crate::sys::{process, socket};
 use crate::throttle::Throttle;
 use nix::errno::Errno;
 use std::collections::VecDeque;
@@ -84,6 +85,8 @@ pub(crate) struct Port {
     pub(crate) file: Option<SocketFile>,
     /// Somebody has shut the socket down: only `accept` can tell more.
     pub(crate) broken: bool,
+    /// The failures of `accept` that are about one connection each.
+    pub(crate) failing: Option<Failing>,
     /// During a drain: how many more connections its queue may give.
     pub(crate) quota: u32,
 }
@@ -97,6 +100,8 @@ impl Port {
 
 /// Tokens of what is not a child have the top bit set (see `children`).
 pub(crate) const WAKE: u64 = 1 << 63;
+/// Each call of `stop` is reported once, also where it cannot be read.
+pub(crate) const WAKE_EVENTS: u32 = epoll::IN | epoll::EDGE;
 pub(crate) const HELD: u64 = 1 << 63 | 1;
 const EXTRA: u64 = 1 << 63 | 2;
 pub(crate) const BELL: u64 = 1 << 63 | 3;
@@ -117,7 +122,7 @@ pub(crate) struct Engine {
     pub(crate) owner: libc::pid_t,
     pub(crate) owner_cell: Arc<AtomicI32>,
     pub(crate) epoll: Epoll,
-    reports: Reports<48>,
+    reports: Reports<32>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) board: Board,
     /// The handle on it that goes with the next child.
@@ -132,6 +137,15 @@ pub(crate) struct Engine {
     pub(crate) hold: Option<Hold>,
     /// Set while accepting fails for want of descriptors or memory.
     pub(crate) starved: Option<Starved>,
+    /// Failures in a row of `fork`, where no shortage explains them, and of `waitid`.
+    pub(crate) fork_failing: Option<Box<Failing>>,
+    pub(crate) wait_failing: Option<Box<Failing>>,
+    /// Calls of `stop` that were heard of and could not be read.
+    pub(crate) unread_stops: u64,
+    /// So often in a row something was reported, and there was nothing to do.
+    idle_reports: u32,
+    /// Whether something that was reported could be taken.
+    pub(crate) took: bool,
     /// Set while `rate` holds clients back.
     pub(crate) throttle: Option<Throttle>,
     /// Set while some child must be polled for.
@@ -156,6 +170,12 @@ pub(crate) struct Engine {
     pub(crate) unread: bool,
 }
 
+/// So often a call may fail before it seems to be refused.
+pub(crate) const FEW: u32 = 3;
+/// So many reports in a row may be of nothing, and what then comes between two.
+const MANY_IDLE: u32 = 16;
+const IDLE_PAUSE_MS: u32 = 10;
+
 const _: () = assert!(size_of::<Engine>() == 2048);
 
 impl Engine {
@@ -172,7 +192,7 @@ impl Engine {
         })?;
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
         let wake = Arc::new(Wake::new().map_err(fail("eventfd"))?);
-        epoll.add(wake.as_fd(), epoll::IN, WAKE).map_err(fail("epoll_ctl"))?;
+        epoll.add(wake.as_fd(), WAKE_EVENTS, WAKE).map_err(fail("epoll_ctl"))?;
         let board = Board::new(options.max_children as usize).map_err(fail("mmap"))?;
         let limits = Limits::new(&options)?.map(Arc::new);
         let mut owned = Owned::default();
@@ -196,6 +216,11 @@ impl Engine {
             children: Children::default(),
             hold: None,
             starved: None,
+            fork_failing: None,
+            wait_failing: None,
+            unread_stops: 0,
+            idle_reports: 0,
+            took: false,
             throttle: None,
             polling: None,
             alarms: Alarms::default(),
@@ -243,6 +268,7 @@ impl Engine {
                 listener: Some(listener),
                 file: None,
                 broken: false,
+                failing: None,
                 quota: 0,
             });
         }
@@ -263,6 +289,7 @@ impl Engine {
             }
             Phase::Setup => {
                 self.now = Instant::now();
+                process::check_wait().map_err(|errno| Error::os("waitid", "", errno))?;
                 self.make_pool()?;
                 self.phase = Phase::Running;
                 for index in 0..self.ports.len() {
@@ -283,6 +310,15 @@ impl Engine {
     /// Blocks until something is reported, a deadline passes, `limit` is over,
     /// or a signal handler of the host has run. Calls no code of the host's.
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
+        if self.unread {
+            // Not taken up yet, because an exception came between, perhaps.
+            return Ok(());
+        }
+        if self.idle_reports > MANY_IDLE {
+            // Something is reported that cannot be taken up or turned off, because a
+            // call is refused, perhaps. It must not spin.
+            socket::pause(IDLE_PAUSE_MS);
+        }
         let now = Instant::now();
         let limit = limit.map(|limit| millis_until(now + limit.min(crate::options::MAX_TIME), now));
         let timeout = match (self.timeout_ms(now), limit) {
@@ -337,6 +373,7 @@ impl Engine {
             self.take_reports();
         }
         self.expire();
+        self.check_calls()?;
         if let Some(turn) = self.retry_held(hooks)? {
             return Ok(turn);
         }
@@ -354,7 +391,7 @@ impl Engine {
         if let Some(turn) = self.refill(hooks)? {
             return Ok(turn);
         }
-        self.settle();
+        self.settle()?;
         match self.phase {
             Phase::Stopped => Ok(Turn::Drained),
             _ => Ok(Turn::Idle),
@@ -363,8 +400,12 @@ impl Engine {
 
     pub(crate) fn take_reports(&mut self) {
         let mut index = 0;
+        let handled = self.handled;
+        let mut idle = true;
+        self.took = false;
         while let Some(report) = self.reports.get(index) {
             index += 1;
+            idle &= self.is_idle(report);
             match report.token {
                 WAKE => self.take_stops(),
                 HELD => self.look_at_held(report.events),
@@ -382,6 +423,48 @@ impl Engine {
                 token => self.reap(Token::from_bits(token)),
             }
         }
+        idle &= index > 0 && self.handled == handled && !self.took;
+        self.idle_reports = if idle { self.idle_reports.saturating_add(1) } else { 0 };
+    }
+
+    /// Whether a report has nothing in it to be done, unless something is handled.
+    fn is_idle(&self, report: Ready) -> bool {
+        match report.token {
+            WAKE | EXTRA | HOST => false,
+            token if token & PORT == PORT => {
+                let port = &self.ports[(token & !PORT) as usize];
+                port.listener.is_none() || !self.armed
+            }
+            _ => true,
+        }
+    }
+
+    /// Ends the loop with an error where a call without which nobody is served has
+    /// failed for too long. A drain goes on without it.
+    fn check_calls(&mut self) -> Result<(), Error> {
+        if !matches!(self.phase, Phase::Running) {
+            return Ok(());
+        }
+        let now = self.now;
+        let hopeless = |failing: &mut Box<Failing>| failing.is_hopeless(FEW, now);
+        let (call, failing) = if let Some(failing) = self.fork_failing.take_if(hopeless) {
+            ("fork", failing)
+        } else if let Some(failing) = self.wait_failing.take_if(hopeless) {
+            ("waitid", failing)
+        } else {
+            return Ok(());
+        };
+        self.lose(Error::os(call, "", failing.errno))
+    }
+
+    /// The loop cannot go on as it is. A supervisor has no caller: it drains.
+    fn lose(&mut self, why: Error) -> Result<(), Error> {
+        if !self.supervised() {
+            return Err(why);
+        }
+        self.failure = Some(why);
+        self.take_stop();
+        Ok(())
     }
 
     /// Deadlines that have passed.
@@ -429,13 +512,13 @@ impl Engine {
     }
 
     /// Arms or disarms the listeners as the obstacles come and go, and tells.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Result<(), Error> {
         if matches!(self.phase, Phase::Stopped) {
-            return;
+            return Ok(());
         }
         let obstacle = self.obstacle();
         let arm = obstacle.is_none() && self.accepts();
-        self.arm(arm);
+        let armed = self.arm(arm);
         // A shortage is over when an accept has worked, not when it is tried again.
         let shortage = self.starved.as_ref().map(|s| Pause::Resources(s.errno as i32));
         let rate = self.throttle.as_ref().map(|_| Pause::Rate);
@@ -447,21 +530,33 @@ impl Engine {
                 None => self.emit(&Event::Resumed),
             }
         }
+        match (armed, &self.phase) {
+            (Err(error), Phase::Running) => self.lose(error),
+            _ => Ok(()),
+        }
     }
 
-    pub(crate) fn arm(&mut self, arm: bool) {
+    pub(crate) fn arm(&mut self, arm: bool) -> Result<(), Error> {
         if self.armed == arm {
-            return;
+            return Ok(());
         }
-        self.armed = arm;
+        let mut result = Ok(());
         let events = if arm { epoll::IN } else { 0 };
         for (index, port) in self.ports.iter().enumerate() {
             if let Some(listener) = &port.listener {
-                // Cannot fail for a registered descriptor; if it did, an
-                // armed listener would only be reported and not asked.
-                let _ = self.epoll.modify(listener.as_fd(), events, PORT | index as u64);
+                // It takes no memory for a registered descriptor. Where it is refused
+                // all the same, clients would wait for ever at one that is not armed.
+                let key = PORT | index as u64;
+                let modify = || self.epoll.modify(listener.as_fd(), events, key);
+                if let Err(errno) = modify().or_else(|_| modify()) {
+                    result = Err(Error::os("epoll_ctl", port.name.as_str(), errno));
+                }
             }
         }
+        if result.is_ok() {
+            self.armed = arm;
+        }
+        result
     }
 
     /// Registers a descriptor that ends [`Engine::wait`] when it is readable

@@ -40,7 +40,8 @@ pub enum Pause {
     /// A connection is held because `fork` failed.
     Held,
     /// `accept` had no descriptor or no memory (EMFILE, ENFILE, ENOBUFS,
-    /// ENOMEM); the errno.
+    /// ENOMEM), or failed for one connection after the other, as where a
+    /// sandbox hides it (EPERM); the errno.
     Resources(i32),
     /// More than `rate` connections; the kernel's queue holds the others.
     Rate,

@@ -144,7 +144,7 @@ impl Engine {
         };
         let outcome = match &mut self.phase {
             Phase::Supervised(remote) => {
-                let last = std::iter::from_fn(|| tie::receive(remote.tie.as_fd())).last();
+                let last = std::iter::from_fn(|| tie::receive(remote.tie.as_fd()).ok()?).last();
                 let outcome = last.as_deref().and_then(decode).unwrap_or_else(|| judge(exit));
                 remote.outcome.insert(outcome).clone()
             }
@@ -253,7 +253,7 @@ impl Engine {
 /// What a new supervisor says of its start.
 fn hear(tie: &OwnedFd, pidfd: &OwnedFd) -> Result<(), Error> {
     let in_time = socket::wait_awake([tie.as_raw_fd(), pidfd.as_raw_fd()], START);
-    match tie::receive(tie.as_fd()) {
+    match tie::receive(tie.as_fd()).map_err(|errno| Error::os("recv", "", errno))? {
         Some(message) => decode(&message).unwrap_or(Ok(())),
         None if in_time => Err(Error::new(Errno::ESRCH, "the supervisor ended while it started")),
         None => {

@@ -46,6 +46,7 @@ mod error;
 mod escape;
 mod event;
 mod exit;
+mod failing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

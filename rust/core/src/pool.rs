@@ -126,7 +126,8 @@ impl Engine {
         // Only an observer and a deadline want to hear of single connections.
         let chatty = self.observer.is_some() || self.options.lifetime.is_some();
         let channel = chatty.then(Channel::new).transpose().map_err(fail("socketpair"))?;
-        self.epoll.add(bell.as_fd(), epoll::IN, BELL).map_err(fail("epoll_ctl"))?;
+        // Each ring is reported once, also where it cannot be read.
+        self.epoll.add(bell.as_fd(), epoll::IN | epoll::EDGE, BELL).map_err(fail("epoll_ctl"))?;
         if let Some(channel) = &channel {
             let added = self.epoll.add(channel.receiver(), epoll::IN, NOTES);
             added.map_err(fail("epoll_ctl"))?;
@@ -275,14 +276,19 @@ impl Engine {
             pool.births = None;
         }
         let (number, errno) = ((why >> 32) as RawFd, Errno::from_raw(why as u32 as i32));
-        if self.pool.as_ref().is_some_and(|pool| pool.gate.as_fd().as_raw_fd() == number) {
+        let call = self.pool.as_ref().and_then(|pool| match number {
+            number if number == pool.gate.as_fd().as_raw_fd() => Some("epoll_wait"),
+            number if number == pool.leave.as_fd().as_raw_fd() => Some("read"),
+            _ => None,
+        });
+        if let Some(call) = call {
             // There is no other to wait at.
             for index in 0..self.ports.len() {
                 if self.ports[index].listener.is_some() {
-                    self.fail_port(index, "epoll_wait", errno);
+                    self.fail_port(index, call, errno);
                 }
             }
-            return Err(Error::os("epoll_wait", "", errno));
+            return Err(Error::os(call, "", errno));
         }
         let is_it = |l: &Listener| l.as_fd().as_raw_fd() == number;
         let index = self.ports.iter().position(|port| port.listener.as_ref().is_some_and(is_it));
@@ -357,7 +363,7 @@ impl Engine {
     /// The bell has rung.
     pub(crate) fn take_bell(&mut self) {
         if let Some(pool) = &self.pool {
-            pool.bell.take();
+            self.took |= pool.bell.take() > 0;
         }
         self.look_at_gate(false);
     }

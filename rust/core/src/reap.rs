@@ -11,8 +11,9 @@ use crate::backoff::Backoff;
 use crate::board::{Counter, Doing, State};
 use crate::child::EXIT_OSERR;
 use crate::children::{Child, Token};
-use crate::engine::{Engine, Phase};
+use crate::engine::{Engine, Phase, FEW};
 use crate::event::Event;
+use crate::failing::Failing;
 use crate::host::MARGIN;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Exit, Target, Usage};
@@ -80,12 +81,14 @@ impl Engine {
             // Ended, but not ours to wait for yet: a debugger has it first. Or
             // the call is being refused. Either way epoll would report it
             // without pause, so poll for it instead.
-            Ok(None) | Err(_) => {
-                if let Some(pidfd) = &child.pidfd {
+            answer => {
+                let pidfd = &child.pidfd;
+                if let Some(pidfd) = pidfd {
                     let _ = self.epoll.remove(pidfd.as_fd());
                 }
                 child.watched = false;
                 self.polling.get_or_insert(Backoff::start(self.now));
+                self.note_wait(answer.err());
             }
         }
     }
@@ -103,7 +106,16 @@ impl Engine {
             match process::try_wait(target(child)) {
                 Ok(Some((exit, usage))) => self.bury(token, exit, usage),
                 Err(Errno::ECHILD) => self.bury(token, Exit::Unknown, Usage::default()),
-                Ok(None) | Err(_) => {
+                answer => {
+                    let refused = answer.is_err();
+                    self.note_wait(answer.err());
+                    if refused && self.waits_in_vain() && self.has_ended(token) {
+                        self.bury(token, Exit::Unknown, Usage::default());
+                        continue;
+                    }
+                    let Some(child) = self.children.get_mut(token) else {
+                        continue;
+                    };
                     if child.pidfd.is_none() {
                         child.pidfd = process::pidfd_open(child.pid).ok();
                     }
@@ -140,6 +152,9 @@ impl Engine {
         let slot = token.slot();
         let state = self.board.state(slot);
         self.handled += 1;
+        if exit != Exit::Unknown {
+            self.wait_failing = None;
+        }
         // A process, a descriptor and memory have become free.
         if let Some(hold) = &mut self.hold {
             hold.hasten(self.now);
@@ -279,11 +294,63 @@ impl Engine {
                     }
                 }
                 Ok(None) | Err(Errno::ECHILD) => return,
-                Err(_) => {
+                Err(errno) => {
+                    self.note_wait(Some(errno));
+                    if self.waits_in_vain() {
+                        self.bury_unseen();
+                    }
                     // No other SIGCHLD may come: look again without one.
                     self.sweep_at.get_or_insert(self.now + SWEEP);
                     return;
                 }
+            }
+        }
+    }
+
+    /// How a call of `waitid` went that was right as it was made.
+    fn note_wait(&mut self, failed: Option<Errno>) {
+        let before = self.wait_failing.take();
+        self.wait_failing = failed.map(|errno| Failing::again_boxed(before, errno, FEW, self.now));
+    }
+
+    /// Whether `waitid` is refused, and not for a moment only.
+    fn waits_in_vain(&self) -> bool {
+        self.wait_failing.as_ref().is_some_and(|failing| failing.is_hopeless(FEW, self.now))
+    }
+
+    /// Whether a child has ended, for where `waitid` does not tell.
+    fn has_ended(&self, token: Token) -> bool {
+        let child = self.children.iter().find(|(other, _)| *other == token);
+        child.is_some_and(|(_, child)| match &child.pidfd {
+            Some(pidfd) => process::is_over(pidfd.as_fd()),
+            None => match process::pidfd_open(child.pid) {
+                Ok(pidfd) => process::is_over(pidfd.as_fd()),
+                Err(errno) => errno == Errno::ESRCH,
+            },
+        })
+    }
+
+    /// Buries those that have ended, though nobody says how.
+    fn bury_unseen(&mut self) {
+        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+        for token in tokens {
+            if self.has_ended(token) {
+                self.bury(token, Exit::Unknown, Usage::default());
+            }
+        }
+    }
+
+    /// The end of a drain: what SIGKILL has not ended, or what cannot be waited for, is
+    /// not ours any more.
+    pub(crate) fn give_up_children(&mut self) {
+        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+        for token in tokens {
+            let Some(child) = self.children.get_mut(token) else {
+                continue;
+            };
+            match process::try_wait(target(child)) {
+                Ok(Some((exit, usage))) => self.bury(token, exit, usage),
+                _ => self.bury(token, Exit::Unknown, Usage::default()),
             }
         }
     }

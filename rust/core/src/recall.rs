@@ -19,7 +19,7 @@ impl Engine {
         self.now = Instant::now();
         self.dismiss_spares();
         // Nothing of what the turns of the loop would look after is to end the waits.
-        self.arm(false);
+        let _ = self.arm(false);
         (self.starved, self.throttle) = (None, None);
         if let Some(pool) = &mut self.pool {
             pool.recalled_at = Some(self.now);

@@ -103,7 +103,8 @@ impl Server {
     ///
     /// Errors: ESHUTDOWN after a stop; EDESTADDRREQ without an address; what
     /// made a listener unusable: it is closed, the children live, and `run`
-    /// may be called again.
+    /// may be called again; what keeps `fork` or `waitid` from working, after two
+    /// seconds.
     pub fn run<R: ExitStatus>(
         &mut self,
         mut handler: impl FnMut(&Connection) -> R,

@@ -11,9 +11,10 @@ use crate::board::{Counter, Serving};
 use crate::child::{Child as Myself, Luggage, Seat};
 use crate::children::{Child, Token};
 use crate::conn::{Connection, Ends};
-use crate::engine::{Engine, Turn};
+use crate::engine::{Engine, Phase, Turn, FEW};
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Refusal};
+use crate::failing::{is_refusal, Failing};
 use crate::hooks::Hooks;
 use crate::name::Name;
 use crate::neighbours;
@@ -78,6 +79,16 @@ impl Engine {
             }
             Unborn::Fork(errno) => {
                 self.fork_failed(id, connection.peer_label_ref(), errno);
+                let hopeless = self.fork_failing.as_ref();
+                let hopeless = hopeless.is_some_and(|f| f.is_hopeless(FEW, self.now));
+                if hopeless && matches!(self.phase, Phase::Draining(_)) {
+                    // The drain would wait for it in vain.
+                    if patience.is_some() {
+                        self.board.subtract(Counter::Held);
+                    }
+                    self.refuse(connection, Refusal::Fork(errno as i32));
+                    return Ok(None);
+                }
                 self.hold(connection, errno, patience);
                 Ok(None)
             }
@@ -143,6 +154,10 @@ impl Engine {
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {
         self.handled += 1;
+        if is_refusal(errno) {
+            let before = self.fork_failing.take();
+            self.fork_failing = Some(Failing::again_boxed(before, errno, FEW, self.now));
+        }
         self.board.add(Counter::ForkFailures);
         self.emit(&Event::ForkFailed { id, peer: peer.as_str(), errno: errno as i32 });
     }
@@ -155,6 +170,7 @@ impl Engine {
         match process::fork(|| hooks.fork()) {
             Ok(Side::Parent(pid)) => {
                 hooks.parent();
+                self.fork_failing = None;
                 Ok(Some(pid))
             }
             Ok(Side::Child(blocked)) => {

@@ -9,7 +9,7 @@
 //! live), and drains when its host is gone. `host` is the host's side of it.
 
 use crate::child::EXIT_OSERR;
-use crate::engine::{Engine, Phase, Port, HOST, SIGNALS, WAKE};
+use crate::engine::{Engine, Phase, Port, HOST, SIGNALS, WAKE, WAKE_EVENTS};
 use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::host::encode;
@@ -142,7 +142,8 @@ impl Engine {
         self.epoll = epoll;
         self.owned.add_lasting(&self.epoll);
         let add = |fd: &dyn AsFd, token| {
-            let added = self.epoll.add(fd.as_fd(), epoll::IN, token);
+            let events = if token == WAKE { WAKE_EVENTS } else { epoll::IN };
+            let added = self.epoll.add(fd.as_fd(), events, token);
             added.map_err(fail("epoll_ctl"))
         };
         let signals = Signals::new().map_err(fail("signalfd"))?;
@@ -164,6 +165,7 @@ impl Engine {
     /// In the supervisor: signals have come.
     pub(crate) fn take_signals(&mut self) {
         while let Some(came) = self.tie.as_ref().and_then(|tie| tie.signals.take()) {
+            self.took = true;
             match came {
                 Came::Term => self.take_stop(),
                 Came::Child(pid) => self.reap_supervised(pid),

@@ -57,8 +57,11 @@ impl Engine {
     /// and not come to ring.
     pub(crate) fn look_at_gate(&mut self, suspect: bool) {
         let queues = self.limits.as_ref().is_some_and(|limits| limits.queues());
-        if queues && (suspect || self.board.get(Counter::GateShut) != 0) {
+        let shut = self.board.get(Counter::GateShut) != 0;
+        if queues && (suspect || shut) {
             self.check_gate();
+        } else if shut {
+            self.pass_on_for_the_dead();
         }
     }
 

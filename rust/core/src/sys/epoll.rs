@@ -109,14 +109,14 @@ impl Epoll {
 
 /// [`Epoll::modify`] by number, in a child. Who shares the epoll sees it too. It
 /// cannot fail for a registered descriptor either; if it did, a client might wait
-/// for ever, so it is tried once more.
-pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, token: u64) {
+/// for ever, so it is tried once more. Whether it worked.
+pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, token: u64) -> bool {
     let mut event = libc::epoll_event { events, u64: token };
     let to = (&raw mut event) as usize;
     let args = [epoll as usize, libc::EPOLL_CTL_MOD as usize, fd as usize, to];
     // SAFETY: `event` outlives the call; the kernel checks the descriptors.
     let modify = || raw::check(unsafe { raw::call(libc::SYS_epoll_ctl, args) });
-    let _ = modify().or_else(|_| modify());
+    modify().or_else(|_| modify()).is_ok()
 }
 
 /// [`Epoll::wait`] without limit and by number, in a child: see `raw`. An

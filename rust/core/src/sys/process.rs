@@ -9,7 +9,7 @@ use super::{check, own, raw, socket};
 use crate::error::Error;
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// Which side of a fork this is.
@@ -137,10 +137,16 @@ pub(crate) fn send_signal(target: Target<'_>, signal: libc::c_int) -> Result<(),
         Target::Pidfd(fd, pid) => match pidfd_send_signal(fd, signal) {
             // A sandbox hides the call. The number is the child's until somebody
             // has taken its status.
-            Err(Errno::ENOSYS | Errno::EPERM) if lives(pid) => kill(pid, signal),
+            Err(errno) if errno != Errno::ESRCH && !is_over(fd) => kill(pid, signal),
             answer => answer,
         },
-        Target::Pid(pid) => kill(pid, signal),
+        Target::Pid(pid) => match kill(pid, signal) {
+            Err(errno) if errno != Errno::ESRCH => match pidfd_open(pid) {
+                Ok(fd) => pidfd_send_signal(fd.as_fd(), signal).map_err(|_| errno),
+                Err(_) => Err(errno),
+            },
+            answer => answer,
+        },
         Target::Any => Err(Errno::EINVAL),
     }
 }
@@ -199,6 +205,11 @@ pub(crate) fn usage_of_self() -> Usage {
     Usage::of(&unsafe { usage.assume_init() })
 }
 
+/// Whether this process has ended. Asks nobody but the descriptor.
+pub(crate) fn is_over(pidfd: BorrowedFd<'_>) -> bool {
+    socket::wait_readable([pidfd.as_raw_fd()], 0).unwrap_or(true)
+}
+
 /// Takes the status of one child that has ended; `None` while it has not.
 pub(crate) fn try_wait(target: Target<'_>) -> Result<Option<(Exit, Usage)>, Errno> {
     wait(target, libc::WNOHANG).map(|ended| ended.map(|(_, exit, usage)| (exit, usage)))
@@ -216,6 +227,16 @@ pub(crate) fn lives(pid: libc::pid_t) -> bool {
 pub(crate) fn has_ended(pid: libc::pid_t) -> bool {
     let flags = libc::WNOHANG | libc::WNOWAIT;
     wait(Target::Pid(pid), flags).is_ok_and(|ended| ended.is_some())
+}
+
+/// Whether the calls work by which children are waited for. Asks for this process, which
+/// is no child of its own.
+pub(crate) fn check_wait() -> Result<(), Errno> {
+    let ask = || wait(Target::Pid(getpid()), libc::WNOHANG | libc::WNOWAIT);
+    match ask().or_else(|_| ask()) {
+        Ok(_) | Err(Errno::ECHILD) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Takes the status of any child that has ended, with its number. For the

@@ -51,6 +51,7 @@ impl Blocked {
 /// stay blocked in that process; the host's handlers never run there.
 pub(crate) struct Signals {
     fd: OwnedFd,
+    set: libc::sigset_t,
     /// What the host did about SIGCHLD, for the children to inherit.
     child_action: libc::sigaction,
 }
@@ -83,7 +84,9 @@ impl Signals {
         let mut child_action = default;
         // SAFETY: both structs live; the signal exists.
         check(unsafe { libc::sigaction(libc::SIGCHLD, &default, &mut child_action) })?;
-        Ok(Signals { fd, child_action })
+        // SAFETY: filled above.
+        let set = unsafe { set.assume_init() };
+        Ok(Signals { fd, set, child_action })
     }
 
     /// The next signal that has come.
@@ -94,14 +97,33 @@ impl Signals {
         // Not libc's: its errno lies on a page that each child has a copy of.
         // SAFETY: `info` is writable for `size` bytes.
         let got = unsafe { raw::call(libc::SYS_read, args) };
-        if got != size as isize {
+        if got == -(libc::EAGAIN as isize) {
             return None;
+        }
+        if got != size as isize {
+            return self.take_unread();
         }
         // SAFETY: filled by the kernel.
         let info = unsafe { info.assume_init() };
         match info.ssi_signo as libc::c_int {
             libc::SIGTERM => Some(Came::Term),
             _ => Some(Came::Child(info.ssi_pid as libc::pid_t)),
+        }
+    }
+
+    /// As [`Signals::take`], where the descriptor cannot be read.
+    fn take_unread(&self) -> Option<Came> {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the set is complete, and `info` is written on success.
+        let number = unsafe { libc::sigtimedwait(&self.set, info.as_mut_ptr(), &now) };
+        // SAFETY: zeroed above and perhaps filled by the kernel; all-zero is valid.
+        let info = unsafe { info.assume_init() };
+        match number {
+            libc::SIGTERM => Some(Came::Term),
+            // SAFETY: a siginfo of SIGCHLD.
+            libc::SIGCHLD => Some(Came::Child(unsafe { info.si_pid() })),
+            _ => None,
         }
     }
 

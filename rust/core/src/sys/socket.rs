@@ -299,9 +299,23 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> Option<u32> {
 /// `EINTR` is the caller's to judge.
 pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], ms: u32) -> Result<bool, Errno> {
     let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
-    let count = N as libc::nfds_t;
-    // SAFETY: `polled` has N entries and is borrowed for the call.
-    check(unsafe { libc::poll(polled.as_mut_ptr(), count, ms as libc::c_int) }).map(|n| n > 0)
+    poll(&mut polled, ms as libc::c_int).map(|count| count > 0)
+}
+
+/// `poll`, or `ppoll` where a sandbox hides that.
+fn poll(polled: &mut [libc::pollfd], ms: libc::c_int) -> Result<libc::c_int, Errno> {
+    let (start, count) = (polled.as_mut_ptr(), polled.len() as libc::nfds_t);
+    // SAFETY: `polled` has so many entries and is borrowed for the call.
+    match check(unsafe { libc::poll(start, count, ms) }) {
+        Err(errno) if errno != Errno::EINTR => {
+            let nanos = libc::c_long::from(ms % 1000) * 1_000_000;
+            let limit = libc::timespec { tv_sec: (ms / 1000).into(), tv_nsec: nanos };
+            let limit = if ms < 0 { std::ptr::null() } else { &raw const limit };
+            // SAFETY: as above; no signal mask is given.
+            check(unsafe { libc::ppoll(start, count, limit, std::ptr::null()) })
+        }
+        answer => answer,
+    }
 }
 
 /// Does nothing for a moment.
@@ -316,14 +330,13 @@ pub(crate) fn wait_until<const N: usize>(fds: [RawFd; N], deadline: Option<Insta
     loop {
         let now = Instant::now();
         let left = deadline.map_or(-1, |deadline| millis_until(deadline, now) as libc::c_int);
-        // SAFETY: `polled` has N entries and is borrowed for the call.
-        match unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, left) } {
-            1.. => return true,
+        match poll(&mut polled, left) {
+            Ok(1..) => return true,
             // Nothing has been looked at yet.
-            -1 if Errno::last() == Errno::EINTR => continue,
+            Err(Errno::EINTR) => continue,
             // It is refused, perhaps, and would be without end.
-            -1 => std::thread::sleep(Duration::from_millis(10)),
-            _ => {}
+            Err(_) => pause(10),
+            Ok(_) => {}
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return false;

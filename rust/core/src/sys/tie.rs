@@ -44,7 +44,7 @@ pub(crate) fn send(tie: BorrowedFd<'_>, message: &[u8]) -> Result<(), Errno> {
 }
 
 /// The next message; `None`: there is none (any more).
-pub(crate) fn receive(tie: BorrowedFd<'_>) -> Option<Vec<u8>> {
+pub(crate) fn receive(tie: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
     let mut message = vec![0; MOST];
     let mut again = true;
     loop {
@@ -52,14 +52,15 @@ pub(crate) fn receive(tie: BorrowedFd<'_>) -> Option<Vec<u8>> {
         // SAFETY: `message` is writable for its length.
         let got = unsafe { libc::recv(tie.as_raw_fd(), start, MOST, libc::MSG_DONTWAIT) };
         match usize::try_from(got) {
-            Ok(0) => return None,
+            Ok(0) => return Ok(None),
             Ok(len) => {
                 message.truncate(len);
-                return Some(message);
+                return Ok(Some(message));
             }
             Err(_) if Errno::last() == Errno::EINTR => {}
             Err(_) if again => again = false,
-            Err(_) => return None,
+            Err(_) if Errno::last() == Errno::EAGAIN => return Ok(None),
+            Err(_) => return Err(Errno::last()),
         }
     }
 }

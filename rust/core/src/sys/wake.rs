@@ -54,7 +54,19 @@ impl Wake {
 
     /// Takes what has been added since the last call.
     pub(crate) fn take(&self) -> u64 {
-        take(self.fd.as_raw_fd())
+        take(self.fd.as_raw_fd()).unwrap_or(0)
+    }
+
+    /// As [`Wake::take`], where one is known to have been added, also if it cannot be
+    /// read. `unread` counts those between two calls.
+    pub(crate) fn take_some(&self, unread: &mut u64) -> u64 {
+        match take(self.fd.as_raw_fd()) {
+            Ok(count) if count > 0 => count.saturating_sub(std::mem::take(unread)),
+            _ => {
+                *unread += 1;
+                1
+            }
+        }
     }
 }
 
@@ -72,13 +84,17 @@ pub(crate) fn add(fd: RawFd, count: u64) -> Result<(), Errno> {
 }
 
 /// [`Wake::take`] by number, in a child. 0: nothing was added, or others took it.
-pub(crate) fn take(fd: RawFd) -> u64 {
+pub(crate) fn take(fd: RawFd) -> Result<u64, Errno> {
     let mut count: u64 = 0;
     let args = [fd as usize, (&raw mut count) as usize, size_of::<u64>()];
-    // SAFETY: `count` is eight writable bytes, as eventfd(2) wants.
-    match raw::check(unsafe { raw::call(libc::SYS_read, args) }) {
-        Ok(_) => count,
-        Err(_) => 0,
+    loop {
+        // SAFETY: `count` is eight writable bytes, as eventfd(2) wants.
+        return match raw::check(unsafe { raw::call(libc::SYS_read, args) }) {
+            Ok(_) => Ok(count),
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => Ok(0),
+            Err(errno) => Err(errno),
+        };
     }
 }
 
