@@ -61,6 +61,24 @@ FOUND = [
     # Messages that did not name the call.
     (Case(BY_NAME["c-run-unix"], "host", "getsockname", "EINVAL", 1), "gave up"),
     (Case(BY_NAME["python-run"], "host", "socketpair", "EMFILE", 1), "gave up"),
+    # Refused for ever: asked without pause, by children who did not hear of the drain.
+    (Case(BY_NAME["c-run"], "host", "accept4", "EPERM", 10, 1), "gave up"),
+    (Case(BY_NAME["c-run-ahead"], "child", "accept4", "EPERM", 10, 1), "gave up"),
+    (Case(BY_NAME["c-run-ahead-many"], "child", "accept4", "EPERM", 1, 1), "gave up"),
+    (Case(BY_NAME["c-start-reuse"], "child", "accept4", "EPERM", 1, 1), "gave up"),
+    # A stop had no end.
+    (Case(BY_NAME["c-run"], "host", "waitid", "EPERM", 12, 1), "gave up"),
+    (Case(BY_NAME["c-start"], "supervisor", "waitid", "EPERM", 12, 1), "gave up"),
+    (Case(BY_NAME["c-run"], "host", "read", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-start"], "supervisor", "read", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-grace"], "host", "pidfd_send_signal", "EACCES", 1, 1), "survived"),
+    (Case(BY_NAME["c-start-grace"], "supervisor", "kill", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-start"], "host", "poll", "EPERM", 1, 1), "survived"),
+    # Clients waited for ever, and nobody was told why.
+    (Case(BY_NAME["c-run"], "host", "clone", "EPERM", 1, 1), "gave up"),
+    (Case(BY_NAME["c-run-reuse"], "child", "epoll_ctl", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-ahead"], "child", "read", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-reuse"], "host", "recvfrom", "EPERM", 1, 1), "survived"),
     # One look each time, and each of them interrupted.
     (Case(BY_NAME["python-start-reuse"], "host", "poll", "EINTR", 1, 2), "survived"),
     # A listener that fails kept those behind it waiting.

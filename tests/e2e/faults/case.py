@@ -11,8 +11,9 @@ import errno
 import os
 import socket
 import tempfile
+import threading
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from harness.fronts import ROOT
 from harness.procfs import wait_until
 from harness.server import Server
 
-from .checks import LIMIT, Failure, GaveUp, check_giving_up
-from .errnos import SURE
+from .checks import LIMIT, MOST_CPU, Failure, GaveUp, check_giving_up, processor_time
+from .errnos import FOREVER, SURE
 from .play import PLAYS, Play
 from .scene import Scene
 
@@ -44,6 +45,11 @@ class Case:
     first: int = 1
     step: int = 0
     argument: int | None = None
+
+    @property
+    def forever(self):
+        """Whether the call is refused from the first such call on."""
+        return self.step == 1 and self.error in FOREVER and self.argument is None
 
     def __str__(self):
         when = f"{self.first}+{self.step}" if self.step else str(self.first)
@@ -75,6 +81,8 @@ class Swept(Server):
 
     # Whether it has answered anyone.
     has_served = False
+    # Whether each child can be expected to have one.
+    has_pidfds = True
 
     def note_start(self):
         super().note_start()
@@ -82,8 +90,14 @@ class Swept(Server):
         wait_until(lambda: not procfs.zombies(self.pid), "no zombie", LIMIT)
         self._at_start = self.resources()
 
+    def _is_idle(self):
+        # One that has ended is not waited for.
+        return self.ended or super()._is_idle()
+
     def resources(self):
         found = {fd: target for fd, target in super().resources().items() if target != CLOSED}
+        if not self.has_pidfds:
+            found.pop("pidfds", None)
         if "pidfds" in found:
             # A child without one is looked after in another way.
             found["pidfds"] = max(0, found["pidfds"])
@@ -99,6 +113,27 @@ class Swept(Server):
     @property
     def ended(self):
         return self.process.poll() is not None
+
+
+class Meter(threading.Thread):
+    """The most processor time that a server is seen to have used, with its children."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.seconds, self.over = server, 0.0, threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.05):
+            with suppress(OSError):  # It has just ended.
+                self.seconds = max(self.seconds, processor_time(self.server))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
 
 
 def _environment(case, scene, log):
@@ -145,12 +180,16 @@ def judge(case, scene=None):
         log = directory / "log"
         server = _start(case, scene, directory, log)
         verdict = Verdict(case)
+        server.has_pidfds = not (case and case.call == "pidfd_open" and case.step)
         try:
-            try:
-                PLAYS[scene.play](Play(server, case, scene))
-            except GaveUp:
-                verdict.outcome = "gave up"
-                check_giving_up(server, case)
+            with Meter(server) as meter:
+                try:
+                    PLAYS[scene.play](Play(server, case, scene))
+                except GaveUp:
+                    verdict.outcome = "gave up"
+                    check_giving_up(server, case)
+            if meter.seconds > MOST_CPU:
+                raise Failure(f"spins: {meter.seconds:.1f} s of processor time")
             # Written once its last process has ended: none has stayed behind.
             wait_until(log.exists, "the end of all its processes", LIMIT)
             left = directory / "socket"

@@ -65,6 +65,8 @@ def check_rest(server):
         if server.ended:
             raise GaveUp from problem
         raise Failure(f"does not come to rest: {problem}") from problem
+    if server.ended:
+        raise GaveUp
     try:
         wait_until(
             lambda: not (procfs.zombies(server.pid) or procfs.zombies(server.host)),
@@ -102,6 +104,11 @@ def _ran(server):
         except (FileNotFoundError, ProcessLookupError):
             continue
     return total / 1e9
+
+
+def processor_time(server):
+    """Seconds of all its processes, those included that it has waited for."""
+    return sum(map(_cpu, server.family()))
 
 
 def _cpu(pid):
@@ -169,7 +176,7 @@ def may_give_up(server, case):
     """At the start for want of anything; later where nothing can be done."""
     if not case or case.error == "EINTR":
         return False
-    if not server.has_served:
+    if not server.has_served or case.forever:
         return True
     return case.error in FATAL.get(case.call, ())
 
@@ -187,7 +194,7 @@ def check_giving_up(server, case):
     name = NAMES.get(case.call, case.call)
     if case.call in ("fcntl", "getsockopt"):
         name = "listen fd:"  # What makes a socket that was given a listener.
-    if (case.role, case.call) == ("supervisor", "sendto"):
+    if case.scene.front.supervised and case.call == "sendto":
         name = "the supervisor ended"  # It cannot say it.
     if not re.search(rf"\b{re.escape(name)}|Linux 5\.10", said):
         raise Failure(f"does not say that it was {name}: {told}")

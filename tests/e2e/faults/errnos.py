@@ -97,6 +97,7 @@ NAMES = {
     "clone": "fork",
     "clone3": "fork",
     "accept4": "accept",
+    "recvfrom": "recv",
     "epoll_pwait": "epoll_wait",
 }
 
@@ -130,6 +131,12 @@ LASTING = [
     ("pidfd_open", "ESRCH", 4, 1),
     ("epoll_ctl", "ENOMEM", 20, 1),
 ]
+
+# What a sandbox makes of a call that it hides, from then on.
+FOREVER = ("EPERM", "ENOSYS", "EACCES", "EINVAL")
+
+# Without these a server cannot be told to stop, and `stop` says so by its error.
+UNSTOPPABLE = {("host", "write"), ("any", "write")}
 
 # Interrupted each second time.
 INTERRUPTED = [call for call, errnos in ERRNOS.items() if "EINTR" in errnos.split()]

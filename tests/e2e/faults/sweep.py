@@ -7,14 +7,14 @@ one of which nobody has said how it can fail ends the sweep (`Unlisted`).
 from collections import defaultdict
 
 from .case import Case, judge
-from .errnos import ERRNOS, INTERRUPTED, LASTING, OLDER, SURE
+from .errnos import ERRNOS, FOREVER, INTERRUPTED, LASTING, OLDER, SURE, UNSTOPPABLE
 from .scene import SCENES
 
 # waitid(P_PIDFD, ...): what an old kernel does not know is that argument.
 P_PIDFD = 3
 
 # Calls that the test server makes by itself.
-OWN = {("dispatch", "host", "poll")}
+OWN = {("dispatch", "host", "poll"), ("dispatch", "any", "poll")}
 
 
 # What the kernel says of a thing as it is: a child is told once of a connection that
@@ -55,13 +55,28 @@ def cases_of(scene, counts):
         cases += [Case(scene, role, *how) for how in lasting]
         if call in INTERRUPTED:
             cases.append(Case(scene, role, call, "EINTR", 1, 2))
+        cases += _forever(scene, role, call, count)
     if not scene.only:
         called = {call for _, call in counts}
         for call, error in OLDER:
             if call in called:
                 argument = P_PIDFD if call == "waitid" else None
                 cases.append(Case(scene, "any", call, error, 1, 1, argument))
-    return cases
+        for call in sorted(called - SURE.keys()):
+            if (mode, "any", call) in OWN:
+                continue
+            cases += _forever(scene, "any", call, 1)
+    return list(dict.fromkeys(cases))
+
+
+def _forever(scene, role, call, count):
+    """Refused from its first call on, and from a later one on, when it has served."""
+    if (role, call) in UNSTOPPABLE:
+        return []
+    # The same code under each: one errno is enough where the scene is a variation.
+    errors = FOREVER if scene.name == scene.front.name else FOREVER[:1]
+    places = [place for place in (1, 10) if place <= count]
+    return [Case(scene, role, call, error, place, 1) for error in errors for place in places]
 
 
 def all_cases():
@@ -73,9 +88,20 @@ def some_cases(scene):
     place, interruptions, what lasts, and the older kernels."""
     chosen = {}
     for case in cases_of(scene, trace(scene)):
+        if case.forever and case.step == 1 and not _is_shown(case):
+            continue
         kind = case if case.step else (case.role, case.call)
         chosen.setdefault(kind, case)
     return list(chosen.values())
+
+
+def _is_shown(case):
+    """Of the calls that are refused for ever, one errno each, and of each scene that is
+    not a variation."""
+    scene = case.scene
+    if scene.name != scene.front.name or case.error != FOREVER[0]:
+        return False
+    return case.first > 1 if case.call in ("accept4", "clone", "waitid") else case.first == 1
 
 
 ORDER = ("host", "supervisor", "child", "any")
