@@ -24,5 +24,5 @@ RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps -p forkserve --target-di
 cp -R "$BUILD/rustdoc/doc" "$site/rust"
 "$PY" -m pdoc --no-show-source -o "$site/python/reference" forkserve
 cp python/README.md "$site/python"
-"$PY" -m mkdocs build --clean -f docs/mkdocs.yml
+NO_MKDOCS_2_WARNING=1 "$PY" -m mkdocs build --clean -f docs/mkdocs.yml
 echo "The site begins at $BUILD/site/index.html"

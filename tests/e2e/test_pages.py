@@ -165,6 +165,12 @@ def test_files_of_the_tree_exist(page):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_each_page_is_in_the_menu_of_the_site_once():
+    menu = (ROOT / "docs/mkdocs.yml").read_text().split("nav:")[1]
+    listed = re.findall(r": (\S+\.md)$", menu, re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in PAGES)
+
+
 # By test_the_tests_of_the_page_about_tests_pass.
 RUN_BY_PYTEST = None
 
