@@ -127,6 +127,15 @@ def test_the_counters_are_those_of_the_library():
     assert sorted(shown) == sorted(set(fields_of("stats")) - {"size", "reserved"})
 
 
+def test_the_events_are_those_of_the_library():
+    table = BY_NAME["docs/events.md"].section("Events")
+    rows = re.findall(r"^\| ([a-z ,]+) \|", table, re.MULTILINE)
+    shown = [name.replace(" ", "_").upper() for row in rows for name in row.split(", ")]
+    header = (ROOT / "include/forkserve.h").read_text()
+    known = re.findall(r"^#define FORKSERVE_EVENT_(\w+) ", header, re.MULTILINE)
+    assert sorted(shown) == sorted(known)
+
+
 def test_the_reasons_are_those_of_the_library():
     shown = first_column(BY_NAME["docs/events.md"].marked("reasons"))
     header = (ROOT / "include/forkserve.h").read_text()
