@@ -63,9 +63,15 @@ extern "C" {
  * forkserve_server_stop, _stats, _connections and _address may come from any
  * thread at any time, and forkserve_server_stop from a signal handler too.
  *
- * Fork: a server belongs to the process that made it. In a child its functions
- * answer -ECHILD, and forkserve_server_free gives back memory only; what was
- * freed there is still answered by -ECHILD.
+ * Fork: a server belongs to the process that begins to serve: that calls
+ * forkserve_server_run, _start, _dispatch or _accept_fork first. This may be another
+ * than the one that made it: a daemon makes its server and listens, so that errors
+ * are seen, calls daemon(3) and then runs. Until then each process that has a copy
+ * may use it, and forkserve_server_stop counts for the one that begins. From then on
+ * the functions return -ECHILD in every other process, children included, and
+ * forkserve_server_free gives back memory there, and the descriptors that the
+ * process has of it, and changes nothing for the others. What was freed in a child
+ * is still answered by -ECHILD.
  *
  * Signals: the library changes no disposition of the host and waits for no child
  * but its own. A child inherits the host's dispositions and mask, except that
@@ -326,9 +332,9 @@ typedef struct forkserve_options {
 /* --- 4  Making a server ---------------------------------------------------- */
 
 /*
- * A server: its listeners, its children and its limits. Usable in the process
- * that made it; in a child, every function answers -ECHILD, also after
- * forkserve_server_free.
+ * A server: its listeners, its children and its limits. Usable in the process that
+ * serves, and until one does in each that has a copy; elsewhere, as in a child,
+ * every function returns -ECHILD, also after forkserve_server_free.
  */
 typedef struct forkserve_server forkserve_server;
 

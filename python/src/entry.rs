@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::PoisonError;
 
 impl Server {
-    /// Fails in a process that did not make the server.
+    /// Fails in a process whose server it is not.
     pub(crate) fn own(&self, py: Python<'_>) -> PyResult<()> {
         let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
         // In a supervisor it is that process which owns the server.
@@ -23,8 +23,14 @@ impl Server {
         if owned {
             return Ok(());
         }
-        let text = "the server belongs to the process that made it, not to this child";
+        let text = "the server belongs to the process that serves, not to this one";
         Err(error::new(py, libc::ECHILD, text))
+    }
+
+    /// Whether another process serves, and this one has a copy from before it began.
+    pub(crate) fn is_lost(&self) -> bool {
+        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
+        stopper.as_ref().is_some_and(Stopper::is_lost)
     }
 
     /// The loop's state, for this process and this call alone.

@@ -4,7 +4,7 @@
 //! parent, and may use the server object; so no method ever waits for a lock
 //! that another frame holds. The loop's state belongs to one call at a time
 //! (`gate`); what must work meanwhile, such as `stop` and `stats`, is beside it.
-//! In a process that did not make the server its methods raise ECHILD.
+//! In a process that the server does not belong to its methods raise ECHILD.
 
 use crate::child;
 use crate::conn::Room;
@@ -97,6 +97,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Then nothing is left open, and an adopted socket is still the caller's.
 /// While the interpreter ends, Server() and what begins to serve raise RuntimeError (from
 /// CPython 3.13 on PythonFinalizationError); close() and stop() work.
+///
+/// It belongs to the process that begins to serve first; it may have come there by os.fork(),
+/// as in a program that detaches. From then on its methods raise Error with ECHILD in all
+/// others, but for close(), which leaves the server alone.
 ///
 /// Used as a context manager, a server is closed at the end of the block.
 #[pyclass(frozen, weakref, module = "forkserve")]
@@ -295,9 +299,12 @@ impl Server {
     /// children some seconds later.
     ///
     /// Raises Error with EOWNERDEAD if a supervisor ended now, and not by its drain; EBUSY if
-    /// this thread is inside serve_forever() or wait(): call stop(); ECHILD in a child.
+    /// this thread is inside serve_forever() or wait(): call stop(); ECHILD in a child of the
+    /// process that serves. In one that has a copy from before only that copy is closed.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.own(py)?;
+        if !self.is_lost() {
+            self.own(py)?;
+        }
         let mut raised = None;
         let mut core = loop {
             match self.gate.enter() {
@@ -318,6 +325,8 @@ impl Server {
             }
         };
         let result = match core.get(py) {
+            // Not this process's to drain.
+            Ok(_) if self.is_lost() => Ok(()),
             Ok(core) if core.supervisor_runs() == Some(true) => self.end_supervisor(py, core),
             Ok(core) if self.begun.load(Relaxed) => self.drain(py, core),
             _ => Ok(()),
@@ -435,9 +444,9 @@ impl Server {
         _value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        match self.own(py) {
-            Ok(()) => self.close(py),
-            Err(_) => Ok(()),
+        match self.is_lost() || self.own(py).is_ok() {
+            true => self.close(py),
+            false => Ok(()),
         }
     }
 

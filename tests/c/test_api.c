@@ -404,6 +404,7 @@ static void elsewhere(forkserve_server *server) {
 TEST(api_in_a_process_that_did_not_make_the_server) {
     forkserve_server *server = listening();
 
+    CHECK_EQUAL(forkserve_server_dispatch(server, nothing, NULL, NULL), 0);
     in_a_child(elsewhere, server);
     CHECK_EQUAL(forkserve_server_stop(server), 0);
     CHECK_EQUAL(forkserve_server_run(server, nothing, NULL, NULL), 0);

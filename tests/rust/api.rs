@@ -24,6 +24,7 @@ fn main() {
         ("a_panic_is_status_70", a_panic_is_status_70),
         ("accept_fork_answers_on_both_sides", accept_fork_answers_on_both_sides),
         ("a_child_cannot_use_the_server", a_child_cannot_use_the_server),
+        ("a_server_begins_after_a_fork", a_server_begins_after_a_fork),
         ("a_child_may_drop_the_server", a_child_may_drop_the_server),
         ("drop_ends_the_children_and_waits", drop_ends_the_children_and_waits),
         ("released_children_outlive_the_server", released_children_outlive_the_server),
@@ -237,6 +238,35 @@ fn a_child_cannot_use_the_server() {
 /// The child's drop touches nothing that the parent still needs: neither the
 /// registrations in the epoll nor the file of the Unix socket, nor what the
 /// child has opened under the numbers of the library's descriptors.
+/// The parent, which lives on, has no server any more, and its copy is dropped without harm.
+fn a_server_begins_after_a_fork() {
+    let (mut server, address) = server(Options::default());
+    // SAFETY: the process has one thread here.
+    let daemon = unsafe { libc::fork() };
+    if daemon == 0 {
+        let ends = Ends::of(&mut server, 2);
+        let served = server.run(|mut stream| stream.write_all(b"hello"));
+        exit(i32::from(served.is_err() || ends.exits() != [Exit::Code(0); 2]));
+    }
+    let first = client(&address, |stream| assert_eq!(rest(&stream), "hello"));
+    assert_eq!(first.wait(), 0);
+    let answers = [
+        server.run(|_| ()).map_err(|error| error.errno()),
+        server.dispatch(|_| ()).map(drop).map_err(|error| error.errno()),
+        server.accept_fork().map(drop).map_err(|error| error.errno()),
+        server.start(|_| ()).map(drop).map_err(|error| error.errno()),
+        server.stopper().stop(),
+    ];
+    assert_eq!(answers, [Err(libc::ECHILD); 5]);
+    drop(server);
+    let second = client(&address, |stream| assert_eq!(rest(&stream), "hello"));
+    assert_eq!(second.wait(), 0);
+    let mut status = -1;
+    // SAFETY: `status` is writable.
+    assert_eq!(unsafe { libc::waitpid(daemon, &mut status, 0) }, daemon);
+    assert_eq!(status, 0);
+}
+
 fn a_child_may_drop_the_server() {
     let path = std::env::temp_dir().join(format!("forkserve-drop-{}", std::process::id()));
     let (mut server, address) = server(Options::default());

@@ -22,9 +22,9 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 
-/// A server: its listeners, its children and its limits. Usable in the process
-/// that made it; in a child, every function answers -ECHILD, also after
-/// forkserve_server_free.
+/// A server: its listeners, its children and its limits. Usable in the process that
+/// serves, and until one does in each that has a copy; elsewhere, as in a child,
+/// every function returns -ECHILD, also after forkserve_server_free.
 pub struct forkserve_server {
     mark: AtomicU64,
     /// In a child: the one that was freed before this one. Memory that something
@@ -105,7 +105,7 @@ impl From<Wrong> for Failure {
         let text = match wrong {
             Wrong::Null => "server is NULL",
             Wrong::FreedInChild => {
-                "the server belongs to the process that made it, and was freed in this child"
+                "the server belongs to another process, and was freed in this child"
             }
             Wrong::Unmarked => "server: was freed before, or never was one",
         };
@@ -154,7 +154,7 @@ pub(crate) unsafe fn free(s: *mut forkserve_server) {
     let parts = unsafe { &raw mut (*s).parts }.cast::<Parts>();
     // SAFETY: as above.
     let mark = unsafe { &raw mut (*s).mark }.cast::<u64>();
-    let owned = handle.parts.stopper.check_owner().is_ok();
+    let owned = handle.parts.stopper.is_at_home();
     let state = match handle.parts.state.try_lock() {
         Ok(state) => Some(state),
         Err(TryLockError::Poisoned(poison)) => Some(poison.into_inner()),

@@ -143,6 +143,8 @@ pub(crate) enum Counter {
     RateFullAt,
     /// Not zero once a child has shut the gate: see `throttle`.
     GateShut,
+    /// The process that has begun to serve: see `owner`.
+    Owner,
     Last,
 }
 

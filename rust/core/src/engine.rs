@@ -34,6 +34,7 @@ use crate::name::Name;
 use crate::neighbours;
 use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
+use crate::owner::{Owner, Standing};
 use crate::pool::Pool;
 use crate::reap::Alarms;
 use crate::socket_file::SocketFile;
@@ -46,7 +47,6 @@ use crate::throttle::Throttle;
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
-use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -117,10 +117,10 @@ pub(crate) struct Engine {
     pub(crate) options: Options,
     /// If any of them is set.
     pub(crate) limits: Option<Arc<Limits>>,
-    /// The process that may use this server: see `supervisor` for the one case
-    /// in which it changes. Shared with the handles that `Server` gives out.
+    /// The process that made this server, and then the one that serves.
     pub(crate) owner: libc::pid_t,
-    pub(crate) owner_cell: Arc<AtomicI32>,
+    /// The same for who does not know. Shared with the handles that `Server` gives out.
+    pub(crate) rights: Arc<Owner>,
     pub(crate) epoll: Epoll,
     reports: Reports<32>,
     pub(crate) wake: Arc<Wake>,
@@ -203,7 +203,7 @@ impl Engine {
             options,
             limits,
             owner: process::getpid(),
-            owner_cell: Arc::new(AtomicI32::new(process::getpid())),
+            rights: Arc::new(Owner::new(board.clone())),
             epoll,
             wake,
             reports: Reports::new(),
@@ -241,7 +241,7 @@ impl Engine {
 
     /// Adds the listeners of one address; all of them or none.
     pub(crate) fn listen(&mut self, address: &[u8]) -> Result<(), Error> {
-        self.check_owner()?;
+        self.rights.check()?;
         if !matches!(self.phase, Phase::Setup) {
             let text = escaped(address);
             let text = format!("listen {text}: the server is running or has been stopped");
@@ -275,19 +275,34 @@ impl Engine {
         Ok(())
     }
 
-    fn check_owner(&self) -> Result<(), Error> {
-        check_owner(self.owner)
+    /// Makes the server this process's, unless it is another's by now.
+    pub(crate) fn claim(&mut self) -> Result<(), Error> {
+        let me = process::getpid();
+        let mut listeners = self.ports.iter().filter_map(|port| port.listener.as_ref());
+        if self.owner != me && !listeners.all(Listener::is_still_there) {
+            let text = "the server's descriptors have been closed in this process";
+            return Err(Error::new(Errno::EBADF, text));
+        }
+        self.rights.claim()?;
+        if self.owner != me {
+            // It came by a fork of the host's. What is registered in the epoll is of the
+            // same descriptions under the same numbers, and nobody else may use that now.
+            self.owner = me;
+            neighbours::inherit(self.owned.words());
+        }
+        Ok(())
     }
 
     /// From set-up to running, at the first call of any way to run.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
-        self.check_owner()?;
+        self.rights.check()?;
         match &self.phase {
             Phase::Setup if self.ports.is_empty() => {
                 let text = "no address to listen on: call listen first";
                 Err(Error::new(Errno::EDESTADDRREQ, text))
             }
             Phase::Setup => {
+                self.claim()?;
                 self.now = Instant::now();
                 process::check_wait().map_err(|errno| Error::os("waitid", "", errno))?;
                 self.make_pool()?;
@@ -576,26 +591,28 @@ impl Engine {
     }
 }
 
-/// Refuses to work in a process that inherited the server instead of making
-/// it: descriptors and children are the parent's.
-pub(crate) fn check_owner(owner: libc::pid_t) -> Result<(), Error> {
-    if process::getpid() == owner {
-        Ok(())
-    } else {
-        let text = "the server belongs to the process that made it, not to this child";
-        Err(Error::new(Errno::ECHILD, text))
-    }
-}
-
 impl Drop for Engine {
     fn drop(&mut self) {
-        if process::getpid() == self.owner {
-            self.end_supervisor();
-            self.end_children();
-            drop(self.unhold());
-            neighbours::leave(self.owned.words());
-            (0..self.ports.len()).for_each(|index| self.close_port(index));
-            return;
+        let standing = self.rights.standing();
+        match standing {
+            Standing::Serves => {
+                self.end_supervisor();
+                self.end_children();
+                drop(self.unhold());
+                neighbours::leave(self.owned.words());
+                (0..self.ports.len()).for_each(|index| self.close_port(index));
+                return;
+            }
+            // The process that made it. Another may serve, or may yet begin: the
+            // descriptors here go, and nothing is done to what they stand for.
+            Standing::Idle | Standing::Lost if process::getpid() == self.owner => {
+                neighbours::leave(self.owned.words());
+                self.ports.iter_mut().filter_map(|port| port.listener.take()).for_each(|own| {
+                    own.let_go(standing == Standing::Idle);
+                });
+                return;
+            }
+            Standing::Idle | Standing::Lost | Standing::Child => {}
         }
         // A child has closed its copies at its birth, and the numbers may mean
         // other files by now. Memory is given back, descriptors are let be.
@@ -603,7 +620,13 @@ impl Drop for Engine {
         self.wake.abandon();
         for port in &mut self.ports {
             if let Some(listener) = port.listener.take() {
-                listener.abandon();
+                // But in a daemon that does not come to serve, the file is nobody else's
+                // to remove.
+                let own = !listener.site().adopted && listener.is_still_there();
+                match standing == Standing::Idle && own {
+                    true => listener.let_go(true),
+                    false => listener.abandon(),
+                }
             }
             let pin = port.file.as_mut().and_then(SocketFile::unpin);
             let _ = pin.map(IntoRawFd::into_raw_fd);

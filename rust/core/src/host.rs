@@ -124,7 +124,7 @@ impl Engine {
     /// Waits until the supervisor has ended, and tells how if it has not drained;
     /// false if it has not ended within `limit`.
     pub(crate) fn wait_supervisor(&mut self, limit: Option<Duration>) -> Result<bool, Error> {
-        crate::engine::check_owner(self.owner)?;
+        self.rights.check()?;
         let deadline = limit.map(|limit| Instant::now() + limit.min(crate::options::MAX_TIME));
         let (pid, fd) = match &self.phase {
             Phase::Supervised(Remote { outcome: Some(outcome), .. }) => {

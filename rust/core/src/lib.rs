@@ -60,6 +60,7 @@ mod neighbours;
 mod note;
 mod options;
 mod owned;
+mod owner;
 mod penalty;
 mod pool;
 mod procfs;

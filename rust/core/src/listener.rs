@@ -112,6 +112,28 @@ impl Listener {
         self.file.take()
     }
 
+    /// Closes a socket that nobody has served here. `idle`: nobody has elsewhere. Its file
+    /// goes with the last process that has the socket, unless one of them serves.
+    pub(crate) fn let_go(mut self, idle: bool) {
+        let file = self.file.take().filter(|_| idle).map(|mut file| {
+            file.pin();
+            file
+        });
+        drop(self);
+        if let Some(file) = file {
+            file.remove_if_unbound();
+        }
+    }
+
+    /// Whether the descriptor is still that of this socket, in a process where somebody
+    /// may have closed it.
+    pub(crate) fn is_still_there(&self) -> bool {
+        let listens = socket::option(self.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN);
+        let address = socket::local_address(self.as_fd());
+        let same = address.is_ok_and(|now| now.bytes() == self.site.address.bytes());
+        listens == Ok(1) && same
+    }
+
     /// In a child: neither closes the socket nor removes its file.
     pub(crate) fn abandon(self) {
         let _ = self.fd.into_raw_fd();

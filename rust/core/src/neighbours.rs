@@ -26,6 +26,10 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 static SERVERS: AtomicU32 = AtomicU32::new(0);
 /// The process that all this is about; its negative while it clears it.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
+/// The last child that has closed what others than its own server had.
+static CLOSER: AtomicI32 = AtomicI32::new(0);
+/// A process that has the account as its parent had it.
+static INHERITED: AtomicI32 = AtomicI32::new(0);
 
 /// A server has been made.
 pub(crate) fn enter() {
@@ -45,6 +49,29 @@ pub(crate) fn enter() {
         }
     }
     SERVERS.fetch_add(1, Relaxed);
+}
+
+/// A server has come to this process by a fork of the host's, which may have brought
+/// others as well.
+pub(crate) fn inherit(own: &[u64]) {
+    let me = process::getpid();
+    loop {
+        match PROCESS.load(Acquire) {
+            process if process == me => break,
+            process if process == -me => spin_loop(),
+            // The first of them. All are in the account as it was in the parent.
+            process => {
+                if PROCESS.compare_exchange(process, me, AcqRel, Relaxed).is_ok() {
+                    INHERITED.store(me, Relaxed);
+                }
+            }
+        }
+    }
+    if INHERITED.load(Relaxed) != me {
+        // One that was made here came first.
+        SERVERS.fetch_add(1, Relaxed);
+    }
+    own.iter().enumerate().for_each(|(index, word)| set(index, *word));
 }
 
 /// A server is about to close all that it has.
@@ -99,8 +126,18 @@ pub(crate) fn close_in_child(own: &[u64]) {
     }
 }
 
+/// Whether a server that `maker` made and that has not begun lost its descriptors here:
+/// this process, or one that it comes from, is a child of another server.
+pub(crate) fn closed_here(maker: libc::pid_t) -> bool {
+    match CLOSER.load(Relaxed) {
+        0 => false,
+        closer => maker != closer && maker != process::getpid(),
+    }
+}
+
 #[cold]
 fn close_others(own: &[u64]) {
+    CLOSER.store(process::getpid(), Relaxed);
     for (index, word) in BITS.iter().enumerate().take(USED.load(Relaxed)) {
         let mut left = word.load(Relaxed) & !own.get(index).copied().unwrap_or(0);
         while left != 0 {

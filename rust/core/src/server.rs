@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::exit::{self, ExitStatus, EXIT_PANIC};
 use crate::hooks::{Hooks, RustHooks};
 use crate::options::Options;
+use crate::owner::{Owner, Standing};
 use crate::stats::{Stats, StatsReader};
 use crate::supervisor::Start;
 use crate::sys::process;
@@ -22,14 +23,20 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A server: its listeners, its children and its limits.
 ///
-/// Made in one process and usable in that process only: in a child, every call
-/// answers ECHILD. Dropping it before its drain is complete ends its children
+/// It belongs to the process that begins to serve (`run`, `dispatch`, `accept_fork`
+/// or `start`), which may be another than the one that made it: a program can
+/// listen, so that errors are seen, and detach by `daemon(3)` afterwards. In every
+/// other process all calls fail with ECHILD from then on, also in its children.
+/// Until then any process that has a copy may use it, and a stop counts for the one
+/// that begins. A copy that has not begun is dropped without an effect on the
+/// others: the file of a Unix socket goes with the last of them.
+///
+/// Dropping it before its drain is complete ends its children
 /// with SIGKILL and waits for them, but no longer than two seconds for one that
 /// does not end by that. A supervisor that does not end them in `kill_after` (of
 /// which at most five seconds count) and two seconds more is killed with them.
@@ -216,7 +223,7 @@ impl Server {
 
     /// A handle to stop this server from anywhere.
     pub fn stopper(&self) -> Stopper {
-        Stopper { wake: Arc::clone(&self.engine.wake), owner: Arc::clone(&self.engine.owner_cell) }
+        Stopper { wake: Arc::clone(&self.engine.wake), owner: Arc::clone(&self.engine.rights) }
     }
 
     /// The counters now.
@@ -415,7 +422,7 @@ impl std::fmt::Debug for Server {
 #[derive(Clone)]
 pub struct Stopper {
     wake: Arc<Wake>,
-    owner: Arc<AtomicI32>,
+    owner: Arc<Owner>,
 }
 
 impl Stopper {
@@ -429,14 +436,27 @@ impl Stopper {
     ///
     /// Errors: ECHILD in a child: a server is stopped by its own process.
     pub fn stop(&self) -> Result<(), i32> {
-        if process::getpid() != self.owner.load(Relaxed) {
+        if matches!(self.owner.standing(), Standing::Lost | Standing::Child) {
             return Err(Errno::ECHILD as i32);
         }
         self.wake.notify().map_err(|errno| errno as i32)
     }
 
+    /// Whether this process serves, or made the server and nobody serves.
+    #[doc(hidden)]
+    pub fn is_at_home(&self) -> bool {
+        self.owner.is_at_home()
+    }
+
+    /// Whether another process has begun to serve since this copy was made, so that it
+    /// can only be dropped. Never in a child of the process that serves.
+    #[doc(hidden)]
+    pub fn is_lost(&self) -> bool {
+        self.owner.standing() == Standing::Lost
+    }
+
     /// Fails with ECHILD in a process that does not own the server.
     pub fn check_owner(&self) -> Result<(), Error> {
-        crate::engine::check_owner(self.owner.load(Relaxed))
+        self.owner.check()
     }
 }

@@ -126,6 +126,14 @@ impl SocketFile {
         }
     }
 
+    /// Removes the file once nobody has a socket there: the listener has just been
+    /// closed here, and other processes may have it.
+    pub(crate) fn remove_if_unbound(&self) {
+        if !self.is_bound() {
+            self.remove(false);
+        }
+    }
+
     fn is_bound(&self) -> bool {
         let path = self.path.as_os_str().as_bytes();
         // A relative name was shorter, perhaps: without one that fits there is no asking.

@@ -22,7 +22,6 @@ use crate::sys::signal::{Blocked, Came, Signals};
 use crate::sys::tie;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// In the supervisor: what ties it to its host.
 pub(crate) struct Tie {
@@ -61,6 +60,7 @@ impl Engine {
     /// Forks the supervisor, and waits until it stands or says why it does not.
     pub(crate) fn start(&mut self, hooks: &mut dyn Hooks) -> Result<Start, Error> {
         self.check_startable()?;
+        self.claim()?;
         let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
         let (tie, tie_end) = tie::pair().map_err(fail("socketpair"))?;
         hooks.before()?;
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     fn check_startable(&self) -> Result<(), Error> {
-        crate::engine::check_owner(self.owner)?;
+        self.rights.check()?;
         match &self.phase {
             Phase::Setup if self.ports.is_empty() => {
                 let text = "no address to listen on: call listen first";
@@ -134,7 +134,7 @@ impl Engine {
             process::exit_now(0);
         }
         self.owner = process::getpid();
-        self.owner_cell.store(self.owner, Relaxed);
+        self.rights.set(self.owner);
         neighbours::move_in(self.owned.words());
         // The epoll is the host's too: what is registered there is reported there.
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
