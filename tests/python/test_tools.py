@@ -225,6 +225,8 @@ def test_replaced_functions_are_called(start, mode):
             client.sendall(sent)
             assert client.recv(1) == sent
             assert read_all(client) == b""
+    # Before it waits for its supervisor, SIGTERM is not the server's to hear.
+    server.wait_asleep()
     out, err = server.end(by=signal.SIGTERM)
     lines = out.splitlines()
     forks = sum(line.startswith("fork ") for line in lines)
