@@ -95,7 +95,7 @@ def test_what_was_found_stays_mended(case, outcome):
 
 def test_a_server_that_breaks_is_noticed():
     """getpid cannot fail, and nobody is prepared for that: its message is misleading."""
-    verdict = judge(Case(BY_NAME["c-run"], "host", "getpid", "EPERM", 2))
+    verdict = judge(Case(BY_NAME["c-run"], "host", "getpid", "EPERM", 1, 1))
     assert verdict.outcome == "failed"
     assert "does not say that it was getpid" in verdict.why
     assert "| `getpid` | host | 1 | 1 | 0 | 0 | 0 | 1 |" in table([verdict])
