@@ -70,8 +70,8 @@ extern "C" {
  * may use it, and forkserve_server_stop counts for the one that begins. From then on
  * the functions return -ECHILD in every other process, children included, and
  * forkserve_server_free gives back memory there, and the descriptors that the
- * process has of it, and changes nothing for the others. What was freed in a child
- * is still answered by -ECHILD.
+ * process has of it, and changes nothing for the others. They return -ECHILD also
+ * for a server that was freed in a child.
  *
  * Signals: the library changes no disposition of the host and waits for no child
  * but its own. A child inherits the host's dispositions and mask, except that
@@ -82,16 +82,15 @@ extern "C" {
  * macros. A field that is not set has its default.
  *
  * The comment of each function says what it does, then:
- *   Ownership: who gives back what it hands out;
- *   Context: where it may be called. "Parent" is the process that made the
- *     server, also called the host; "child" one that serves a connection. A
- *     function that is not async-signal-safe is not for signal handlers;
- *   Errors: what it answers where it fails. "NULL" under -EINVAL: a pointer
- *     that must not be NULL is. A server that was freed is answered in the same
- *     way, as far as it can be seen: see forkserve_server_free. -ECHILD: called in
- *     a process that did not make the server. -ENOTRECOVERABLE, of any function
- *     that answers an error: a fault of the library's own, after which the server
- *     can only be freed;
+ *   Ownership: who frees or closes what it hands out;
+ *   Context: where it may be called. "Parent" is the process that the server
+ *     belongs to, also called the host; "child" is one that serves a connection.
+ *     A function that is not async-signal-safe must not be called from a signal
+ *     handler;
+ *   Errors: what it returns when it fails. "NULL" under -EINVAL: a pointer that
+ *     must not be NULL is NULL. -ECHILD: the server belongs to another process.
+ *     -ENOTRECOVERABLE, which any function that returns errors may return: a
+ *     fault of the library's own, after which the server can only be freed;
  *   Since: the version that had it first.
  */
 
@@ -332,9 +331,10 @@ typedef struct forkserve_options {
 /* --- 4  Making a server ---------------------------------------------------- */
 
 /*
- * A server: its listeners, its children and its limits. Usable in the process that
- * serves, and until one does in each that has a copy; elsewhere, as in a child,
- * every function returns -ECHILD, also after forkserve_server_free.
+ * A server: its listeners, its children and its limits. It can be used in the
+ * process that serves and, until one begins to, in each that has a copy. In any
+ * other, such as a child, every function returns -ECHILD, also after
+ * forkserve_server_free.
  */
 typedef struct forkserve_server forkserve_server;
 
@@ -393,20 +393,18 @@ int forkserve_server_address(const struct forkserve_server *s, size_t index, cha
 
 /*
  * Frees a server. Children that still live get SIGKILL and are waited for, so
- * stop it first and let the loop drain; the observer hears of their end. One that
- * does not end by SIGKILL is waited for two seconds. A supervisor that has not ended
- * its children after kill_after_ms (at most 5 s of it) and two seconds more, because
- * it has been stopped perhaps, gets SIGKILL, and so do they.
+ * stop the server first and let the loop drain; the observer is called for each
+ * child that ends. A child that SIGKILL does not end within two seconds is left. A
+ * supervisor has kill_after_ms, at most 5 seconds of it, and two seconds more to
+ * end its children. One that has not, perhaps because it is stopped, gets SIGKILL,
+ * and so do they.
  *
- * NULL is allowed. In a child it gives back memory at most, and leaves
- * everything else to the parent: the functions go on answering -ECHILD there,
- * and to free the server again does nothing. While another call runs the
- * server, as it does around the observer, it does nothing either.
+ * NULL is allowed. To use a server after it was freed is undefined, as for memory
+ * after free(3).
  *
- * In the process that made it, a pointer to a server that was freed is as bad as
- * one that free(3) was given. Until its memory has another use, the functions
- * answer it by -EINVAL, and a second free does nothing; valgrind and
- * AddressSanitizer report it.
+ * In a child this frees memory at most, and leaves everything else to the parent:
+ * the functions still return -ECHILD there, and the server may be freed again.
+ * While another call runs the server, as around the observer, nothing is freed.
  *
  * Context: parent or child; not while another thread uses the server. Blocks
  * until its children have ended.

@@ -399,20 +399,18 @@ pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_se
 }
 
 /// Frees a server. Children that still live get SIGKILL and are waited for, so
-/// stop it first and let the loop drain; the observer hears of their end. One that
-/// does not end by SIGKILL is waited for two seconds. A supervisor that has not ended
-/// its children after kill_after_ms (at most 5 s of it) and two seconds more, because
-/// it has been stopped perhaps, gets SIGKILL, and so do they.
+/// stop the server first and let the loop drain; the observer is called for each
+/// child that ends. A child that SIGKILL does not end within two seconds is left. A
+/// supervisor has kill_after_ms, at most 5 seconds of it, and two seconds more to
+/// end its children. One that has not, perhaps because it is stopped, gets SIGKILL,
+/// and so do they.
 ///
-/// NULL is allowed. In a child it gives back memory at most, and leaves
-/// everything else to the parent: the functions go on answering -ECHILD there,
-/// and to free the server again does nothing. While another call runs the
-/// server, as it does around the observer, it does nothing either.
+/// NULL is allowed. To use a server after it was freed is undefined, as for memory
+/// after free(3).
 ///
-/// In the process that made it, a pointer to a server that was freed is as bad as
-/// one that free(3) was given. Until its memory has another use, the functions
-/// answer it by -EINVAL, and a second free does nothing; valgrind and
-/// AddressSanitizer report it.
+/// In a child this frees memory at most, and leaves everything else to the parent:
+/// the functions still return -ECHILD there, and the server may be freed again.
+/// While another call runs the server, as around the observer, nothing is freed.
 ///
 /// Context: parent or child; not while another thread uses the server. Blocks
 /// until its children have ended.
