@@ -138,12 +138,17 @@ def rss_kib(pid):
 
 def _unix_sockets():
     """Inode to (listens, path)."""
-    found = {}
-    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
-        fields = line.split()
-        listens = int(fields[3], 16) & 0x10000 != 0
-        found[int(fields[6])] = (listens, fields[7] if len(fields) > 7 else "")
-    return found
+    # A socket of anybody's may be bound to a name of any bytes, newlines too.
+    text = Path("/proc/net/unix").read_text(errors="replace")
+    rows = re.finditer(
+        r"^[0-9a-f]{8,16}: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) \d{4} \d\d +(\d+)(?: (\S*))?",
+        text,
+        re.MULTILINE | re.IGNORECASE,
+    )
+    return {
+        int(inode): (int(flags, 16) & 0x10000 != 0, path or "")
+        for flags, inode, path in (row.groups() for row in rows)
+    }
 
 
 def listening_ports(pid):
