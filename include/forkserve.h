@@ -39,47 +39,46 @@ extern "C" {
  *
  * This file is the reference. Its chapters:
  *
- *     1  Versions
- *     2  Errors
- *     3  Options
- *     4  Making a server
- *     5  The connection, in its child
- *     6  Serving
- *     7  Serving from a process of its own
- *     8  Serving in a loop of your own
- *     9  Accepting and forking as one step
- *    10  Hearing what happens
- *    11  Looking at a server
- *    12  Reading and writing
- *    13  Large hosts
+ *     1  The server
+ *     2  Serving
+ *     3  The connection, in its child
+ *     4  Options
+ *     5  Errors
+ *     6  Serving from a process of its own
+ *     7  Serving in a loop of your own
+ *     8  Accepting and forking as one step
+ *     9  Events
+ *    10  Counters and connections
+ *    11  Large hosts
+ *    12  Versions
  *
  * What holds everywhere:
  *
- * Results: 0 or a positive value on success, -errno on failure. A function that
- * takes a forkserve_error fills it on failure, unless it is NULL. Outputs are
- * written on success only.
+ * Results: functions return 0 or a positive value on success, and -errno on
+ * failure. A function that takes a forkserve_error fills it on failure, unless it
+ * is NULL. Other outputs are written on success only.
  *
- * Threads: one call at a time runs a server (others get -EBUSY).
- * forkserve_server_stop, _stats, _connections and _address may come from any
- * thread at any time, and forkserve_server_stop from a signal handler too.
+ * Threads: only one call at a time may run a server; others return -EBUSY. Any
+ * thread may call forkserve_server_stop, _stats, _connections and _address at any
+ * time. A signal handler may call forkserve_server_stop too.
  *
- * Fork: a server belongs to the process that begins to serve: that calls
- * forkserve_server_run, _start, _dispatch or _accept_fork first. This may be another
- * than the one that made it: a daemon makes its server and listens, so that errors
- * are seen, calls daemon(3) and then runs. Until then each process that has a copy
- * may use it, and forkserve_server_stop counts for the one that begins. From then on
- * the functions return -ECHILD in every other process, children included, and
- * forkserve_server_free gives back memory there, and the descriptors that the
- * process has of it, and changes nothing for the others. They return -ECHILD also
- * for a server that was freed in a child.
+ * Fork: a server belongs to the process that begins to serve: the first one that
+ * calls forkserve_server_run, _start, _dispatch or _accept_fork. It need not be the
+ * process that made the server: a daemon makes its server and listens, so that
+ * errors are seen, calls daemon(3) and then runs. Until a process begins, each
+ * process that has a copy may use it, and forkserve_server_stop stops the one that
+ * begins. From then on the functions return -ECHILD in every other process, children
+ * included. forkserve_server_free frees memory and closes the server's descriptors
+ * there, and changes nothing for the others; the functions return -ECHILD also
+ * after it.
  *
- * Signals: the library changes no disposition of the host and waits for no child
+ * Signals: the library changes no disposition of the host, and waits for no child
  * but its own. A child inherits the host's dispositions and mask, except that
- * SIGTERM is let through and a handler for it gives way to the default: SIGTERM
- * tells a child that its time is up.
+ * SIGTERM is unblocked and, if it has a handler, set to the default: SIGTERM tells
+ * a child that its time is up.
  *
- * Structs begin with their size, so that they can grow: begin with the _INIT
- * macros. A field that is not set has its default.
+ * Structs begin with their size, so that later versions can add fields. Initialise
+ * them with the _INIT macros. A field that you do not set has its default.
  *
  * The comment of each function says what it does, then:
  *   Ownership: who frees or closes what it hands out;
@@ -94,58 +93,239 @@ extern "C" {
  *   Since: the version that had it first.
  */
 
-/* --- 1  Versions ----------------------------------------------------------- */
+/* --- 1  The server -------------------------------------------------------- */
 
-#define FORKSERVE_VERSION_MAJOR 0
-#define FORKSERVE_VERSION_MINOR 1
-#define FORKSERVE_VERSION_PATCH 0
-#define FORKSERVE_VERSION_STRING "0.1.0"
-/* To be compared with forkserve_version(), which is that of the library. */
-#define FORKSERVE_VERSION                                                                  \
-    (FORKSERVE_VERSION_MAJOR * 65536 + FORKSERVE_VERSION_MINOR * 256 + FORKSERVE_VERSION_PATCH)
+/* These are described below. */
+struct forkserve_conn;
+struct forkserve_error;
+struct forkserve_options;
 
 /*
- * The version of the library that is linked, as FORKSERVE_VERSION is that of
- * the header: major * 65536 + minor * 256 + patch.
+ * A server: its listeners, its children and its limits. It can be used in the
+ * process that serves and, until one begins to, in each that has a copy. In any
+ * other, such as a child, every function returns -ECHILD, also after
+ * forkserve_server_free.
+ */
+typedef struct forkserve_server forkserve_server;
+
+/*
+ * Makes a server, which does not listen yet.
  *
- * Context: anywhere; async-signal-safe.
+ * options may be NULL for the defaults, and is not needed afterwards.
+ *
+ * Ownership: the caller frees *out with forkserve_server_free. It is written on
+ * success only.
+ * Context: any process and thread. Does not block.
+ * Errors: -EINVAL: an option is out of its range (the message names it), its
+ * size was not set, or out is NULL; -E2BIG: a field that only a newer version
+ * knows is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
+ * 5.10.
  * Since: 0.1.
  */
-uint32_t forkserve_version(void);
-
-/* --- 2  Errors ------------------------------------------------------------- */
-
-/*
- * What went wrong, in words. Set it to FORKSERVE_ERROR_INIT and pass its
- * address, or pass NULL. It is written on failure only.
- */
-typedef struct forkserve_error {
-    /* sizeof(forkserve_error), set by FORKSERVE_ERROR_INIT. */
-    size_t size;
-    /* The error number, as in <errno.h>: positive. */
-    int32_t code;
-    /*
-     * One line that names what was wrong, such as
-     * "bind 127.0.0.1:80: Permission denied". Always NUL-terminated.
-     */
-    char message[244];
-} forkserve_error;
-
-/* An error that has not happened. */
-#define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}
+int forkserve_server_new(const struct forkserve_options *options,
+                         struct forkserve_server **out,
+                         struct forkserve_error *err);
 
 /*
- * Text for an error number, given with either sign; never NULL. It is that of
- * strerror(3) at the first call, but for ECHILD, ESHUTDOWN and ENOTRECOVERABLE,
- * which mean something of their own here.
+ * Listens at an address:
  *
- * Ownership: a constant of the library's, never freed.
- * Context: parent or child, any thread. Allocates once, at the first call.
+ *   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
+ *   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
+ *   unix:@abstract  fd:3 (a socket that listens already; on success the server
+ *   owns it)
+ *
+ * It may be called several times, before the server runs. The socket file of
+ * unix:/path replaces one that a dead server left, and is removed at the end.
+ *
+ * Context: parent. May block until a name server replies.
+ * Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
+ * -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
+ * fails with, such as -EADDRINUSE. Nothing is left open on an error.
  * Since: 0.1.
  */
-const char *forkserve_strerror(int code);
+int forkserve_server_listen(struct forkserve_server *s,
+                            const char *address,
+                            struct forkserve_error *err);
 
-/* --- 3  Options ------------------------------------------------------------ */
+/*
+ * Copies a listening address as text to out, which has room for len bytes: the
+ * one with this index, counted from 0, with the port that the kernel chose.
+ *
+ * Returns the length of the text without its NUL. 128 bytes are always enough.
+ *
+ * Context: parent, any thread, also while the server runs.
+ * Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
+ * does not fit; -ECHILD.
+ * Since: 0.1.
+ */
+int forkserve_server_address(const struct forkserve_server *s, size_t index, char *out, size_t len);
+
+/* --- 2  Serving ----------------------------------------------------------- */
+
+/*
+ * The handler serves one connection, in its child. The low 8 bits of its result
+ * become the child's exit status. When it returns, the library flushes stdio, ends
+ * the connection and then ends the child with _exit: atexit handlers do not run.
+ *
+ * The client receives everything that it was sent and then the end of file, also
+ * if it has sent more than was read (see linger_ms). The library shuts the socket
+ * down, so the end comes even if another process has the socket too. A handler
+ * that leaves the connection to another process closes it itself.
+ *
+ * If the host has threads, only the one that forked exists in the child, and locks
+ * that the others held stay locked: use only async-signal-safe functions, malloc,
+ * stdio and the connection.
+ */
+typedef int (*forkserve_handler)(const struct forkserve_conn *conn, void *userdata);
+
+/*
+ * Serves until a drain is complete: it forks for each connection and calls
+ * handler in the child. Returns 0 after forkserve_server_stop and its drain.
+ *
+ * It makes no thread, changes no signal disposition of the host, and waits for no
+ * child but its own. Signal handlers of the host run as usual.
+ *
+ * Context: parent. Blocks.
+ * Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: the
+ * server runs already; -ESHUTDOWN: it has been stopped; -ECHILD: called in a
+ * child; what made a listener unusable: that one is closed, the children live on,
+ * and run may be called again; what fork or waitid has failed with for two seconds.
+ * Since: 0.1.
+ */
+int forkserve_server_run(struct forkserve_server *s,
+                         forkserve_handler handler,
+                         void *userdata,
+                         struct forkserve_error *err);
+
+/*
+ * Begins the drain: the server accepts the connections that the kernel has queued,
+ * closes its listeners, and lets the children finish within grace_ms. Those that
+ * have not get SIGTERM, and kill_after_ms later SIGKILL. The call that runs the
+ * loop returns when no child is left.
+ *
+ * A second call sends SIGTERM at once, and SIGKILL kill_after_ms later; a third
+ * sends SIGKILL. A call before the loop runs makes the loop drain at once.
+ *
+ * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+ * Errors: -EINVAL: s is NULL; -ECHILD: the server belongs to another process.
+ * Since: 0.1.
+ */
+int forkserve_server_stop(struct forkserve_server *s);
+
+/*
+ * Frees a server. Children that still live get SIGKILL and are waited for, so
+ * stop the server first and let the loop drain; the observer is called for each
+ * child that ends. A child that SIGKILL does not end within two seconds is left. A
+ * supervisor has kill_after_ms, at most 5 seconds of it, and two seconds more to
+ * end its children. One that has not, perhaps because it is stopped, gets SIGKILL,
+ * and so do they.
+ *
+ * NULL is allowed. To use a server after it was freed is undefined, as for memory
+ * after free(3).
+ *
+ * In a child this frees memory at most, and leaves everything else to the parent:
+ * the functions still return -ECHILD there, and the server may be freed again.
+ * While another call runs the server, as around the observer, nothing is freed.
+ *
+ * Context: parent or child; not while another thread uses the server. Blocks
+ * until its children have ended.
+ * Since: 0.1.
+ */
+void forkserve_server_free(struct forkserve_server *s);
+
+/* --- 3  The connection, in its child -------------------------------------- */
+
+/*
+ * A connection, in the child that serves it. The library owns it. It is valid
+ * until the handler returns; after forkserve_server_accept_fork, until the
+ * child ends.
+ */
+typedef struct forkserve_conn forkserve_conn;
+
+/*
+ * Returns the connected socket, which is blocking and close-on-exec.
+ *
+ * Ownership: lent. The library closes it when the handler returns; closing it
+ * earlier does no harm. After forkserve_server_accept_fork the child closes it,
+ * or its exit does.
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: conn is NULL.
+ * Since: 0.1.
+ */
+int forkserve_conn_fd(const struct forkserve_conn *conn);
+
+/*
+ * Returns the peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:" (a Unix
+ * socket without a name). An IPv4 client of an IPv6 listener is shown as IPv4.
+ * Returns NULL if conn is NULL.
+ *
+ * The text is one printable line, as are all texts of the library. In the name
+ * that a Unix client has bound itself to, characters that are not printable are
+ * escaped as in C (\n, \x1b), and backslashes are doubled. A name that gets too
+ * long by that is cut, and ends with a number that tells it from others.
+ * forkserve_conn_peer has the bytes.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const char *forkserve_conn_peer_name(const struct forkserve_conn *conn);
+
+/*
+ * Returns the address that the client connected to, as text; NULL if conn is NULL.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const char *forkserve_conn_local_name(const struct forkserve_conn *conn);
+
+/*
+ * Returns the peer's address as the kernel gave it, and writes its length to *len
+ * unless len is NULL. Returns NULL if conn is NULL.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, uint32_t *len);
+
+/*
+ * Returns the number of the connection, which its server counts from 1; 0 if conn
+ * is NULL.
+ *
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
+
+/*
+ * Reads up to len bytes, and tries again when a signal interrupts the call.
+ *
+ * Returns the number of bytes, 0 at the end of the connection, or -errno.
+ *
+ * Context: parent or child, any thread; async-signal-safe; blocks as read(2)
+ * does.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) fails with.
+ * Since: 0.1.
+ */
+ssize_t forkserve_read(int fd, void *buf, size_t len);
+
+/*
+ * Writes all len bytes, in as many calls as that takes.
+ *
+ * Returns len, or -errno; then an unknown part of the bytes has been written. If
+ * the peer of a connection has gone, the error is -EPIPE, without SIGPIPE.
+ *
+ * Context: parent or child, any thread; async-signal-safe; blocks as write(2)
+ * does.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
+ * fails with.
+ * Since: 0.1.
+ */
+ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
+
+/* --- 4  Options ----------------------------------------------------------- */
 
 /* At max_children: leave connections in the kernel's queue. The default. */
 #define FORKSERVE_AT_CAPACITY_QUEUE 0
@@ -328,226 +508,56 @@ typedef struct forkserve_options {
             2000                                                                           \
     }
 
-/* --- 4  Making a server ---------------------------------------------------- */
+/* --- 5  Errors ------------------------------------------------------------ */
 
 /*
- * A server: its listeners, its children and its limits. It can be used in the
- * process that serves and, until one begins to, in each that has a copy. In any
- * other, such as a child, every function returns -ECHILD, also after
- * forkserve_server_free.
+ * What went wrong, in words. Set it to FORKSERVE_ERROR_INIT and pass its
+ * address, or pass NULL. It is written on failure only.
  */
-typedef struct forkserve_server forkserve_server;
+typedef struct forkserve_error {
+    /* sizeof(forkserve_error), set by FORKSERVE_ERROR_INIT. */
+    size_t size;
+    /* The error number, as in <errno.h>: positive. */
+    int32_t code;
+    /*
+     * One line that names what was wrong, such as
+     * "bind 127.0.0.1:80: Permission denied". Always NUL-terminated.
+     */
+    char message[244];
+} forkserve_error;
+
+/* The initial value of a forkserve_error. */
+#define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}
 
 /*
- * Makes a server. Opens nothing to the outside yet.
+ * Returns the text for an error number, which may have either sign; never NULL. It
+ * is the text that strerror(3) had at the first call, except for ECHILD, ESHUTDOWN
+ * and ENOTRECOVERABLE, which have a meaning of their own here.
  *
- * options may be NULL for the defaults, and is not needed afterwards.
- *
- * Ownership: *out is the caller's, to be freed with forkserve_server_free. It
- * is written on success only.
- * Context: any process and thread. Does not block.
- * Errors: -EINVAL: an option is out of its range (the message names it), its
- * size is that of no version, or out is NULL; -E2BIG: a field of a newer
- * version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
- * 5.10.
+ * Ownership: the library's; it is never freed.
+ * Context: parent or child, any thread. Allocates once, at the first call.
  * Since: 0.1.
  */
-int forkserve_server_new(const struct forkserve_options *options,
-                         struct forkserve_server **out,
-                         struct forkserve_error *err);
+const char *forkserve_strerror(int code);
+
+/* --- 6  Serving from a process of its own --------------------------------- */
 
 /*
- * Listens at an address:
+ * Forks a process that serves, the supervisor, and returns its process ID. Call it
+ * early, while the host is small and has no threads: the supervisor and its
+ * children are copies of the host as it is now, and do not cost more when the host
+ * grows later.
  *
- *   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
- *   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
- *   unix:@abstract  fd:3 (a socket that listens already; on success the server
- *   owns it)
- *
- * May be called several times, before the server runs. The socket of
- * unix:/path replaces a file that a dead server left, and is removed at the
- * end.
- *
- * Context: parent. May ask a name server, and wait for it.
- * Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
- * -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
- * answered, such as -EADDRINUSE. Nothing is left open on an error.
- * Since: 0.1.
- */
-int forkserve_server_listen(struct forkserve_server *s,
-                            const char *address,
-                            struct forkserve_error *err);
-
-/*
- * Copies the text of listening address number index, counted from 0, with the
- * port that the kernel chose, to out, which has room for len bytes.
- *
- * Answers the length of the text without its NUL. 128 bytes are always enough.
- *
- * Context: parent, any thread, also while the server runs.
- * Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
- * does not fit; -ECHILD.
- * Since: 0.1.
- */
-int forkserve_server_address(const struct forkserve_server *s, size_t index, char *out, size_t len);
-
-/*
- * Frees a server. Children that still live get SIGKILL and are waited for, so
- * stop the server first and let the loop drain; the observer is called for each
- * child that ends. A child that SIGKILL does not end within two seconds is left. A
- * supervisor has kill_after_ms, at most 5 seconds of it, and two seconds more to
- * end its children. One that has not, perhaps because it is stopped, gets SIGKILL,
- * and so do they.
- *
- * NULL is allowed. To use a server after it was freed is undefined, as for memory
- * after free(3).
- *
- * In a child this frees memory at most, and leaves everything else to the parent:
- * the functions still return -ECHILD there, and the server may be freed again.
- * While another call runs the server, as around the observer, nothing is freed.
- *
- * Context: parent or child; not while another thread uses the server. Blocks
- * until its children have ended.
- * Since: 0.1.
- */
-void forkserve_server_free(struct forkserve_server *s);
-
-/* --- 5  The connection, in its child --------------------------------------- */
-
-/*
- * A connection, in the child that serves it. Owned by the library, and valid
- * until the handler returns; after forkserve_server_accept_fork, until the
- * child ends.
- */
-typedef struct forkserve_conn forkserve_conn;
-
-/*
- * The connected socket: blocking, close-on-exec.
- *
- * Ownership: lent. The library closes it when the handler returns; closing it
- * earlier does no harm. After forkserve_server_accept_fork it is the child's
- * to close, or its exit does.
- * Context: child; async-signal-safe.
- * Errors: -EINVAL: conn is NULL.
- * Since: 0.1.
- */
-int forkserve_conn_fd(const struct forkserve_conn *conn);
-
-/*
- * Number of the connection, counted from 1 by its server. 0 if conn is NULL.
- *
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
-
-/*
- * The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:" (a Unix socket
- * without a name). An IPv4 client of an IPv6 listener is shown as IPv4. NULL
- * if conn is NULL.
- *
- * It is one line of printable text, as all texts of the library: in the name
- * that a Unix client has bound itself to, what is not printable is escaped as
- * in C (\n, \x1b), and a backslash is doubled. If there is no room for that,
- * the name is cut, and ends with a number that tells it from others.
- * forkserve_conn_peer has the bytes.
- *
- * Ownership: lent, valid as long as conn.
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-const char *forkserve_conn_peer_name(const struct forkserve_conn *conn);
-
-/*
- * The address that the client connected to, as text. NULL if conn is NULL.
- *
- * Ownership: lent, valid as long as conn.
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-const char *forkserve_conn_local_name(const struct forkserve_conn *conn);
-
-/*
- * The peer as the kernel gave it. Its length goes to *len, unless len is NULL.
- * NULL if conn is NULL.
- *
- * Ownership: lent, valid as long as conn.
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, uint32_t *len);
-
-/* --- 6  Serving ------------------------------------------------------------ */
-
-/*
- * Serves one connection, in its child. The result, of which 8 bits count, is
- * the child's exit status. When it returns, the library flushes stdio, ends the
- * connection and then the child, with _exit: atexit handlers do not run.
- *
- * The client sees the end of what it was sent, also if it has sent more than
- * was read (see linger_ms), and if another process has the socket: it is shut
- * down, and not only closed. A handler that leaves the connection to another
- * process closes it here.
- *
- * If the host has threads, the child has only the one that forked, and what
- * the others held locked stays locked: keep to async-signal-safe functions,
- * malloc, stdio and the connection.
- */
-typedef int (*forkserve_handler)(const struct forkserve_conn *conn, void *userdata);
-
-/*
- * Serves until a drain is complete: forks for each connection and calls
- * handler in the child. Answers 0 after forkserve_server_stop and its drain.
- *
- * Makes no thread, touches no signal disposition of the host, waits for no
- * child but its own. Signal handlers of the host run as usual.
- *
- * Context: parent. Blocks.
- * Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
- * already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
- * a listener unusable: that one is closed, the children live on, and run may
- * be called again; what keeps fork or waitid from working, after two seconds.
- * Since: 0.1.
- */
-int forkserve_server_run(struct forkserve_server *s,
-                         forkserve_handler handler,
-                         void *userdata,
-                         struct forkserve_error *err);
-
-/*
- * Begins the drain: accept what the kernel has queued, close the listeners,
- * let the children finish within grace_ms, then SIGTERM, then SIGKILL. The
- * call that runs the loop returns when no child is left.
- *
- * A second call does not wait for the children: SIGTERM at once, and SIGKILL
- * kill_after_ms later; a third sends SIGKILL. Before the loop runs, it makes
- * the loop drain at once.
- *
- * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
- * Errors: -EINVAL: s is NULL; -ECHILD: a server is stopped by its own process.
- * Since: 0.1.
- */
-int forkserve_server_stop(struct forkserve_server *s);
-
-/* --- 7  Serving from a process of its own ---------------------------------- */
-
-/*
- * Serves in a process of its own, the supervisor, which is forked now; answers
- * its number at once. Call it early, while the host is small and has no
- * threads: the supervisor and the children that it makes are copies of the host
- * as it is now, and nothing that the host does later makes them dearer.
- *
- * The host keeps forkserve_server_stop, _wait, _stats, _connections and
+ * The host may still call forkserve_server_stop, _wait, _stats, _connections and
  * _address. When it ends or executes another program, the supervisor drains
  * (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
  * in the supervisor. Signals are blocked there; its children have the host's
  * mask and dispositions.
  *
- * Context: parent. Blocks until the supervisor stands, a few milliseconds.
+ * Context: parent. Blocks until the supervisor serves, a few milliseconds.
  * Errors: -EINVAL: NULL; -EDESTADDRREQ, -EBUSY, -ESHUTDOWN, -ECHILD: as for
- * forkserve_server_run; -EAGAIN, -ENOMEM: fork; what kept the supervisor from
- * starting, for which it has 30 seconds. After an error the server can be started
- * again.
+ * forkserve_server_run; -EAGAIN, -ENOMEM: fork failed; what kept the supervisor
+ * from starting within 30 seconds. After an error the server can be started again.
  * Since: 0.1.
  */
 int forkserve_server_start(struct forkserve_server *s,
@@ -557,13 +567,13 @@ int forkserve_server_start(struct forkserve_server *s,
 
 /*
  * Waits until the supervisor has ended, at most timeout_ms (-1: without
- * limit). Returns 0 if it has drained, and an error, each time, if it has ended
- * otherwise. In both cases the observer of the host hears
- * FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+ * limit). Returns 0 if it has drained, and an error, at each call, if it has ended
+ * otherwise. In both cases it calls the observer, in the host, with
+ * FORKSERVE_EVENT_SUPERVISOR_ENDED.
  *
  * Context: parent. Blocks; signal handlers of the host run as usual.
- * Errors: -ETIMEDOUT: it still runs; -EOWNERDEAD: a signal or a call of exit
- * ended it (the message says which); what made its last listener unusable, with
+ * Errors: -ETIMEDOUT: the supervisor still runs; -EOWNERDEAD: a signal or a call
+ * of exit ended it (the message says which); what made its last listener unusable, with
  * the address in the message; -EINVAL: NULL or a timeout below -1; -ECHILD:
  * there is no supervisor, or called in a child; -EBUSY: another call waits or
  * runs the server.
@@ -573,13 +583,13 @@ int forkserve_server_wait(struct forkserve_server *s,
                           int64_t timeout_ms,
                           struct forkserve_error *err);
 
-/* --- 8  Serving in a loop of your own -------------------------------------- */
+/* --- 7  Serving in a loop of your own ------------------------------------- */
 
 /*
- * A descriptor that is readable when forkserve_server_dispatch has something
- * to do, for a program that has a loop of its own.
+ * Returns a descriptor that is readable when forkserve_server_dispatch has
+ * something to do, for a program that has a loop of its own.
  *
- * Ownership: lent; to be polled (select, poll, epoll), not read, not closed.
+ * Ownership: lent. Poll it (select, poll, epoll), but do not read or close it.
  * Context: parent, any thread.
  * Errors: -EINVAL: s is NULL; -ECHILD.
  * Since: 0.1.
@@ -587,13 +597,12 @@ int forkserve_server_wait(struct forkserve_server *s,
 int forkserve_server_fd(const struct forkserve_server *s);
 
 /*
- * Does what there is to do without waiting; for each connection it forks and
- * calls handler in the child. To be called when the descriptor is readable
- * and when forkserve_server_next_timeout_ms has passed. Answers how many
- * things it did.
+ * Does what can be done without waiting: it forks for each connection and calls
+ * handler in the child. Call it when the descriptor is readable and when
+ * forkserve_server_next_timeout_ms has passed. Returns how many things it did.
  *
  * Context: parent. Does not block.
- * Errors: -EINVAL: NULL; -ESHUTDOWN: a drain is complete, nothing more will
+ * Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete, nothing more will
  * come; others as for forkserve_server_run.
  * Since: 0.1.
  */
@@ -603,8 +612,8 @@ int forkserve_server_dispatch(struct forkserve_server *s,
                               struct forkserve_error *err);
 
 /*
- * Milliseconds until forkserve_server_dispatch is to be called even if the
- * descriptor stays silent; -1: not at all (as for poll and epoll_wait).
+ * Returns the milliseconds after which forkserve_server_dispatch must be called
+ * even if the descriptor is not readable; -1 if it need not, as for poll(2).
  *
  * Context: parent, the thread that dispatches.
  * Errors: -EINVAL: s is NULL; -EBUSY: another call runs the server; -ECHILD.
@@ -612,19 +621,19 @@ int forkserve_server_dispatch(struct forkserve_server *s,
  */
 int64_t forkserve_server_next_timeout_ms(const struct forkserve_server *s);
 
-/* --- 9  Accepting and forking as one step ---------------------------------- */
+/* --- 8  Accepting and forking as one step --------------------------------- */
 
 /*
- * Waits for a connection and forks, as one step. Answers like fork(2): 0 in
- * the child, with its connection in *out; the child's number in the parent,
+ * Waits for a connection and forks, as one step. Returns as fork(2) does: 0 in
+ * the child, with its connection in *out; the child's process ID in the parent,
  * which calls again; -errno on failure.
  *
- * In the child the library's descriptors are closed, and it ends by exit or
- * _exit as it likes. EINTR never comes out; children are reaped inside.
+ * In the child the library's descriptors are closed. The child may end by exit or
+ * _exit. The call reaps children, and never returns -EINTR.
  *
- * Ownership: *out is lent until the child ends. Its descriptor is the child's.
+ * Ownership: *out is lent until the child ends. The child may close its descriptor.
  * Context: parent. Blocks.
- * Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
+ * Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete; others as for
  * forkserve_server_run.
  * Since: 0.1.
  */
@@ -632,9 +641,9 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
                                  const struct forkserve_conn **out,
                                  struct forkserve_error *err);
 
-/* --- 10  Hearing what happens ---------------------------------------------- */
+/* --- 9  Events ------------------------------------------------------------ */
 
-/* The loop has begun and accepts connections at address. */
+/* The loop has begun, and accepts connections at address. */
 #define FORKSERVE_EVENT_LISTENING 1
 
 /* A connection was taken from the kernel: conn_id, peer. */
@@ -664,7 +673,7 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 #define FORKSERVE_EVENT_RESUMED 9
 
 /*
- * forkserve_server_stop was called, or no listener is left: live children are waited for.
+ * forkserve_server_stop was called, or no listener is left: the drain has begun.
  */
 #define FORKSERVE_EVENT_DRAINING 10
 
@@ -672,8 +681,8 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 #define FORKSERVE_EVENT_STOPPED 11
 
 /*
- * In the host, from forkserve_server_wait: the supervisor has ended: pid,
- * exit_code (0: it has drained), exit_signal.
+ * The supervisor has ended: pid, exit_code (0: it has drained), exit_signal. The
+ * host's observer is called with it, from forkserve_server_wait.
  */
 #define FORKSERVE_EVENT_SUPERVISOR_ENDED 12
 
@@ -719,7 +728,7 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,
- * or -1 for exit_code).
+ * or -1 for exit_code), except live, which every event has.
  */
 typedef struct forkserve_event {
     /* Bytes that this struct has in the library that made it. */
@@ -733,17 +742,20 @@ typedef struct forkserve_event {
     /* The child. */
     int32_t pid;
     /*
-     * What the child passed to exit, 0 to 255; -1 if a signal ended it or
-     * nobody knows.
+     * What the child passed to exit, 0 to 255; -1 if a signal ended it or its
+     * status is unknown.
      */
     int32_t exit_code;
     /* The signal that ended it, or 0. */
     int32_t exit_signal;
     /* Number of the connection. */
     uint64_t conn_id;
-    /* Children that live now. */
+    /* Connections that are being served now. Known for each event. */
     uint64_t live;
-    /* Microseconds from the connection's accept to its end. */
+    /*
+     * Microseconds for which the connection was served: from the fork, or from
+     * when a spare took it, to the end.
+     */
     uint64_t duration_us;
     /* Microseconds of processor time in user mode. */
     uint64_t user_us;
@@ -758,16 +770,17 @@ typedef struct forkserve_event {
 } forkserve_event;
 
 /*
- * Hears of events, in the process and thread that runs the loop, from inside
- * the call that runs it, in the order in which things happened. The event and
- * its texts are lent for the call. It may call forkserve_server_stop,
- * forkserve_server_stats and forkserve_server_address; it should not block,
- * since the loop waits for it.
+ * The observer is called with each event, in the order in which things happened,
+ * by the thread that runs the loop and from inside the call that runs it. The event
+ * and its texts are valid during the call. The observer may call
+ * forkserve_server_stop, forkserve_server_stats and forkserve_server_address. It
+ * should not block, because the loop waits for it.
  */
 typedef void (*forkserve_observer)(const struct forkserve_event *event, void *userdata);
 
 /*
- * Has observer called for every event, with userdata. NULL: nobody.
+ * Makes the server call observer with every event and userdata. NULL removes the
+ * observer.
  *
  * Context: parent, before the server runs.
  * Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
@@ -777,7 +790,7 @@ int forkserve_server_observe(struct forkserve_server *s,
                              forkserve_observer observer,
                              void *userdata);
 
-/* --- 11  Looking at a server ----------------------------------------------- */
+/* --- 10  Counters and connections ----------------------------------------- */
 
 /* How many entries duration_us_log2 has. */
 #define FORKSERVE_DURATIONS 32
@@ -856,10 +869,10 @@ typedef struct forkserve_stats {
     }
 
 /*
- * Copies the counters to *out.
+ * Copies the counters of the server to *out.
  *
  * Context: parent, any thread, also while the server runs. Does not block.
- * Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * Errors: -EINVAL: NULL, or size was not set; -ECHILD.
  * Since: 0.1.
  */
 int forkserve_server_stats(const struct forkserve_server *s, struct forkserve_stats *out);
@@ -871,9 +884,9 @@ int forkserve_server_stats(const struct forkserve_server *s, struct forkserve_st
 typedef struct forkserve_live {
     /* sizeof(forkserve_live). */
     size_t size;
-    /* Number of the connection. */
+    /* The number of the connection. */
     uint64_t conn_id;
-    /* Microseconds since it was accepted. */
+    /* Microseconds since the fork of its child, or since a spare took it. */
     uint64_t age_us;
     /* Connections that its child has served before. */
     uint64_t served;
@@ -885,63 +898,55 @@ typedef struct forkserve_live {
 
 /*
  * Copies the connections that are being served now, at most capacity of them,
- * to out, and answers how many there are, which may be more.
+ * to out, and returns how many there are, which may be more.
  *
- * The first entry of out needs its size set to sizeof(forkserve_live), by which
- * the library finds the others. With a capacity of 0, out may be NULL.
+ * Set the size of the first entry of out to sizeof(forkserve_live): the library
+ * finds the others by it. With a capacity of 0, out may be NULL.
  *
  * Context: parent, any thread, also while the server runs. Does not block.
- * Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * Errors: -EINVAL: NULL, or size was not set; -ECHILD.
  * Since: 0.1.
  */
 int forkserve_server_connections(const struct forkserve_server *s,
                                  struct forkserve_live *out,
                                  size_t capacity);
 
-/* --- 12  Reading and writing ----------------------------------------------- */
-
-/*
- * Reads up to len bytes, and reads again where a signal interrupts the call.
- *
- * Answers the number of bytes, 0 at the end of the connection, or -errno.
- *
- * Context: parent or child, any thread; async-signal-safe; blocks as read(2)
- * does.
- * Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) answered.
- * Since: 0.1.
- */
-ssize_t forkserve_read(int fd, void *buf, size_t len);
-
-/*
- * Writes all len bytes, however many calls that takes.
- *
- * A connection whose peer has gone answers -EPIPE, without SIGPIPE. Answers
- * len, or -errno; how much was written before an error is not told.
- *
- * Context: parent or child, any thread; async-signal-safe; blocks as write(2)
- * does.
- * Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
- * answered.
- * Since: 0.1.
- */
-ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
-
-/* --- 13  Large hosts ------------------------------------------------------- */
+/* --- 11  Large hosts ------------------------------------------------------ */
 
 /*
  * Collapses this process's private anonymous memory into huge pages, so that a
- * large host is cheap to fork. For a host that cannot call
- * forkserve_server_start while it is small; to be called once everything is
- * loaded, before the first connection.
+ * large host is cheap to fork. It is meant for a host that cannot call
+ * forkserve_server_start while it is small. Call it once everything is loaded,
+ * before the first connection.
  *
- * Answers how many bytes are in huge pages after it; 0 where the kernel is
- * older than 6.1 or has no memory to spare. What host or child write to later
- * loses the gain, 2 MiB at a time. See madvise(2), MADV_COLLAPSE.
+ * Returns how many bytes are in huge pages afterwards; 0 if the kernel is older
+ * than 6.1 or has no memory to spare. Later writes of the host or a child undo the
+ * gain, 2 MiB at a time. See madvise(2), MADV_COLLAPSE.
  *
  * Context: parent. Blocks, up to some seconds per GiB.
  * Since: 0.1.
  */
 size_t forkserve_prepare_heap(void);
+
+/* --- 12  Versions --------------------------------------------------------- */
+
+#define FORKSERVE_VERSION_MAJOR 0
+#define FORKSERVE_VERSION_MINOR 1
+#define FORKSERVE_VERSION_PATCH 0
+#define FORKSERVE_VERSION_STRING "0.1.0"
+/* The version of this header; forkserve_version() returns that of the library. */
+#define FORKSERVE_VERSION                                                                  \
+    (FORKSERVE_VERSION_MAJOR * 65536 + FORKSERVE_VERSION_MINOR * 256 + FORKSERVE_VERSION_PATCH)
+
+/*
+ * Returns the version of the library that the program runs with, as
+ * FORKSERVE_VERSION is the version of the header that it was compiled with:
+ * major * 65536 + minor * 256 + patch.
+ *
+ * Context: anywhere; async-signal-safe.
+ * Since: 0.1.
+ */
+uint32_t forkserve_version(void);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -1,4 +1,4 @@
-//! What the observer hears, and how it is called.
+//! What the observer is called with, and how.
 //!
 //! The observer runs inside the loop. An exception in it goes to
 //! `sys.unraisablehook` and changes nothing; one that is not an `Exception`, such
@@ -30,13 +30,14 @@ pub(crate) struct Event {
     peer: Option<String>,
     /// The child, or the supervisor.
     pid: Option<i32>,
-    /// What the child passed to exit, 0 to 255; None if a signal ended it, or nobody
-    /// knows because the program took its status. Of a child that goes on to its next
-    /// connection: what it would have been.
+    /// What the child passed to exit, 0 to 255; None if a signal ended it, or if the
+    /// program itself took its status. For a child that goes on to its next connection:
+    /// what it would have passed.
     exit_code: Option<i32>,
     /// The signal that ended the child.
     exit_signal: Option<i32>,
-    /// Seconds from the beginning of the connection to its end.
+    /// Seconds for which the connection was served: from the fork, or from when a spare
+    /// took it, to the end.
     duration: Option<f64>,
     /// Seconds of processor time in user mode.
     user_time: Option<f64>,

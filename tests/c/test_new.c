@@ -257,7 +257,7 @@ TEST(a_field_that_the_library_does_not_know_is_e2big) {
 TEST(options_without_a_believable_size_are_refused) {
     union wide wide = wide_options(4097);
 
-    check_refused(&wide.options, EINVAL, "size 4097");
+    check_refused(&wide.options, EINVAL, "size is 4097");
     wide = wide_options(SIZE_MAX);
     check_refused(&wide.options, EINVAL, "options: size ");
 }

@@ -1,4 +1,4 @@
-//! Error numbers, and texts in memory of the caller's.
+//! Error numbers, and texts in the caller's memory.
 #![allow(unsafe_code)]
 
 use crate::failure::Failure;
@@ -21,8 +21,8 @@ pub struct forkserve_error {
     pub message: [c_char; 244],
 }
 
-/// Writes `failure` for a caller who asked to know, into as much room as its
-/// `size` says that there is.
+/// Writes `failure` to the caller's struct, unless that is NULL, into as much room
+/// as its `size` says that there is.
 pub(crate) unsafe fn report(out: *mut forkserve_error, failure: &Failure) {
     if out.is_null() {
         return;
@@ -51,17 +51,17 @@ pub(crate) unsafe fn report(out: *mut forkserve_error, failure: &Failure) {
     unsafe { end.write(0) };
 }
 
-/// Text for an error number, given with either sign; never NULL. It is that of
-/// strerror(3) at the first call, but for ECHILD, ESHUTDOWN and ENOTRECOVERABLE,
-/// which mean something of their own here.
+/// Returns the text for an error number, which may have either sign; never NULL. It
+/// is the text that strerror(3) had at the first call, except for ECHILD, ESHUTDOWN
+/// and ENOTRECOVERABLE, which have a meaning of their own here.
 ///
-/// Ownership: a constant of the library's, never freed.
+/// Ownership: the library's; it is never freed.
 /// Context: parent or child, any thread. Allocates once, at the first call.
 /// Since: 0.1.
 #[no_mangle]
 pub extern "C" fn forkserve_strerror(code: c_int) -> *const c_char {
     static TEXTS: OnceLock<Vec<CString>> = OnceLock::new();
-    // Errors end far below; this one's text is that of all unknown ones.
+    // No error number is as large: its text is that of all unknown numbers.
     const LAST: c_int = 256;
     let texts = TEXTS.get_or_init(|| {
         let texts = (0..=LAST).map(core::strerror);
@@ -71,8 +71,9 @@ pub extern "C" fn forkserve_strerror(code: c_int) -> *const c_char {
     texts[index].as_ptr()
 }
 
-/// The version of the library that is linked, as FORKSERVE_VERSION is that of
-/// the header: major * 65536 + minor * 256 + patch.
+/// Returns the version of the library that the program runs with, as
+/// FORKSERVE_VERSION is the version of the header that it was compiled with:
+/// major * 65536 + minor * 256 + patch.
 ///
 /// Context: anywhere; async-signal-safe.
 /// Since: 0.1.

@@ -5,7 +5,7 @@ use libc::{c_char, c_void};
 use std::ffi::CString;
 use std::time::Duration;
 
-/// The loop has begun and accepts connections at address.
+/// The loop has begun, and accepts connections at address.
 pub const FORKSERVE_EVENT_LISTENING: i32 = 1;
 /// A connection was taken from the kernel: conn_id, peer.
 pub const FORKSERVE_EVENT_ACCEPTED: i32 = 2;
@@ -23,12 +23,12 @@ pub const FORKSERVE_EVENT_ENDED: i32 = 7;
 pub const FORKSERVE_EVENT_PAUSED: i32 = 8;
 /// Connections are accepted again.
 pub const FORKSERVE_EVENT_RESUMED: i32 = 9;
-/// forkserve_server_stop was called, or no listener is left: live children are waited for.
+/// forkserve_server_stop was called, or no listener is left: the drain has begun.
 pub const FORKSERVE_EVENT_DRAINING: i32 = 10;
 /// The drain is complete: no listener, no child.
 pub const FORKSERVE_EVENT_STOPPED: i32 = 11;
-/// In the host, from forkserve_server_wait: the supervisor has ended: pid,
-/// exit_code (0: it has drained), exit_signal.
+/// The supervisor has ended: pid, exit_code (0: it has drained), exit_signal. The
+/// host's observer is called with it, from forkserve_server_wait.
 pub const FORKSERVE_EVENT_SUPERVISOR_ENDED: i32 = 12;
 /// A listener has become useless, and has been closed: address, error. The others go
 /// on. The call that runs the loop returns an error, too; a supervisor ends if it was
@@ -58,7 +58,7 @@ pub const FORKSERVE_REASON_PENALTY: i32 = 9;
 pub const FORKSERVE_REASON_DENIED: i32 = 10;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
-/// or -1 for exit_code).
+/// or -1 for exit_code), except live, which every event has.
 #[repr(C)]
 pub struct forkserve_event {
     /// Bytes that this struct has in the library that made it.
@@ -71,16 +71,17 @@ pub struct forkserve_event {
     pub error: i32,
     /// The child.
     pub pid: i32,
-    /// What the child passed to exit, 0 to 255; -1 if a signal ended it or
-    /// nobody knows.
+    /// What the child passed to exit, 0 to 255; -1 if a signal ended it or its
+    /// status is unknown.
     pub exit_code: i32,
     /// The signal that ended it, or 0.
     pub exit_signal: i32,
     /// Number of the connection.
     pub conn_id: u64,
-    /// Children that live now.
+    /// Connections that are being served now. Known for each event.
     pub live: u64,
-    /// Microseconds from the connection's accept to its end.
+    /// Microseconds for which the connection was served: from the fork, or from
+    /// when a spare took it, to the end.
     pub duration_us: u64,
     /// Microseconds of processor time in user mode.
     pub user_us: u64,
@@ -94,11 +95,11 @@ pub struct forkserve_event {
     pub address: *const c_char,
 }
 
-/// Hears of events, in the process and thread that runs the loop, from inside
-/// the call that runs it, in the order in which things happened. The event and
-/// its texts are lent for the call. It may call forkserve_server_stop,
-/// forkserve_server_stats and forkserve_server_address; it should not block,
-/// since the loop waits for it.
+/// The observer is called with each event, in the order in which things happened,
+/// by the thread that runs the loop and from inside the call that runs it. The event
+/// and its texts are valid during the call. The observer may call
+/// forkserve_server_stop, forkserve_server_stats and forkserve_server_address. It
+/// should not block, because the loop waits for it.
 pub type forkserve_observer =
     Option<unsafe extern "C" fn(event: *const forkserve_event, userdata: *mut c_void)>;
 

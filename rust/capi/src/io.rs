@@ -1,16 +1,16 @@
-//! Reading and writing in a handler, without the two classic mistakes: an
-//! EINTR taken for an error, and a short write taken for a whole one.
+//! Reading and writing in a handler, without the two classic mistakes: to take
+//! EINTR for an error, and a short write for a whole one.
 #![allow(unsafe_code)]
 
 use libc::{c_int, c_void, ssize_t};
 
-/// Reads up to len bytes, and reads again where a signal interrupts the call.
+/// Reads up to len bytes, and tries again when a signal interrupts the call.
 ///
-/// Answers the number of bytes, 0 at the end of the connection, or -errno.
+/// Returns the number of bytes, 0 at the end of the connection, or -errno.
 ///
 /// Context: parent or child, any thread; async-signal-safe; blocks as read(2)
 /// does.
-/// Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) answered.
+/// Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) fails with.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t {
@@ -22,15 +22,15 @@ pub unsafe extern "C" fn forkserve_read(fd: c_int, buf: *mut c_void, len: usize)
     core::read(fd, buffer).map_or_else(|errno| -(errno as ssize_t), |got| got as ssize_t)
 }
 
-/// Writes all len bytes, however many calls that takes.
+/// Writes all len bytes, in as many calls as that takes.
 ///
-/// A connection whose peer has gone answers -EPIPE, without SIGPIPE. Answers
-/// len, or -errno; how much was written before an error is not told.
+/// Returns len, or -errno; then an unknown part of the bytes has been written. If
+/// the peer of a connection has gone, the error is -EPIPE, without SIGPIPE.
 ///
 /// Context: parent or child, any thread; async-signal-safe; blocks as write(2)
 /// does.
 /// Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
-/// answered.
+/// fails with.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_write_all(fd: c_int, buf: *const c_void, len: usize) -> ssize_t {

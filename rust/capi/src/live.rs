@@ -1,4 +1,4 @@
-//! Connections that are being served, as structs that may grow.
+//! The connections that are being served, as structs that may grow.
 #![allow(unsafe_code)]
 
 use crate::failure::Failure;
@@ -13,9 +13,9 @@ use std::mem::offset_of;
 pub struct forkserve_live {
     /// sizeof(forkserve_live).
     pub size: usize,
-    /// Number of the connection.
+    /// The number of the connection.
     pub conn_id: u64,
-    /// Microseconds since it was accepted.
+    /// Microseconds since the fork of its child, or since a spare took it.
     pub age_us: u64,
     /// Connections that its child has served before.
     pub served: u64,
@@ -28,7 +28,7 @@ pub struct forkserve_live {
 /// Its size in the first version: a caller's cannot be smaller.
 const FIRST: usize = offset_of!(forkserve_live, peer) + size_of::<[c_char; 124]>();
 
-/// Writes as many as there is room for; entries are as long as the first says.
+/// Writes as many as there is room for. The first entry says how long each is.
 pub(crate) unsafe fn write(
     connections: &[Live],
     out: *mut forkserve_live,

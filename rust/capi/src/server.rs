@@ -1,4 +1,4 @@
-//! Making a server, running it, freeing it: `handle` is what it is.
+//! Making a server, running it, freeing it.
 #![allow(unsafe_code)]
 
 use crate::conn::{forkserve_conn, lend};
@@ -15,32 +15,32 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Serves one connection, in its child. The result, of which 8 bits count, is
-/// the child's exit status. When it returns, the library flushes stdio, ends the
-/// connection and then the child, with _exit: atexit handlers do not run.
+/// The handler serves one connection, in its child. The low 8 bits of its result
+/// become the child's exit status. When it returns, the library flushes stdio, ends
+/// the connection and then ends the child with _exit: atexit handlers do not run.
 ///
-/// The client sees the end of what it was sent, also if it has sent more than
-/// was read (see linger_ms), and if another process has the socket: it is shut
-/// down, and not only closed. A handler that leaves the connection to another
-/// process closes it here.
+/// The client receives everything that it was sent and then the end of file, also
+/// if it has sent more than was read (see linger_ms). The library shuts the socket
+/// down, so the end comes even if another process has the socket too. A handler
+/// that leaves the connection to another process closes it itself.
 ///
-/// If the host has threads, the child has only the one that forked, and what
-/// the others held locked stays locked: keep to async-signal-safe functions,
-/// malloc, stdio and the connection.
+/// If the host has threads, only the one that forked exists in the child, and locks
+/// that the others held stay locked: use only async-signal-safe functions, malloc,
+/// stdio and the connection.
 pub type forkserve_handler = Option<
     unsafe extern "C-unwind" fn(conn: *const forkserve_conn, userdata: *mut c_void) -> c_int,
 >;
 
-/// Makes a server. Opens nothing to the outside yet.
+/// Makes a server, which does not listen yet.
 ///
 /// options may be NULL for the defaults, and is not needed afterwards.
 ///
-/// Ownership: *out is the caller's, to be freed with forkserve_server_free. It
-/// is written on success only.
+/// Ownership: the caller frees *out with forkserve_server_free. It is written on
+/// success only.
 /// Context: any process and thread. Does not block.
 /// Errors: -EINVAL: an option is out of its range (the message names it), its
-/// size is that of no version, or out is NULL; -E2BIG: a field of a newer
-/// version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
+/// size was not set, or out is NULL; -E2BIG: a field that only a newer version
+/// knows is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
 /// 5.10.
 /// Since: 0.1.
 #[no_mangle]
@@ -69,14 +69,13 @@ pub unsafe extern "C" fn forkserve_server_new(
 ///   unix:@abstract  fd:3 (a socket that listens already; on success the server
 ///   owns it)
 ///
-/// May be called several times, before the server runs. The socket of
-/// unix:/path replaces a file that a dead server left, and is removed at the
-/// end.
+/// It may be called several times, before the server runs. The socket file of
+/// unix:/path replaces one that a dead server left, and is removed at the end.
 ///
-/// Context: parent. May ask a name server, and wait for it.
+/// Context: parent. May block until a name server replies.
 /// Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
 /// -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
-/// answered, such as -EADDRINUSE. Nothing is left open on an error.
+/// fails with, such as -EADDRINUSE. Nothing is left open on an error.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_listen(
@@ -101,10 +100,10 @@ pub unsafe extern "C" fn forkserve_server_listen(
     unsafe { guard(err, body) }
 }
 
-/// Copies the text of listening address number index, counted from 0, with the
-/// port that the kernel chose, to out, which has room for len bytes.
+/// Copies a listening address as text to out, which has room for len bytes: the
+/// one with this index, counted from 0, with the port that the kernel chose.
 ///
-/// Answers the length of the text without its NUL. 128 bytes are always enough.
+/// Returns the length of the text without its NUL. 128 bytes are always enough.
 ///
 /// Context: parent, any thread, also while the server runs.
 /// Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
@@ -135,21 +134,21 @@ pub unsafe extern "C" fn forkserve_server_address(
         unsafe { out.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(bytes.len() as c_int - 1)
     };
-    // SAFETY: nobody asked for the text.
+    // SAFETY: NULL: no text is wanted.
     unsafe { guard(std::ptr::null_mut(), body) }
 }
 
-/// Serves until a drain is complete: forks for each connection and calls
-/// handler in the child. Answers 0 after forkserve_server_stop and its drain.
+/// Serves until a drain is complete: it forks for each connection and calls
+/// handler in the child. Returns 0 after forkserve_server_stop and its drain.
 ///
-/// Makes no thread, touches no signal disposition of the host, waits for no
+/// It makes no thread, changes no signal disposition of the host, and waits for no
 /// child but its own. Signal handlers of the host run as usual.
 ///
 /// Context: parent. Blocks.
-/// Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
-/// already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
-/// a listener unusable: that one is closed, the children live on, and run may
-/// be called again; what keeps fork or waitid from working, after two seconds.
+/// Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: the
+/// server runs already; -ESHUTDOWN: it has been stopped; -ECHILD: called in a
+/// child; what made a listener unusable: that one is closed, the children live on,
+/// and run may be called again; what fork or waitid has failed with for two seconds.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_run(
@@ -176,22 +175,21 @@ pub unsafe extern "C" fn forkserve_server_run(
     unsafe { guard_fork(err, body) }
 }
 
-/// Serves in a process of its own, the supervisor, which is forked now; answers
-/// its number at once. Call it early, while the host is small and has no
-/// threads: the supervisor and the children that it makes are copies of the host
-/// as it is now, and nothing that the host does later makes them dearer.
+/// Forks a process that serves, the supervisor, and returns its process ID. Call it
+/// early, while the host is small and has no threads: the supervisor and its
+/// children are copies of the host as it is now, and do not cost more when the host
+/// grows later.
 ///
-/// The host keeps forkserve_server_stop, _wait, _stats, _connections and
+/// The host may still call forkserve_server_stop, _wait, _stats, _connections and
 /// _address. When it ends or executes another program, the supervisor drains
 /// (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
 /// in the supervisor. Signals are blocked there; its children have the host's
 /// mask and dispositions.
 ///
-/// Context: parent. Blocks until the supervisor stands, a few milliseconds.
+/// Context: parent. Blocks until the supervisor serves, a few milliseconds.
 /// Errors: -EINVAL: NULL; -EDESTADDRREQ, -EBUSY, -ESHUTDOWN, -ECHILD: as for
-/// forkserve_server_run; -EAGAIN, -ENOMEM: fork; what kept the supervisor from
-/// starting, for which it has 30 seconds. After an error the server can be started
-/// again.
+/// forkserve_server_run; -EAGAIN, -ENOMEM: fork failed; what kept the supervisor
+/// from starting within 30 seconds. After an error the server can be started again.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_start(
@@ -218,13 +216,13 @@ pub unsafe extern "C" fn forkserve_server_start(
 }
 
 /// Waits until the supervisor has ended, at most timeout_ms (-1: without
-/// limit). Returns 0 if it has drained, and an error, each time, if it has ended
-/// otherwise. In both cases the observer of the host hears
-/// FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+/// limit). Returns 0 if it has drained, and an error, at each call, if it has ended
+/// otherwise. In both cases it calls the observer, in the host, with
+/// FORKSERVE_EVENT_SUPERVISOR_ENDED.
 ///
 /// Context: parent. Blocks; signal handlers of the host run as usual.
-/// Errors: -ETIMEDOUT: it still runs; -EOWNERDEAD: a signal or a call of exit
-/// ended it (the message says which); what made its last listener unusable, with
+/// Errors: -ETIMEDOUT: the supervisor still runs; -EOWNERDEAD: a signal or a call
+/// of exit ended it (the message says which); what made its last listener unusable, with
 /// the address in the message; -EINVAL: NULL or a timeout below -1; -ECHILD:
 /// there is no supervisor, or called in a child; -EBUSY: another call waits or
 /// runs the server.
@@ -255,16 +253,16 @@ pub unsafe extern "C" fn forkserve_server_wait(
     unsafe { guard(err, body) }
 }
 
-/// Begins the drain: accept what the kernel has queued, close the listeners,
-/// let the children finish within grace_ms, then SIGTERM, then SIGKILL. The
-/// call that runs the loop returns when no child is left.
+/// Begins the drain: the server accepts the connections that the kernel has queued,
+/// closes its listeners, and lets the children finish within grace_ms. Those that
+/// have not get SIGTERM, and kill_after_ms later SIGKILL. The call that runs the
+/// loop returns when no child is left.
 ///
-/// A second call does not wait for the children: SIGTERM at once, and SIGKILL
-/// kill_after_ms later; a third sends SIGKILL. Before the loop runs, it makes
-/// the loop drain at once.
+/// A second call sends SIGTERM at once, and SIGKILL kill_after_ms later; a third
+/// sends SIGKILL. A call before the loop runs makes the loop drain at once.
 ///
 /// Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
-/// Errors: -EINVAL: s is NULL; -ECHILD: a server is stopped by its own process.
+/// Errors: -EINVAL: s is NULL; -ECHILD: the server belongs to another process.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_int {
@@ -275,16 +273,16 @@ pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_in
     }
 }
 
-/// Waits for a connection and forks, as one step. Answers like fork(2): 0 in
-/// the child, with its connection in *out; the child's number in the parent,
+/// Waits for a connection and forks, as one step. Returns as fork(2) does: 0 in
+/// the child, with its connection in *out; the child's process ID in the parent,
 /// which calls again; -errno on failure.
 ///
-/// In the child the library's descriptors are closed, and it ends by exit or
-/// _exit as it likes. EINTR never comes out; children are reaped inside.
+/// In the child the library's descriptors are closed. The child may end by exit or
+/// _exit. The call reaps children, and never returns -EINTR.
 ///
-/// Ownership: *out is lent until the child ends. Its descriptor is the child's.
+/// Ownership: *out is lent until the child ends. The child may close its descriptor.
 /// Context: parent. Blocks.
-/// Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
+/// Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete; others as for
 /// forkserve_server_run.
 /// Since: 0.1.
 #[no_mangle]
@@ -301,7 +299,7 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
         match handle.lock()?.step(&mut StdioHooks::default())? {
             Turn::Child(child) => {
                 let Some(connection) = child.into_connection() else {
-                    // A spare that is not needed: its end is not the host's business.
+                    // A spare that is not needed: the host has nothing to do with it.
                     // SAFETY: ends the process.
                     unsafe { libc::_exit(0) }
                 };
@@ -318,10 +316,10 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
     unsafe { guard_fork(err, body) }
 }
 
-/// A descriptor that is readable when forkserve_server_dispatch has something
-/// to do, for a program that has a loop of its own.
+/// Returns a descriptor that is readable when forkserve_server_dispatch has
+/// something to do, for a program that has a loop of its own.
 ///
-/// Ownership: lent; to be polled (select, poll, epoll), not read, not closed.
+/// Ownership: lent. Poll it (select, poll, epoll), but do not read or close it.
 /// Context: parent, any thread.
 /// Errors: -EINVAL: s is NULL; -ECHILD.
 /// Since: 0.1.
@@ -336,13 +334,12 @@ pub unsafe extern "C" fn forkserve_server_fd(s: *const forkserve_server) -> c_in
     }
 }
 
-/// Does what there is to do without waiting; for each connection it forks and
-/// calls handler in the child. To be called when the descriptor is readable
-/// and when forkserve_server_next_timeout_ms has passed. Answers how many
-/// things it did.
+/// Does what can be done without waiting: it forks for each connection and calls
+/// handler in the child. Call it when the descriptor is readable and when
+/// forkserve_server_next_timeout_ms has passed. Returns how many things it did.
 ///
 /// Context: parent. Does not block.
-/// Errors: -EINVAL: NULL; -ESHUTDOWN: a drain is complete, nothing more will
+/// Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete, nothing more will
 /// come; others as for forkserve_server_run.
 /// Since: 0.1.
 #[no_mangle]
@@ -374,8 +371,8 @@ pub unsafe extern "C" fn forkserve_server_dispatch(
     unsafe { guard_fork(err, body) }
 }
 
-/// Milliseconds until forkserve_server_dispatch is to be called even if the
-/// descriptor stays silent; -1: not at all (as for poll and epoll_wait).
+/// Returns the milliseconds after which forkserve_server_dispatch must be called
+/// even if the descriptor is not readable; -1 if it need not, as for poll(2).
 ///
 /// Context: parent, the thread that dispatches.
 /// Errors: -EINVAL: s is NULL; -EBUSY: another call runs the server; -ECHILD.
@@ -391,7 +388,7 @@ pub unsafe extern "C" fn forkserve_server_next_timeout_ms(s: *const forkserve_se
         }
         Ok(0)
     };
-    // SAFETY: nobody asked for the text.
+    // SAFETY: NULL: no text is wanted.
     match unsafe { guard(std::ptr::null_mut(), body) } {
         0 => timeout,
         error => i64::from(error),
@@ -422,7 +419,7 @@ pub unsafe extern "C" fn forkserve_server_free(s: *mut forkserve_server) {
         unsafe { free(s) };
         Ok(0)
     };
-    // SAFETY: nobody asked for the text.
+    // SAFETY: NULL: no text is wanted.
     unsafe { guard(std::ptr::null_mut(), body) };
 }
 

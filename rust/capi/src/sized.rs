@@ -1,4 +1,4 @@
-//! Structs of the caller's, which begin with their size: a program may have been
+//! The caller's structs. They begin with their size, because a program may have been
 //! compiled with a shorter or a longer version of them.
 #![allow(unsafe_code)]
 
@@ -18,8 +18,8 @@ pub(crate) fn field_room(size: usize, at: usize) -> usize {
     size.saturating_sub(at)
 }
 
-/// The size that a caller's struct begins with, if a version of it may have had
-/// it: `first` is that of its first version.
+/// The size that a caller's struct begins with, if some version of the struct can
+/// have it: `first` is the size of the first version.
 pub(crate) unsafe fn caller_size<T>(
     of: *const T,
     first: usize,
@@ -27,20 +27,18 @@ pub(crate) unsafe fn caller_size<T>(
 ) -> Result<usize, Failure> {
     // SAFETY: NULL, or a struct that begins with its size; no more is looked at.
     let size = *unsafe { borrow(of.cast::<usize>(), name) }?;
-    // One that ends within a field, too, is of no version.
+    // No version ends within a field.
     let cut = size < size_of::<T>() && size % align_of::<T>() != 0;
     if size < first || size > 4096 || cut {
-        let text = format!(
-            "{name}: size {size} is the size of no version; initialise it with its _INIT macro"
-        );
+        let text = format!("{name}: size is {size}; initialise the struct with its _INIT macro");
         return failure(libc::EINVAL, text);
     }
     Ok(size)
 }
 
 /// Reads a struct that begins with its size and may be older (shorter) or newer
-/// (longer) than the library's. What is missing keeps its default; a longer
-/// tail must be zero, or the caller wants something that is not known here.
+/// (longer) than the library's. What is missing keeps its default. A longer tail
+/// must be zero: otherwise the caller sets a field that is not known here.
 pub(crate) unsafe fn read_sized<T>(
     from: *const T,
     first: usize,

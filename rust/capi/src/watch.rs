@@ -1,5 +1,5 @@
-//! Looking at a server: counters, connections, events. Works beside the loop,
-//! which none of it waits for.
+//! Looking at a server: counters, connections, events. Nothing here waits for the
+//! loop, which may be running.
 #![allow(unsafe_code)]
 
 use crate::event::{flatten, forkserve_observer};
@@ -10,10 +10,10 @@ use crate::sized::{caller_size, write_sized};
 use crate::stats::{self, forkserve_stats};
 use libc::{c_int, c_void};
 
-/// Copies the counters to *out.
+/// Copies the counters of the server to *out.
 ///
 /// Context: parent, any thread, also while the server runs. Does not block.
-/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+/// Errors: -EINVAL: NULL, or size was not set; -ECHILD.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_stats(
@@ -31,18 +31,18 @@ pub unsafe extern "C" fn forkserve_server_stats(
         unsafe { write_sized(&stats, out.cast(), size) };
         Ok(0)
     };
-    // SAFETY: nobody asked for the text.
+    // SAFETY: NULL: no text is wanted.
     unsafe { guard(std::ptr::null_mut(), body) }
 }
 
 /// Copies the connections that are being served now, at most capacity of them,
-/// to out, and answers how many there are, which may be more.
+/// to out, and returns how many there are, which may be more.
 ///
-/// The first entry of out needs its size set to sizeof(forkserve_live), by which
-/// the library finds the others. With a capacity of 0, out may be NULL.
+/// Set the size of the first entry of out to sizeof(forkserve_live): the library
+/// finds the others by it. With a capacity of 0, out may be NULL.
 ///
 /// Context: parent, any thread, also while the server runs. Does not block.
-/// Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+/// Errors: -EINVAL: NULL, or size was not set; -ECHILD.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_connections(
@@ -61,11 +61,12 @@ pub unsafe extern "C" fn forkserve_server_connections(
         }
         Ok(connections.len().min(c_int::MAX as usize) as c_int)
     };
-    // SAFETY: nobody asked for the text.
+    // SAFETY: NULL: no text is wanted.
     unsafe { guard(std::ptr::null_mut(), body) }
 }
 
-/// Has observer called for every event, with userdata. NULL: nobody.
+/// Makes the server call observer with every event and userdata. NULL removes the
+/// observer.
 ///
 /// Context: parent, before the server runs.
 /// Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
@@ -94,7 +95,7 @@ pub unsafe extern "C" fn forkserve_server_observe(
         });
         Ok(0)
     };
-    // SAFETY: nobody asked for the text.
+    // SAFETY: NULL: no text is wanted.
     unsafe { guard(std::ptr::null_mut(), body) }
 }
 

@@ -96,7 +96,7 @@ pub struct Live {
     pub id: u64,
     /// The client as text; empty if the child was killed while it wrote it.
     pub peer: String,
-    /// How long it has lasted.
+    /// How long it has been served: since the fork, or since a spare took it.
     pub age: Duration,
     /// Connections that the child has served before.
     pub served: u64,
@@ -166,7 +166,7 @@ impl Board {
         Ok(Board(Arc::new(Table { words, slots })))
     }
 
-    /// All of its words, for who writes over them.
+    /// All of its words, for tests that overwrite them.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn shared(&self) -> &[AtomicU64] {
         &self.0.words
@@ -184,7 +184,7 @@ impl Board {
         &self.0.words[counter as usize]
     }
 
-    /// Adds one; answers the new value.
+    /// Adds one and returns the new value.
     pub(crate) fn add(&self, counter: Counter) -> u64 {
         self.add_many(counter, 1)
     }
@@ -193,7 +193,7 @@ impl Board {
         self.0.words[counter as usize].fetch_add(count, Relaxed).wrapping_add(count)
     }
 
-    /// Takes one away; answers the new value, as a signed number.
+    /// Takes one away and returns the new value, as a signed number.
     pub(crate) fn subtract(&self, counter: Counter) -> i64 {
         (self.0.words[counter as usize].fetch_sub(1, Relaxed) as i64).wrapping_sub(1)
     }

@@ -1,8 +1,8 @@
-//! What the observer hears: the life of the server and of each connection.
+//! What the observer is called with: the life of the server and of each connection.
 //!
 //! Events are given in the process that runs the loop, in the order in which
 //! things happened, from inside the call that runs it. The library itself
-//! prints nothing; what a program wants to log, it logs from here.
+//! prints nothing: a program that logs does so from here.
 
 use crate::sys::process::{Exit, Usage};
 use std::time::Duration;
@@ -107,7 +107,7 @@ pub enum Event<'a> {
         pid: i32,
         /// Its exit code or signal.
         exit: Exit,
-        /// From the fork to the end.
+        /// How long it was served: from the fork, or from when a spare took it, to the end.
         duration: Duration,
         /// What it used; zero when [`Exit::Unknown`].
         usage: Usage,
@@ -130,7 +130,7 @@ pub enum Event<'a> {
     },
     /// `stop` was called, or no listener is left; no new clients.
     Draining {
-        /// How many children still serve.
+        /// How many connections are being served.
         live: u64,
     },
     /// The drain is complete: no listener, no child.
@@ -145,5 +145,5 @@ pub enum Event<'a> {
     },
 }
 
-/// The callback that hears events.
+/// The callback for events.
 pub(crate) type Observer = Box<dyn FnMut(&Event<'_>) + Send>;

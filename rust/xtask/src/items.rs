@@ -75,7 +75,7 @@ pub(crate) fn fields(item: &Item) -> Vec<(String, String)> {
 }
 
 fn starts_item(line: &str) -> bool {
-    let prose = ["#if", "#endif", "#include", "extern \"C\"", "}", " "];
+    let prose = ["#if", "#endif", "#include", "extern \"C\"", "struct ", "}", " "];
     !prose.iter().any(|start| line.starts_with(start)) && line.contains("forkserve")
         || line.starts_with("#define FORKSERVE_")
 }
