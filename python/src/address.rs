@@ -126,7 +126,7 @@ fn listen_one<'py>(
         }
         Err(_) => error,
     })?;
-    let copy = crate::hooks::take_fd(copy.extract()?);
+    let copy = crate::fd::take_fd(copy.extract()?);
     adopt(server, address, copy)?;
     adopted.push(Adopted(address.clone()));
     Ok(())

@@ -5,28 +5,19 @@
 //! that serves several connections is the same interpreter for all of them: what
 //! a handler leaves, threads too, the next one finds.
 
-use crate::conn::{Connection, Room};
+use crate::conn::Connection;
 use crate::ending::{client_left, Served, CLIENT_LEFT};
 use crate::hooks::PythonHooks;
 use crate::join::join_threads;
-use crate::tls::{Tls, HANDSHAKE_FAILED};
-use crate::tools::tools;
+use crate::report::report;
+use crate::tls::HANDSHAKE_FAILED;
 use crate::warmup::warm_up;
+use crate::work::Work;
 use forkserve::{Hooks, EXIT_PANIC};
 use pyo3::exceptions::{PySystemExit, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-
-/// What a child needs of its server.
-pub(crate) struct Work<'py> {
-    pub(crate) handler: Bound<'py, PyAny>,
-    /// `socket.socket`.
-    pub(crate) class: Bound<'py, PyAny>,
-    pub(crate) room: &'py Room,
-    pub(crate) tls: Option<&'py Tls>,
-}
 
 /// Serves the child's connections and ends the process.
 pub(crate) fn serve(
@@ -118,52 +109,4 @@ fn refuse_lazy(result: &Bound<'_, PyAny>) -> PyResult<()> {
          handler: asyncio.run(...)"
     );
     Err(PyTypeError::new_err(text))
-}
-
-/// Exit status after an exception, which is shown as the interpreter shows it.
-pub(crate) fn report(py: Python<'_>, error: PyErr) -> i32 {
-    if error.is_instance_of::<PySystemExit>(py) {
-        return exit_status(py, &error);
-    }
-    let shown = tools(py).and_then(|tools| {
-        let hook = tools.sys.bind(py).getattr(intern!(py, "excepthook"))?;
-        hook.call1((error.get_type(py), error.value(py), error.traceback(py)))
-    });
-    match shown {
-        Ok(_) => {}
-        Err(exit) if exit.is_instance_of::<PySystemExit>(py) => return exit_status(py, &exit),
-        // As the interpreter does with an excepthook that fails.
-        Err(other) => {
-            let _ = print(py, "Error in sys.excepthook:");
-            other.display(py);
-            let _ = print(py, "\nOriginal exception was:");
-            error.display(py);
-        }
-    }
-    1
-}
-
-/// What `sys.exit(code)` means: None is 0, a number itself, and anything else is
-/// printed and 1.
-fn exit_status(py: Python<'_>, exit: &PyErr) -> i32 {
-    let code = exit.value(py).getattr(intern!(py, "code"));
-    let code = code.unwrap_or_else(|_| exit.value(py).clone().into_any());
-    if code.is_none() {
-        return 0;
-    }
-    if code.is_instance_of::<PyInt>() {
-        // Of a number the kernel keeps 8 bits; one too large for C is -1 there.
-        return code.extract::<i64>().map_or(-1, |code| (code & 0xff) as i32);
-    }
-    let _ = code.str().and_then(|text| print(py, text));
-    1
-}
-
-fn print<'py>(py: Python<'py>, text: impl IntoPyObject<'py>) -> PyResult<()> {
-    let stderr = tools(py)?.sys.bind(py).getattr(intern!(py, "stderr"))?;
-    if !stderr.is_none() {
-        stderr.call_method1(intern!(py, "write"), (text,))?;
-        stderr.call_method1(intern!(py, "write"), ("\n",))?;
-    }
-    Ok(())
 }

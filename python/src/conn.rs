@@ -4,10 +4,9 @@
 //! up. Addresses have the form that the socket module gives them.
 
 use crate::error;
-use crate::hooks;
+use crate::fd::take_fd;
 use crate::tls::Tls;
 use crate::tools::tools;
-use crate::warmup;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -105,7 +104,7 @@ impl Room {
             Err(error) => return Err(error),
         };
         let fd = tools(py)?.detach_socket.bind(py).call1((&empty,))?.extract()?;
-        drop(hooks::take_fd(fd));
+        drop(take_fd(fd));
         for name in COMMON {
             class.getattr(PyString::intern(py, name))?;
         }
@@ -113,7 +112,6 @@ impl Room {
             py.get_type::<Connection>().getattr(PyString::intern(py, name))?;
         }
         let _ = self.empty.set(py, empty.unbind());
-        warmup::prepare(py);
         self.warm_up.store(true, Relaxed);
         Ok(())
     }
@@ -266,7 +264,7 @@ impl Connection {
         let fd = sock.call_method0(pyo3::intern!(py, "fileno"))?;
         // Its own, for the time of the look at it.
         let copy = py.import("os")?.call_method1("dup", (fd,))?.extract()?;
-        let seen = forkserve::Connection::from_fd(hooks::take_fd(copy))
+        let seen = forkserve::Connection::from_fd(take_fd(copy))
             .map_err(|error| error::from_core(py, &error))?;
         Ok(Connection {
             socket: sock.clone().unbind(),

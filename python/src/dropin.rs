@@ -19,6 +19,7 @@ use crate::fork::{self, may_fork, may_serve};
 use crate::hooks::{freeze, CtrlC, PythonHooks};
 use crate::job::{Change, Earlier, Job, BLIND};
 use crate::options;
+use crate::report::report;
 use crate::wakeup::Wakeup;
 use forkserve::{Child, Ending, Event, Hooks, Server as Core, Turn, EXIT_PANIC};
 use nix::errno::Errno;
@@ -398,7 +399,7 @@ fn show(py: Python<'_>, error: PyErr) -> i32 {
     let asked =
         error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py);
     if !asked {
-        child::report(py, error);
+        report(py, error);
     }
     1
 }

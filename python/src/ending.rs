@@ -2,7 +2,8 @@
 //! the client that left.
 
 use crate::conn::Connection;
-use crate::hooks::{borrow_fd, flush};
+use crate::fd::borrow_fd;
+use crate::hooks::flush;
 use crate::join::join_threads;
 use crate::tls;
 use crate::tools::tools;

@@ -1,10 +1,10 @@
 //! What a call of a server's method checks and takes before it does its work.
 
-use crate::child::Work;
 use crate::error;
 use crate::gate::{Guard, Pass};
 use crate::hooks;
 use crate::server::Server;
+use crate::work::Work;
 use forkserve::{Server as Core, Stopper};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -58,6 +58,7 @@ impl Server {
         crate::join::rehearse(py)?;
         let class = self.class.bind(py).clone();
         self.room.prepare(&class)?;
+        crate::warmup::prepare(py);
         Ok(Work { handler, class, room: &self.room, tls: self.tls.as_ref() })
     }
 

@@ -130,7 +130,7 @@ pub(crate) fn exit(status: i32) -> ! {
 pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: takes no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    Errno::result(fd).map(|fd| crate::hooks::take_fd(fd as RawFd))
+    Errno::result(fd).map(|fd| crate::fd::take_fd(fd as RawFd))
 }
 
 /// A descriptor of the program's, for a call or two.

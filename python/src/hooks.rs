@@ -21,7 +21,6 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use pyo3::exceptions::{PyAttributeError, PyImportError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Signals whose handler in the parent is about the server, not about one
 /// connection.
@@ -251,16 +250,4 @@ pub(crate) fn check_interpreter(py: Python<'_>) -> PyResult<()> {
         return Err(PyImportError::new_err(text));
     }
     Ok(())
-}
-
-/// A descriptor that `os.dup` has just made.
-pub(crate) fn take_fd(fd: RawFd) -> OwnedFd {
-    // SAFETY: open, and nobody else's.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// A descriptor that a socket object has just named.
-pub(crate) fn borrow_fd(fd: &RawFd) -> BorrowedFd<'_> {
-    // SAFETY: open, and the socket object outlives the call that uses it.
-    unsafe { BorrowedFd::borrow_raw(*fd) }
 }

@@ -19,12 +19,14 @@ mod ending;
 mod entry;
 mod error;
 mod event;
+mod fd;
 mod fork;
 mod gate;
 mod hooks;
 mod job;
 mod join;
 mod options;
+mod report;
 mod run;
 mod server;
 mod sigterm;
@@ -35,6 +37,7 @@ mod tls;
 mod tools;
 mod wakeup;
 mod warmup;
+mod work;
 mod wrapped;
 
 /// The native half of forkserve; import forkserve instead.

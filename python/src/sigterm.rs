@@ -5,17 +5,17 @@
 //! dealt with SIGTERM by itself, it is handled here; afterwards it is as before.
 //! A child gets the default back with the other signals (`hooks`).
 
-use crate::server::Server;
 use crate::tools::tools;
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 /// What is set while the call waits.
 pub(crate) struct Sigterm(Option<Py<PyAny>>);
 
-/// The handler.
+/// The handler, with what is to be stopped.
 #[pyclass(frozen)]
-struct Stop(Py<Server>);
+struct Stop(Py<PyAny>);
 
 #[pymethods]
 impl Stop {
@@ -25,12 +25,12 @@ impl Stop {
         _signal: &Bound<'_, PyAny>,
         _frame: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        self.0.get().request_stop(py)
+        self.0.call_method0(py, intern!(py, "stop")).map(drop)
     }
 }
 
 impl Sigterm {
-    pub(crate) fn install(server: &Bound<'_, Server>) -> PyResult<Sigterm> {
+    pub(crate) fn install(server: &Bound<'_, PyAny>) -> PyResult<Sigterm> {
         let py = server.py();
         let tools = tools(py)?;
         let now = tools.getsignal.bind(py).call1((libc::SIGTERM,))?;

@@ -7,10 +7,10 @@
 //! of its own: what is made and given back here is made in the same places again
 //! for the client.
 
-use crate::child::Work;
 use crate::conn::Connection;
 use crate::hooks::flush;
 use crate::tools::tools;
+use crate::work::Work;
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -6,7 +6,7 @@
 //! called, with the library's steps around them. Which they are is decided once for a run of
 //! the loop.
 
-use crate::child;
+use crate::report::report;
 use crate::tools::tools;
 use forkserve::Error;
 use nix::errno::Errno;
@@ -67,7 +67,7 @@ impl Wrapped {
             drop((ear, mouth));
             if let Err(error) = returned {
                 // It has not done all that it is for.
-                let status = child::report(py, error);
+                let status = report(py, error);
                 self.end(py, status);
                 crate::fork::exit(status);
             }
@@ -114,7 +114,7 @@ impl Wrapped {
         let exit = tools(py).and_then(|tools| tools.os.bind(py).getattr("_exit"));
         if let Err(error) = exit.and_then(|exit| exit.call1((status & 0xff,))) {
             if !error.is_instance_of::<PySystemExit>(py) {
-                child::report(py, error);
+                report(py, error);
             }
         }
     }

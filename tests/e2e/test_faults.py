@@ -107,9 +107,10 @@ def test_the_interpreters_own_calls_are_left_alone():
     assert calls["host", "accept4"] >= 13
     assert calls["host", "clone"] >= 13
     assert calls["child", "close_range"] >= 13
-    assert not calls["child", "recvfrom"]
     assert not calls["child", "sendto"]
     with_all = trace(replace(BY_NAME["python-run"], within=None))
+    # The library looks once, at the end, whether something is unread.
+    assert with_all["child", "recvfrom"] >= calls["child", "recvfrom"] + 13
     assert with_all["child", "sendto"] >= 13
 
 

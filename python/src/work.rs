@@ -1,0 +1,14 @@
+//! What the children of a server work with.
+
+use crate::conn::Room;
+use crate::tls::Tls;
+use pyo3::prelude::*;
+
+/// What a child needs of its server.
+pub(crate) struct Work<'py> {
+    pub(crate) handler: Bound<'py, PyAny>,
+    /// `socket.socket`.
+    pub(crate) class: Bound<'py, PyAny>,
+    pub(crate) room: &'py Room,
+    pub(crate) tls: Option<&'py Tls>,
+}
