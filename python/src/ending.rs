@@ -75,7 +75,8 @@ pub(crate) fn client_left(connection: &Bound<'_, Connection>, error: &PyErr) -> 
     let has_gone = || {
         let mut polled = [PollFd::new(borrow_fd(&number), PollFlags::empty())];
         let found = poll(&mut polled, PollTimeout::ZERO);
-        found.is_ok() && polled[0].any().unwrap_or(true)
+        // Not POLLERR, which a message in the socket's error queue is, too.
+        found.is_ok() && polled[0].revents().is_some_and(|r| r.contains(PollFlags::POLLHUP))
     };
     let has_finished = || {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;

@@ -2,6 +2,7 @@
 reset, whatever it has sent itself, and whoever else has the connection.
 """
 
+import socket
 import threading
 
 import pytest
@@ -9,10 +10,13 @@ import pytest
 from harness import procfs
 from harness.client import Client
 from harness.procfs import wait_until
+from harness.sharing import listeners
 
 ends_itself = pytest.mark.not_for("own_end", "the program ends its connections itself")
 # More than the handler reads, and less than a socket takes at once.
 UNREAD = b"x" * 50_000
+# Of socket(7) and Documentation/networking/timestamping.rst.
+SO_TIMESTAMPING, TX_SOFTWARE, SOFTWARE = 37, 1 << 1, 1 << 4
 
 
 @pytest.fixture(params=["127.0.0.1:0", "unix:@"])
@@ -71,6 +75,21 @@ def test_who_never_finishes_is_read_from_until_linger_is_over(front, serve, send
         over.set()
         if sends:
             sender.join()
+        assert 290_000 < ended["duration_us"] < 10_000_000
+
+
+@ends_itself
+def test_what_is_in_the_error_queue_of_a_connection_does_not_prolong_linger(front, serve):
+    """poll(2) reports it without end, and it is nothing that could be read."""
+    server = serve(front, "--handler", "answer", "--linger", 300)
+    for listener in listeners(server.pid):
+        with listener:
+            # Connections have the options of their listener.
+            listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_SOFTWARE | SOFTWARE)
+    with Client(server.address) as client:
+        client.send(UNREAD)
+        assert client.exactly(7) == b"answer\n"
+        ended = server.wait_event("ended")
         assert 290_000 < ended["duration_us"] < 10_000_000
 
 

@@ -423,8 +423,10 @@ pub(crate) fn is_unread(fd: RawFd) -> bool {
 /// Reads and forgets what comes, until the peer has finished or `ms` are over.
 #[cold]
 pub(crate) fn discard_until_end(fd: RawFd, ms: u32) {
+    const PAUSE_MS: u32 = 10;
     let deadline = Instant::now() + Duration::from_millis(u64::from(ms));
     let mut scrap = [0_u8; 4096];
+    let mut reported = false;
     loop {
         let args = [fd as usize, scrap.as_mut_ptr() as usize, scrap.len()];
         let flags = libc::MSG_DONTWAIT as usize;
@@ -432,12 +434,23 @@ pub(crate) fn discard_until_end(fd: RawFd, ms: u32) {
         let got =
             unsafe { raw::call(libc::SYS_recvfrom, [args[0], args[1], args[2], flags, 0, 0]) };
         let more = match raw::check(got) {
-            // Whoever sends without end has the same time as the others.
-            Ok(got) => got > 0 && Instant::now() < deadline,
-            Err(Errno::EAGAIN) => wait_until([fd], Some(deadline)),
+            Ok(got) => {
+                reported = false;
+                got > 0
+            }
+            Err(Errno::EAGAIN) => {
+                if reported {
+                    // Not because of bytes: poll(2) also reports what is in the socket's
+                    // error queue, such as timestamps, as long as nobody takes it.
+                    pause(PAUSE_MS);
+                }
+                reported = wait_until([fd], Some(deadline));
+                reported
+            }
             Err(errno) => errno == Errno::EINTR,
         };
-        if !more {
+        // Whoever sends without end has the same time as the others.
+        if !more || Instant::now() >= deadline {
             return;
         }
     }
