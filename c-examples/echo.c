@@ -66,7 +66,7 @@ static const char *why(int reason) {
     case FORKSERVE_REASON_DRAINING:
         return "no time left";
     case FORKSERVE_REASON_RESOURCES:
-        return "no descriptor or memory";
+        return "accept fails";
     case FORKSERVE_REASON_RATE:
         return "more than the rate";
     case FORKSERVE_REASON_SOURCE_RATE:

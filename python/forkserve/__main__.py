@@ -53,11 +53,18 @@ def load(name: str) -> Handler:
 
 
 def say(line: str) -> None:
-    """Print a line at once. Nobody reading any more is no reason to stop serving."""
+    """Write a line at once. That this cannot be done is no reason to stop serving."""
+    if sys.stdout is None:
+        return
+    # A client chooses its name, and not what the output can show. By one call, without a
+    # buffer: what a full disk or a full pipe does not take is not tried again.
+    text = f"{line}\n".encode(sys.stdout.encoding, "backslashreplace")
     try:
-        print(line, flush=True)
+        os.write(1, text)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError:
+        pass
 
 
 def observe(event: forkserve.Event) -> None:

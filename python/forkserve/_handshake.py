@@ -105,5 +105,6 @@ def tell(client_address: Any, error: OSError) -> None:
     """Say why, for those who have set up logging: any port scanner fails in a handshake."""
     logging = sys.modules.get("logging")
     if logging is not None:
-        text = "TLS handshake with %s failed: %s"
+        # A client of a Unix socket chooses its name.
+        text = "TLS handshake with %r failed: %s"
         logging.getLogger("forkserve").info(text, client_address, error)

@@ -11,7 +11,7 @@ REASONS = {
     "fork": "no child can be made",
     "gone": "the client has left",
     "draining": "no time left",
-    "resources": "no descriptor or memory",
+    "resources": "accept fails",
     "rate": "more than the rate",
     "source_rate": "more than the rate from this address",
     "penalty": "penalty for crashes",

@@ -1,9 +1,11 @@
 """python -m forkserve."""
 
+import contextlib
 import inspect
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -132,6 +134,62 @@ def test_nobody_reading_does_not_stop_the_echo_server(command):
     server.signal(signal.SIGTERM)
     assert server.process.wait(20) == 0
     assert server.errors() == ""
+
+
+def run_command(tmp_path, stdout, **env):
+    """One whose output is not to be read as a line."""
+    path = str(tmp_path / "socket")
+    command = [sys.executable, "-m", "forkserve", f"unix:{path}"]
+    # A buffer is a part of what is tested.
+    env = {**os.environ, "PYTHONUNBUFFERED": "", **env}
+    process = subprocess.Popen(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env
+    )
+    wait_until(lambda: os.path.exists(path) or process.poll() is not None)
+    return process, path
+
+
+def ask_under(name, path):
+    """As a client that has bound itself to a name."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.bind(name)
+        wait_until(lambda: client.connect_ex(path) == 0)
+        client.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "full pipe"])
+def test_an_output_that_takes_nothing_does_not_stop_the_echo_server(tmp_path, output):
+    with contextlib.ExitStack() as stack:
+        if output == "full pipe":
+            end, full = os.pipe()
+            stack.callback(os.close, end)
+            os.set_blocking(full, False)
+            with contextlib.suppress(BlockingIOError):
+                while os.write(full, bytes(4096)):
+                    pass
+        else:
+            full = os.open(output, os.O_WRONLY)
+        stack.callback(os.close, full)
+        process, path = run_command(tmp_path, full)
+        for _ in range(3):
+            ask_under("", path)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20) == (None, "")
+        assert process.returncode == 0
+
+
+def test_names_that_the_output_has_no_letters_for_are_escaped(tmp_path):
+    name = f"\0é日{os.getpid()}"
+    process, path = run_command(tmp_path, subprocess.PIPE, PYTHONIOENCODING="ascii")
+    ask_under(name, path)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert f"accepted  #1 from unix:@\\xe9\\u65e5{os.getpid()}\n" in out
 
 
 # ---- --handler ----
