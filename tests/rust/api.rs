@@ -22,6 +22,7 @@ fn main() {
         ("a_penalty_refuses_the_source", a_penalty_refuses_the_source),
         ("the_answer_becomes_the_status", the_answer_becomes_the_status),
         ("a_panic_is_status_70", a_panic_is_status_70),
+        ("a_supervisors_panic_is_told_in_one_line", a_supervisors_panic_is_told_in_one_line),
         ("accept_fork_answers_on_both_sides", accept_fork_answers_on_both_sides),
         ("a_child_cannot_use_the_server", a_child_cannot_use_the_server),
         ("a_server_begins_after_a_fork", a_server_begins_after_a_fork),
@@ -180,6 +181,22 @@ fn a_panic_is_status_70() {
     told.read_to_string(&mut text).unwrap();
     assert_eq!(exits, [Exit::Code(EXIT_PANIC)]);
     assert_eq!(text, "x");
+}
+
+fn a_supervisors_panic_is_told_in_one_line() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let (mut server, address) = server(Options::default());
+    server.observe(|event| {
+        if let Event::Accepted { .. } = event {
+            panic!("two\nlines \x1b[2J");
+        }
+    });
+    server.start(|_| 0).unwrap();
+    let client = client(&address, |stream| drop(rest(&stream)));
+    let error = server.wait_supervisor(None).unwrap_err();
+    client.wait();
+    assert_eq!(error.errno(), libc::ENOTRECOVERABLE);
+    assert_eq!(error.to_string(), r"the supervisor panicked: two\nlines \x1b[2J");
 }
 
 fn accept_fork_answers_on_both_sides() {

@@ -8,6 +8,7 @@ use crate::child::{Child, EXIT_OSERR};
 use crate::conn::Connection;
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
+use crate::escape::escaped;
 use crate::event::Event;
 use crate::exit::{self, ExitStatus, EXIT_PANIC};
 use crate::hooks::{Hooks, RustHooks};
@@ -346,7 +347,9 @@ impl Server {
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.supervision(hooks, serve)));
         let said = panic.downcast_ref::<&str>().copied();
         let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let text = format!("the supervisor panicked: {}", said.unwrap_or("without a text"));
+        // An observer's words, perhaps of several lines, and with something of a client's.
+        let said = escaped(said.unwrap_or("without a text"));
+        let text = format!("the supervisor panicked: {said}");
         self.engine.tell_host(Err(&Error::new(Errno::ENOTRECOVERABLE, text)));
         process::exit_now(EXIT_PANIC)
     }
