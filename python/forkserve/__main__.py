@@ -53,7 +53,7 @@ def load(name: str) -> Handler:
 
 
 def say(line: str) -> None:
-    """Write a line at once. That this cannot be done is no reason to stop serving."""
+    """Write a line at once. An output that takes none is no reason to stop serving."""
     if sys.stdout is None:
         return
     # A client chooses its name, and not what the output can show. By one call, without a
@@ -216,12 +216,12 @@ def make(options: dict[str, Any]) -> forkserve.Server:
     if directory is not None:
         handler = folder(directory, follow, quiet)
     elif follow:
-        raise WrongOption("argument --follow-symlinks: wants --http too")
+        raise WrongOption("argument --follow-symlinks: needs --http")
     cert, key = options.pop("tls_cert", None), options.pop("tls_key", None)
     if cert is not None:
         options["ssl"] = context(cert, key)
     elif key is not None:
-        raise WrongOption("argument --tls-key: wants --tls-cert too")
+        raise WrongOption("argument --tls-key: needs --tls-cert")
     if not quiet:
         options["observer"] = observe
     address = options.pop("address")

@@ -97,12 +97,12 @@ def of_option(context: Any, timeout: Optional[float]) -> Encryption:
 
     if not isinstance(context, ssl.SSLContext):
         name = type(context).__name__
-        raise TypeError(f"ssl: wants an ssl.SSLContext or None, not {name}")
+        raise TypeError(f"ssl: expected an ssl.SSLContext or None, got {name}")
     return Encryption(context, timeout)
 
 
 def tell(client_address: Any, error: OSError) -> None:
-    """Say why, for those who have set up logging: any port scanner fails in a handshake."""
+    """Log why, but only if logging is set up: any port scanner fails in a handshake."""
     logging = sys.modules.get("logging")
     if logging is not None:
         # A client of a Unix socket chooses its name.

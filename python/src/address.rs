@@ -104,8 +104,8 @@ fn listen_one<'py>(
             false => "",
         };
         return Err(PyTypeError::new_err(format!(
-            "address: wants a str, a (host, port) tuple, a listening socket, \
-             a descriptor or a list of these, not {got}{hint}"
+            "address: expected a str, a (host, port) tuple, a listening socket, \
+             a descriptor or a list of these, got {got}{hint}"
         )));
     }
     if !number {
@@ -159,8 +159,8 @@ fn adopt(server: &mut Server, address: &Bound<'_, PyAny>, copy: OwnedFd) -> PyRe
     }
 }
 
-/// The error that nobody can listen with an adopted socket. Who gives a number of his own
-/// has perhaps meant a port.
+/// The error for an adopted socket that cannot listen. A program that passed a number
+/// perhaps meant a port.
 fn useless(address: &Bound<'_, PyAny>, errno: i32, reason: &str) -> PyErr {
     let hint = match address.is_instance_of::<PyInt>() {
         true => format!(
@@ -193,7 +193,7 @@ fn core_listen(py: Python<'_>, server: &mut Server, text: &OsStr) -> PyResult<()
 /// `(host, port)`, or the four of an IPv6 address, as the core reads them.
 fn tcp_text(tuple: &Bound<'_, PyTuple>) -> PyResult<String> {
     let wrong = || {
-        let text = format!("address: wants (host, port), a str and an int, not {tuple}");
+        let text = format!("address: expected (host, port), a str and an int, got {tuple}");
         PyTypeError::new_err(text)
     };
     if !matches!(tuple.len(), 2 | 4) {

@@ -105,7 +105,7 @@ fn refuse_lazy(result: &Bound<'_, PyAny>) -> PyResult<()> {
     }
     let kind = result.get_type().name()?;
     let text = format!(
-        "handler: it returned a {kind}, which nobody runs; for a coroutine, run it inside the \
+        "handler: it returned a {kind}, which is never run; for a coroutine, run it inside the \
          handler: asyncio.run(...)"
     );
     Err(PyTypeError::new_err(text))

@@ -38,7 +38,7 @@ impl Argument<'_, '_> {
     /// A TypeError: what was wanted, and what the value is instead.
     fn wrong_type(&self, wanted: &str) -> PyErr {
         let got = self.1.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-        PyTypeError::new_err(format!("{}: wants {wanted}, not {got}", self.0))
+        PyTypeError::new_err(format!("{}: expected {wanted}, got {got}", self.0))
     }
 
     /// A ValueError: the value, and what it is not.

@@ -39,7 +39,7 @@ def test_addresses_that_cannot_be_parsed(address):
     + [("::1", 0, 0), ["127.0.0.1:0", None], ("127.0.0.1", None)],
 )
 def test_addresses_of_a_wrong_type(address):
-    with pytest.raises(TypeError, match="^address: wants "):
+    with pytest.raises(TypeError, match="^address: expected "):
         forkserve.Server(address, handler)
 
 
@@ -205,7 +205,7 @@ def test_what_a_loop_over_the_addresses_raises_comes_out():
 
 
 def test_a_path_is_told_how_it_is_written():
-    with pytest.raises(TypeError, match=r'not PosixPath; a path is f"unix:\{path\}"$'):
+    with pytest.raises(TypeError, match=r'got PosixPath; a path is f"unix:\{path\}"$'):
         forkserve.Server(pathlib.Path("/run/x"), handler)
 
 

@@ -96,7 +96,7 @@ def test_a_port_in_use_is_an_error(command):
     [
         (["--spares", "10001"], "argument --spares: 10001 is not in the range 0 to 10000"),
         (["--spares", "9", "--max-children", "8"], "spares: 9 is more than max_children, 8"),
-        (["127.0.0.1"], 'address "127.0.0.1" wants HOST:PORT'),
+        (["127.0.0.1"], 'address "127.0.0.1" must be HOST:PORT'),
         (
             ["--max-children", "0"],
             "argument --max-children: 0 is not in the range 1 to 1000000",
@@ -284,8 +284,8 @@ def test_connections_may_be_encrypted(command, tmp_path):
             "--tls-cert: /nowhere: No such file or directory",
         ),
         (["--tls-cert", __file__], f"argument --tls-cert: {__file__}: "),
-        (["--follow-symlinks"], "argument --follow-symlinks: wants --http too"),
-        (["--tls-key", "/nowhere"], "argument --tls-key: wants --tls-cert too"),
+        (["--follow-symlinks"], "argument --follow-symlinks: needs --http"),
+        (["--tls-key", "/nowhere"], "argument --tls-key: needs --tls-cert"),
         (["--http", ".", "--handler", "os:abort"], "not allowed with argument"),
         (
             ["--handshake-timeout", "0"],

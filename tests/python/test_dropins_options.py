@@ -333,8 +333,8 @@ def test_the_heap_is_frozen_if_asked_for(serve):
 WRONG = [
     ({"spares": -1}, ValueError, "spares: -1 is not in the range 0 to 10000"),
     ({"spares": 41}, ValueError, "spares: 41 is more than max_children, 40"),
-    ({"lifetime": "1"}, TypeError, "lifetime: wants seconds, or None for no limit, not str"),
-    ({"rate": lambda self: 1}, TypeError, "rate: wants an int, not function"),
+    ({"lifetime": "1"}, TypeError, "lifetime: expected seconds, or None for no limit, got str"),
+    ({"rate": lambda self: 1}, TypeError, "rate: expected an int, got function"),
     ({"deny": "nowhere"}, ValueError, "deny: "),
     ({"max_children": 9}, TypeError, "fork_options: there is no 'max_children' among spares, "),
     ({"spare": 9}, TypeError, "fork_options: there is no 'spare' among spares, "),

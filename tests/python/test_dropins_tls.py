@@ -185,7 +185,7 @@ server.serve_forever()
 @pytest.mark.parametrize(
     ("given", "error"),
     [
-        ("serve(ssl=5)", "TypeError: ssl: wants an ssl.SSLContext or None, not int"),
+        ("serve(ssl=5)", "TypeError: ssl: expected an ssl.SSLContext or None, got int"),
         (
             "wrapped(ssl=context)",
             "ValueError: ssl: the listener has been wrapped by ssl already",

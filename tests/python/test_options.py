@@ -95,7 +95,9 @@ def test_values_out_of_range_are_refused_by_name(name, bad, good):
 )
 def test_values_of_a_wrong_type_are_refused_by_name(name, values):
     for value in values:
-        with pytest.raises(TypeError, match=f"^{name}: wants .*, not {type(value).__name__}$"):
+        with pytest.raises(
+            TypeError, match=f"^{name}: expected .*, got {type(value).__name__}$"
+        ):
             make(**{name: value})
 
 
@@ -116,7 +118,7 @@ def test_networks_are_text_or_objects_of_ipaddress(name):
         with pytest.raises(ValueError, match=f"^{name}: entry {number}, "):
             make(**{name: networks})
     for entry in (1, None, b"::1", "::1".encode):
-        with pytest.raises(TypeError, match=f"^{name}: wants networks as a str.*, not "):
+        with pytest.raises(TypeError, match=f"^{name}: expected networks as a str.*, got "):
             make(**{name: ["::1", entry]})
 
 
@@ -128,7 +130,7 @@ def test_penalty_statuses_are_bytes_of_an_int():
         ):
             make(penalty_statuses=bad)
     for bad in (["1"], "1", [None], [True]):
-        with pytest.raises(TypeError, match="^penalty_statuses: wants an int, not "):
+        with pytest.raises(TypeError, match="^penalty_statuses: expected an int, got "):
             make(penalty_statuses=bad)
 
 
@@ -139,7 +141,7 @@ def test_a_penalty_longer_than_the_longest_is_refused():
 
 
 def test_the_handler_must_be_callable():
-    with pytest.raises(TypeError, match="^handler: wants a callable, not str$"):
+    with pytest.raises(TypeError, match="^handler: expected a callable, got str$"):
         forkserve.Server("127.0.0.1:0", "handler")
 
 

@@ -208,7 +208,7 @@ def test_wrong_arguments_are_named():
         (
             lambda: forkserve.prepare_heap(collect=3),
             TypeError,
-            "collect: wants a bool, not int",
+            "collect: expected a bool, got int",
         ),
     ]:
         with pytest.raises(error) as info:

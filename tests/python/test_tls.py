@@ -287,7 +287,7 @@ def handler(conn):
 
 @pytest.mark.parametrize("value", [True, "context", ssl])
 def test_what_is_no_context_is_refused(value):
-    with pytest.raises(TypeError, match=r"^ssl: wants an ssl\.SSLContext or None, not "):
+    with pytest.raises(TypeError, match=r"^ssl: expected an ssl\.SSLContext or None, got "):
         forkserve.Server("127.0.0.1:0", print, ssl=value)
 
 

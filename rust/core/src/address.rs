@@ -55,7 +55,7 @@ impl Address<'_> {
         let invalid = |why: String| refuse(text.as_bytes(), Errno::EINVAL, &why);
         if let Some(number) = text.strip_prefix("fd:") {
             let fd = decimal(number).filter(|&fd| fd <= i32::MAX as u32);
-            let fd = fd.ok_or_else(|| invalid("wants a descriptor number after fd:".into()))?;
+            let fd = fd.ok_or_else(|| invalid("needs a descriptor number after fd:".into()))?;
             return Ok(Address::Fd(fd as i32));
         }
         if let Some(why) = advice::before(text) {
@@ -71,8 +71,8 @@ impl Address<'_> {
 fn unix(path: &[u8]) -> Result<Address<'static>, (Errno, &'static str)> {
     const ROOM: usize = size_of::<libc::sockaddr_un>() - 2;
     let (path, room) = match path {
-        [] => return Err((Errno::EINVAL, "wants a path after unix:")),
-        [b'@'] => return Err((Errno::EINVAL, "wants a name after unix:@")),
+        [] => return Err((Errno::EINVAL, "needs a path after unix:")),
+        [b'@'] => return Err((Errno::EINVAL, "needs a name after unix:@")),
         [b'@', name @ ..] => ([b"\0", name].concat(), ROOM),
         // A NUL ends the name.
         path if path.contains(&0) => return Err((Errno::EINVAL, "contains a NUL")),

@@ -1,23 +1,23 @@
 //! What to write instead of a text that is no listening address.
 //!
 //! Each function returns the second half of a sentence that begins with the
-//! address: `address "7000" wants HOST:PORT, ...`. Pure text work, as in
+//! address: `address "7000" must be HOST:PORT, ...`. Pure text work, as in
 //! `address`, which calls it once it cannot go on.
 
 use crate::escape::quoted;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Of what stands where a port should.
-pub(crate) const PORT: &str = "wants a port from 0 to 65535, or the name of a service, at its end";
+/// For what stands in the place of a port.
+pub(crate) const PORT: &str = "needs a port from 0 to 65535, or the name of a service, at its end";
 
 /// What must not be taken apart at all. `None`: nothing is wrong so far.
 pub(crate) fn before(text: &str) -> Option<String> {
     let blank = |c: char| c.is_whitespace() || c.is_control();
     if text.starts_with('/') || text.starts_with("./") || text.starts_with("../") {
-        return Some(format!("wants unix: before a path: {}", unix(text)));
+        return Some(format!("needs unix: before a path: {}", unix(text)));
     }
     if text.starts_with('@') {
-        return Some(format!("wants unix: before an abstract name: {}", unix(text)));
+        return Some(format!("needs unix: before an abstract name: {}", unix(text)));
     }
     if text.contains(blank) {
         return Some("has white space in it".to_owned());
@@ -29,7 +29,7 @@ pub(crate) fn before(text: &str) -> Option<String> {
         return Some(url(scheme, rest));
     }
     if text.starts_with('[') && !text.contains("]:") {
-        return Some("wants [ADDRESS]:PORT, such as [::1]:7000".to_owned());
+        return Some("must be [ADDRESS]:PORT, such as [::1]:7000".to_owned());
     }
     (!text.contains(':')).then(|| no_colon(text))
 }
@@ -41,13 +41,13 @@ fn unix(path: &str) -> String {
 fn no_colon(text: &str) -> String {
     match text.parse::<u16>() {
         Ok(port) if text.bytes().all(|b| b.is_ascii_digit()) => format!(
-            "wants HOST:PORT: \":{port}\" for all interfaces, or one such as \"127.0.0.1:{port}\""
+            "must be HOST:PORT: \":{port}\" for all interfaces, or one such as \"127.0.0.1:{port}\""
         ),
         _ if text.is_empty() || !text.contains(char::is_alphanumeric) || text.starts_with('-') => {
-            "wants HOST:PORT, :PORT, unix:PATH or fd:NUMBER".to_owned()
+            "must be HOST:PORT, :PORT, unix:PATH or fd:NUMBER".to_owned()
         }
-        _ if text.contains('/') => format!("wants unix: before a path: {}", unix(text)),
-        _ => format!("wants HOST:PORT, such as {}, or unix:PATH", quoted(format!("{text}:7000"))),
+        _ if text.contains('/') => format!("needs unix: before a path: {}", unix(text)),
+        _ => format!("must be HOST:PORT, such as {}, or unix:PATH", quoted(format!("{text}:7000"))),
     }
 }
 
@@ -55,7 +55,7 @@ fn url(scheme: &str, rest: &str) -> String {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let place = rest[..end].rsplit('@').next().unwrap_or_default();
     let port = match scheme {
-        _ if place.is_empty() => return "is a URL: it wants HOST:PORT".to_owned(),
+        _ if place.is_empty() => return "is a URL; use HOST:PORT".to_owned(),
         _ if place.rsplit(']').next().is_some_and(|tail| tail.contains(':')) => "",
         "http" | "ws" => ":80",
         "https" | "wss" => ":443",
@@ -71,12 +71,11 @@ pub(crate) fn brackets(inner: Option<&str>, port: &str) -> String {
             let text = format!("{v4}:{port}");
             format!("has brackets, which are for IPv6: write {}", quoted(&text))
         }
-        _ => "wants an IPv6 address in the brackets, such as [::1]:7000".to_owned(),
+        _ => "needs an IPv6 address in the brackets, such as [::1]:7000".to_owned(),
     }
 }
 
-/// Of an IPv6 address at which nobody can listen. `None`: as far as can be told,
-/// one can.
+/// For an IPv6 address that cannot be listened at. `None` if nothing seems wrong.
 pub(crate) fn v6(text: &str, port: &str) -> Option<String> {
     let ip = text.parse::<Ipv6Addr>().ok()?;
     if let Some(v4) = ip.to_ipv4_mapped() {
@@ -86,7 +85,7 @@ pub(crate) fn v6(text: &str, port: &str) -> Option<String> {
     // RFC 4291, section 2.5.6. Each link has addresses of this kind.
     if ip.segments()[0] & 0xffc0 == 0xfe80 {
         let text = format!("[{ip}%eth0]:{port}");
-        return Some(format!("wants its interface after a %, such as {}", quoted(&text)));
+        return Some(format!("needs its interface after a %, such as {}", quoted(&text)));
     }
     None
 }
@@ -102,12 +101,12 @@ pub(crate) fn colons(text: &str, host: &str, port: &str) -> String {
     let bracketed = match (host.parse::<Ipv6Addr>(), text.parse::<Ipv6Addr>()) {
         (Ok(ip), _) => format!("[{ip}]:{port}"),
         (_, Ok(ip)) => format!("[{ip}]:7000"),
-        _ => return "has too many colons: IPv6 wants brackets, such as [::1]:7000".to_owned(),
+        _ => return "has too many colons: IPv6 needs brackets, such as [::1]:7000".to_owned(),
     };
-    format!("wants brackets around an IPv6 address: {}", quoted(&bracketed))
+    format!("needs brackets around an IPv6 address: {}", quoted(&bracketed))
 }
 
-/// Of a host that nobody could resolve.
+/// For a host that could not be resolved.
 pub(crate) fn unresolved(host: &str, port: u16) -> Option<String> {
     if let Some((_, zone)) = host.split_once('%') {
         return Some(format!("is there an interface {}?", quoted(zone)));
@@ -159,19 +158,19 @@ mod tests {
     #[test]
     fn the_rest_is_told_what_is_wrong() {
         let wrong = [
-            ("", "wants HOST:PORT, :PORT, unix:PATH or fd:NUMBER"),
-            ("-1", "wants HOST:PORT, :PORT, unix:PATH or fd:NUMBER"),
-            ("[::1]", "wants [ADDRESS]:PORT"),
-            ("[::1]80", "wants [ADDRESS]:PORT"),
-            ("[localhost]:80", "wants an IPv6 address in the brackets"),
-            ("127.0.0.1:70000", "wants a port from 0 to 65535"),
-            ("127.0.0.1:-1", "wants a port from 0 to 65535"),
-            ("127.0.0.1:", "wants a port from 0 to 65535"),
+            ("", "must be HOST:PORT, :PORT, unix:PATH or fd:NUMBER"),
+            ("-1", "must be HOST:PORT, :PORT, unix:PATH or fd:NUMBER"),
+            ("[::1]", "must be [ADDRESS]:PORT"),
+            ("[::1]80", "must be [ADDRESS]:PORT"),
+            ("[localhost]:80", "needs an IPv6 address in the brackets"),
+            ("127.0.0.1:70000", "needs a port from 0 to 65535"),
+            ("127.0.0.1:-1", "needs a port from 0 to 65535"),
+            ("127.0.0.1:", "needs a port from 0 to 65535"),
             (" 127.0.0.1:80", "has white space in it"),
             ("127.0.0.1:80\n", "has white space in it"),
             ("127.0.0.1:80,[::1]:80", "give each address by itself"),
             ("127.0.0.1:80:90", "has too many colons"),
-            ("http:///index.html", "is a URL: it wants HOST:PORT"),
+            ("http:///index.html", "is a URL; use HOST:PORT"),
         ];
         for (text, why) in wrong {
             let error = Address::parse(text.as_bytes()).expect_err(text).to_string();
