@@ -369,7 +369,7 @@ class ForkingMixIn(Mixed):
                 # Not os.waitpid, which gevent replaces by one that waits for its own loop.
                 ended, _ = posix.waitpid(pid, flags)
             except ChildProcessError:
-                # Somebody else has waited for it.
+                # Other code has waited for it.
                 ended = pid
             if ended:
                 children.discard(pid)
@@ -438,7 +438,7 @@ class ForkingMixIn(Mixed):
         return dict(self.fork_options)
 
     def _refuse(self, options: dict[str, Any], why: Optional[str]) -> None:
-        """Refuses options that would have no effect: they may be what keeps somebody out."""
+        """Refuses options without effect: they may be there to keep clients out."""
         names = ", ".join(name for name in options if name not in ANY_LOOP)
         if why is not None and names:
             raise ValueError(f"{names}: only for the native loop of serve_forever(); {why}")

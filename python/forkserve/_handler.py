@@ -1,7 +1,7 @@
 """What the functions are refused for that a server is given. Imported by the first Server.
 
 A function that cannot do its work is refused at once, and not at the first connection. By
-hand: inspect, and what it imports, would make the process larger, and each fork dearer.
+hand: inspect, and what it imports, would make the process larger, and each fork slower.
 """
 
 from __future__ import annotations

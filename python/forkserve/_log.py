@@ -1,6 +1,6 @@
 """Events as records of the logging module; imported when log_events is first asked for.
 
-The module logging makes children dearer: its locks are dealt with at each fork. So only a
+The module logging makes each fork slower: it takes and releases its locks there. So only a
 program that logs pays for it.
 """
 

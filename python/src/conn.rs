@@ -120,7 +120,7 @@ impl Room {
         self.warm_up.load(Relaxed)
     }
 
-    /// In the child: the socket object is closed, and nobody has it.
+    /// In the child: the socket object is closed, and has no other owner.
     pub(crate) fn put_back(&self) {
         self.used.store(false, Relaxed);
     }

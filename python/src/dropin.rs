@@ -360,7 +360,7 @@ impl State {
         for pid in new {
             match fork::pidfd_open(pid) {
                 Ok(pidfd) => self.watched.push((pid, pidfd)),
-                // It has ended, and somebody has taken its status.
+                // It has ended, and other code has taken its status.
                 Err(Errno::ESRCH) => return Ok(Watched::Gone),
                 Err(_) => watched = Watched::Some,
             }

@@ -1,6 +1,6 @@
 //! Errors of the core as Python exceptions.
 //!
-//! `forkserve.Error` is an OSError: what the kernel or the library answered,
+//! `forkserve.Error` is an OSError: an error of the kernel or of the library,
 //! with `errno`, and in `strerror` one line that names the address or the
 //! call. An address that cannot be parsed is a ValueError as well, and a wait
 //! whose time is over a TimeoutError.
@@ -29,7 +29,7 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     let make = || {
-        let doc = c"What the kernel or the library answered.\n\n\
+        let doc = c"An error of the kernel or of the library.\n\n\
             An OSError: errno is the error number, strerror one line that names the address,\n\
             option or call.";
         PyErr::new_type(py, c"forkserve.Error", Some(doc), Some(&py.get_type::<PyOSError>()), None)

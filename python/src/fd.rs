@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A descriptor that `os.dup` has just made.
 pub(crate) fn take_fd(fd: RawFd) -> OwnedFd {
-    // SAFETY: open, and nobody else's.
+    // SAFETY: open, and it has no other owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -1,4 +1,4 @@
-//! Who may run the loop: one call at a time, and nobody ever hangs for it.
+//! The right to run the loop: one call at a time has it, and no other waits for ever.
 //!
 //! A plain lock will not do: a signal handler or an observer may call a method
 //! of the server from inside the call that holds it. The gate knows which thread
@@ -14,12 +14,12 @@ use std::time::Duration;
 pub(crate) struct Gate<T> {
     inside: Mutex<Option<ThreadId>>,
     left: Condvar,
-    /// Locked by the one who is inside only, so that nobody waits for it.
+    /// Locked only by the call that is inside, so no call waits for it.
     value: Mutex<Option<T>>,
     empty: AtomicBool,
 }
 
-/// The answer to one who wants in.
+/// What a call that asks for the right gets.
 pub(crate) enum Pass<'a, T> {
     Mine(Guard<'a, T>),
     /// This thread is inside already, in a frame below.
@@ -27,7 +27,7 @@ pub(crate) enum Pass<'a, T> {
     Others,
 }
 
-/// The one who is inside.
+/// The right, while a call has it.
 pub(crate) struct Guard<'a, T> {
     gate: &'a Gate<T>,
     value: Option<MutexGuard<'a, Option<T>>>,
@@ -55,7 +55,7 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Waits until somebody leaves, but not for long: the caller looks at
+    /// Waits until a call gives it back, but not for long: the caller looks at
     /// signals now and then. Not to be called with the interpreter attached.
     pub(crate) fn wait(&self) {
         let inside = lock(&self.inside);

@@ -109,7 +109,7 @@ impl<'a, 'py> Job<'a, 'py> {
             self.settle()?;
         }
         for pid in core.release_children() {
-            // One that has just taken its connection has perhaps not told of it.
+            // One that has just taken its connection has perhaps not sent its note yet.
             if !self.active.contains(pid)? {
                 self.active.add(pid)?;
                 self.set_deadline(pid, Instant::now())?;
@@ -118,7 +118,7 @@ impl<'a, 'py> Job<'a, 'py> {
         Ok(())
     }
 
-    /// In a child: what `accept` would have answered. Closes the listener.
+    /// In a child: what `accept` would have returned. Closes the listener.
     pub(crate) fn request(
         &self,
         connection: Connection,

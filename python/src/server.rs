@@ -62,8 +62,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// kill_after: time from SIGTERM to SIGKILL.
 /// fork_retry: how long an accepted connection is held for while fork fails.
 /// linger: how long a child goes on reading, after the handler, what the client sends and
-/// nobody has read, at most 60 s; closed at once, the client would see a reset
-/// (ConnectionResetError) in place of the end of its answer. 0: close at once.
+/// the handler has not read, at most 60 s; closed at once, the client would see a reset
+/// (ConnectionResetError) in place of the end of its reply. 0: close at once.
 /// refuse_message: bytes sent to a connection that is refused, at most 4096.
 /// at_capacity: at max_children, "queue" leaves connections in the kernel's queue, "refuse"
 /// sends refuse_message and closes.
@@ -93,7 +93,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// each thing that happens; it should not block. Exceptions in it go to sys.unraisablehook.
 ///
 /// Listens when it returns. Raises TypeError or ValueError, naming the option;
-/// AddressError for an address that cannot be parsed; Error for what the system answered.
+/// AddressError for an address that cannot be parsed; Error if a system call fails.
 /// Then nothing is left open, and an adopted socket is still the caller's.
 /// While the interpreter ends, Server() and what begins to serve raise RuntimeError (from
 /// CPython 3.13 on PythonFinalizationError); close() and stop() work.
@@ -224,7 +224,7 @@ impl Server {
         let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
         core.begin_dispatch().map_err(|error| error::from_core(py, &error))?;
         loop {
-            let answer = match core.turn(&mut hooks) {
+            let result = match core.turn(&mut hooks) {
                 Ok(Turn::Child(child)) => child::serve(py, child, &work, &mut hooks),
                 Ok(Turn::Forked(_)) => continue,
                 Ok(Turn::Idle) => Ok(core.handled()),
@@ -238,7 +238,7 @@ impl Server {
             };
             return match self.callbacks.take_interrupt() {
                 Some(interrupt) => Err(interrupt),
-                None => answer,
+                None => result,
             };
         }
     }
@@ -369,8 +369,8 @@ impl Server {
     /// number.
     ///
     /// To be called early, while the program is small and has no threads: the supervisor
-    /// and the children that it makes are copies of the program as it is now, and nothing
-    /// that it does later makes them dearer. The program keeps stop(), wait(), stats(),
+    /// and the children that it makes are copies of the program as it is now, and do
+    /// not cost more when it grows later. The program keeps stop(), wait(), stats(),
     /// connections() and close(). When it ends or runs another program, the supervisor
     /// drains and ends too. Signal handlers of the program do not run in the supervisor,
     /// where SIGTERM is stop(). The observer is called there, but for "supervisor_ended".

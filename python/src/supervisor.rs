@@ -18,11 +18,11 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How often the core wants to be asked about a supervisor that is to end.
+/// How often the core has to be asked about a supervisor that must end.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// `start`; answers in the host only.
+    /// `start`; returns in the host only.
     pub(crate) fn start_supervisor(&self, py: Python<'_>, core: &mut Core) -> PyResult<i32> {
         let work = self.work(py)?;
         let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;

@@ -1,7 +1,7 @@
 //! The threads of a process that is about to fork, by name.
 //!
-//! A fork copies the calling thread alone. What another one held locked stays
-//! locked in the child, where nobody is left to unlock it. The interpreter knows
+//! A fork copies the calling thread alone. Locks that another one held stay
+//! locked in the child, where no thread is left to unlock them. The interpreter knows
 //! its own threads; those of libraries, thread pools in C++ or Rust, only the
 //! kernel knows. So they are counted and named by /proc.
 

@@ -62,8 +62,8 @@ impl Tls {
     }
 }
 
-/// The reason, for those who have set up logging; nobody else is told, because any port
-/// scanner fails in a handshake.
+/// Logs the reason if logging is set up, and not otherwise, because any port scanner
+/// fails in a handshake.
 fn log(py: Python<'_>, peer: &str, error: &PyErr) -> PyResult<()> {
     if let Some(logging) = tools(py)?.modules.bind(py).get_item("logging")? {
         let logger = logging.call_method1("getLogger", ("forkserve",))?;
@@ -73,7 +73,7 @@ fn log(py: Python<'_>, peer: &str, error: &PyErr) -> PyResult<()> {
     Ok(())
 }
 
-/// Tells the client that nothing follows, without waiting for its answer. Whether that
+/// Tells the client that nothing follows, without waiting for its reply. Whether that
 /// works is not known: the handler may have closed the socket, the client may be gone.
 pub(crate) fn close_notify(socket: &Bound<'_, PyAny>) {
     let py = socket.py();

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// How the loop hears of signals.
+/// How the loop learns of signals.
 pub(crate) enum Wakeup {
     /// Not the main thread: handlers run elsewhere.
     Deaf,
@@ -105,14 +105,14 @@ impl Wakeup {
         }
     }
 
-    /// In a child: it must not write to the parent's socket, whoever set it.
+    /// In a child: it must not write to the parent's socket, whichever code set it.
     pub(crate) fn child(&mut self, py: Python<'_>) {
         let _ = set(py, -1);
         *self = Wakeup::Deaf;
     }
 }
 
-/// `signal.set_wakeup_fd`; answers what was set before.
+/// `signal.set_wakeup_fd`; returns what was set before.
 fn set(py: Python<'_>, fd: i32) -> PyResult<i32> {
     tools(py)?.set_wakeup_fd.bind(py).call1((fd,))?.extract()
 }

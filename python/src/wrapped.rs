@@ -141,7 +141,7 @@ fn without_watcher<'py>(function: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
     }
 }
 
-/// Whether this is the number of a child of this process that nobody has waited for.
+/// Whether this is the number of a child of this process that has not been waited for.
 fn is_child(number: i32) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     number > 0 && waitid(Id::Pid(Pid::from_raw(number)), flags) != Err(Errno::ECHILD)

@@ -54,7 +54,7 @@ impl Line {
 
 fn put_line(line: &str) {
     if forkserve::write_all(REPORT.load(Ordering::Relaxed), line.as_bytes()).is_err() {
-        exit(3); // Nobody is left to read.
+        exit(3); // No reader is left.
     }
 }
 
@@ -208,7 +208,7 @@ fn shut_listeners() {
     }
 }
 
-/// A process of the handler's own; answers its status.
+/// A child of the handler; returns its status.
 fn fork_child(connection: &Connection) -> i32 {
     let ended = std::process::Command::new("sh").args(["-c", "exit 9"]).status();
     match (echo(connection), ended) {
@@ -242,7 +242,7 @@ fn stay(mut connection: &Connection) -> i32 {
     0
 }
 
-/// An answer to somebody who has not been heard out.
+/// A reply to a client whose request was not read to its end.
 fn answer(mut connection: &Connection) -> std::io::Result<()> {
     connection.read_exact(&mut [0])?;
     connection.write_all(b"answer\n")
@@ -256,7 +256,7 @@ fn work(connection: &Connection) -> std::io::Result<()> {
     echo(connection)
 }
 
-/// What there is to call in a child, with its answer: a server that is run is
+/// What there is to call in a child, with its result: a server that is run is
 /// borrowed.
 fn call_back(mut connection: &Connection) -> std::io::Result<()> {
     let answer = STOPPER.get().map(|stopper| (stopper.stop(), stopper.check_owner()));
@@ -371,7 +371,7 @@ fn run(mode: &str, server: &mut Server, handler: &str) -> Result<(), forkserve::
     }
 }
 
-/// What a stop and the loop answer once the loop has ended.
+/// What a stop and the loop return once the loop has ended.
 fn put_again(mode: &str, server: &mut Server, handler: &str) {
     let errno = |result: Result<(), forkserve::Error>| result.map_or_else(|e| -e.errno(), |()| 0);
     let stopped = server.stopper().stop().map_or_else(|errno| -errno, |()| 0);

@@ -150,8 +150,8 @@ impl Engine {
         let draining = matches!(self.phase, Phase::Draining(_));
         let mut connection = loop {
             let raw = listener.as_fd().as_raw_fd();
-            // In a drain nothing was reported. Whoever shares the listener might
-            // clear its O_NONBLOCK right after it is set: see `sys::socket`.
+            // In a drain nothing was reported. A process that shares the listener
+            // might clear its O_NONBLOCK right after it is set: see `sys::socket`.
             let came = !draining || socket::wait_readable([raw], 0).unwrap_or(true);
             let taken = if came { accept(raw, listener.site(), &mut self.room) } else { Ok(None) };
             let errno = match taken {

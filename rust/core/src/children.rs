@@ -1,4 +1,4 @@
-//! The table of children that this server made and nobody else.
+//! The table of the children that this server made.
 //!
 //! A child is found by its token, which comes back from epoll with its pidfd.
 //! Slots are reused; a number that counts up tells a slot's successive children

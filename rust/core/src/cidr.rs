@@ -146,7 +146,7 @@ fn range_v6(ip: Ipv6Addr, bits: u32) -> Result<Network, String> {
     }
 }
 
-/// One who writes 10.0.0.5/8 may mean either.
+/// 10.0.0.5/8 may be meant as either.
 fn behind(network: String) -> String {
     format!("bits are set behind the prefix; the network is {network}")
 }

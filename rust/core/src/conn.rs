@@ -232,8 +232,8 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
     socket::read(fd, buffer).map_err(|errno| errno as i32)
 }
 
-/// Writes all of `bytes` to `fd`, however many calls that takes. A socket whose
-/// peer has gone answers EPIPE, without SIGPIPE.
+/// Writes all of `bytes` to `fd`, in as many calls as that takes. If the peer of a
+/// socket has gone, the error is EPIPE, without SIGPIPE.
 ///
 /// Async-signal-safe. Errors: an errno of send(2) or write(2).
 pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), i32> {

@@ -44,7 +44,7 @@ impl Drain {
 }
 
 impl Engine {
-    /// Somebody called `stop`, perhaps more than once.
+    /// `stop` was called, perhaps more than once.
     pub(crate) fn take_stops(&mut self) {
         // More than three say no more than three.
         for _ in 0..self.wake.take_some(&mut self.unread_stops).min(3) {
@@ -180,7 +180,7 @@ impl Engine {
             listener.unlink();
             // Children that serve several connections have copies of it, and so
             // has whatever else the host has forked: closed here alone, it would
-            // let clients in whom nobody serves. One that came from outside may
+            // let clients in that are never served. One that came from outside may
             // be in use elsewhere.
             if !listener.site().adopted {
                 socket::stop_listening(listener.as_fd());

@@ -83,7 +83,7 @@ pub(crate) struct Port {
     /// In the host of a supervisor: the socket's file, which is the
     /// supervisor's to remove unless it is killed.
     pub(crate) file: Option<SocketFile>,
-    /// Somebody has shut the socket down: only `accept` can tell more.
+    /// A process has shut the socket down: only `accept` can tell more.
     pub(crate) broken: bool,
     /// The failures of `accept` that are about one connection each.
     pub(crate) failing: Option<Failing>,
@@ -119,7 +119,7 @@ pub(crate) struct Engine {
     pub(crate) limits: Option<Arc<Limits>>,
     /// The process that made this server, and then the one that serves.
     pub(crate) owner: libc::pid_t,
-    /// The same for who does not know. Shared with the handles that `Server` gives out.
+    /// The same for callers that do not know. Shared with the handles that `Server` gives out.
     pub(crate) rights: Arc<Owner>,
     pub(crate) epoll: Epoll,
     reports: Reports<32>,
@@ -286,7 +286,7 @@ impl Engine {
         self.rights.claim()?;
         if self.owner != me {
             // It came by a fork of the host's. What is registered in the epoll is of the
-            // same descriptions under the same numbers, and nobody else may use that now.
+            // same descriptions under the same numbers, and no other process may use that now.
             self.owner = me;
             neighbours::inherit(self.owned.words());
         }
@@ -454,7 +454,7 @@ impl Engine {
         }
     }
 
-    /// Ends the loop with an error where a call without which nobody is served has
+    /// Ends the loop with an error where a call without which no client is served has
     /// failed for too long. A drain goes on without it.
     fn check_calls(&mut self) -> Result<(), Error> {
         if !matches!(self.phase, Phase::Running) {
@@ -620,8 +620,8 @@ impl Drop for Engine {
         self.wake.abandon();
         for port in &mut self.ports {
             if let Some(listener) = port.listener.take() {
-                // But in a daemon that does not come to serve, the file is nobody else's
-                // to remove.
+                // But in a daemon that does not come to serve, no other
+                // process may remove the file.
                 let own = !listener.site().adopted && listener.is_still_there();
                 match standing == Standing::Idle && own {
                     true => listener.let_go(true),

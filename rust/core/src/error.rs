@@ -17,7 +17,7 @@ pub struct Error {
 
 impl Error {
     /// A failed system call: `operation`, what it was applied to, and the
-    /// kernel's reason as of `strerror(3)`.
+    /// kernel's reason, as `strerror(3)` has it.
     pub fn os(operation: &str, subject: &str, errno: Errno) -> Error {
         let space = if subject.is_empty() { "" } else { " " };
         Error { errno, text: format!("{operation}{space}{subject}: {}", reason(errno)) }

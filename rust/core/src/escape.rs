@@ -1,7 +1,7 @@
 //! Text from outside, made fit to be shown.
 //!
 //! A client chooses its name, and a terminal or a log obeys what is not
-//! printable: a newline begins a line that nobody wrote, an escape sequence
+//! printable: a newline begins a line that the program did not write, an escape sequence
 //! moves the cursor. So each text that leaves the library has such characters as
 //! C writes them, byte by byte: `\n`, `\x1b`. A backslash is doubled, so that
 //! different bytes never look the same.

@@ -1,4 +1,4 @@
-//! From what a handler answers to an exit status, and out.
+//! From what a handler returns to an exit status, and the end of the child.
 //!
 //! A child never returns into the loop that made it: its end is here.
 
@@ -11,7 +11,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 /// Exit status of a child whose handler panicked: EX_SOFTWARE of sysexits(3).
 pub const EXIT_PANIC: i32 = 70;
 
-/// What a handler may answer. The low 8 bits become the child's exit status,
+/// What a handler may return. The low 8 bits become the child's exit status,
 /// as with `exit(3)`.
 pub trait ExitStatus {
     /// The exit status.
@@ -47,7 +47,7 @@ pub fn serve<R: ExitStatus>(
         // An unwinding child must not get back into its parent's loop.
         let status = catch_unwind(AssertUnwindSafe(|| handler(&connection).status()));
         if status.is_err() {
-            // Who knows what it left half done.
+            // It may have left something half done.
             child.set_last();
         }
         child.end(status.unwrap_or(EXIT_PANIC), hooks, connection);

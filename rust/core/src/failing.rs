@@ -3,7 +3,7 @@
 //! One failure is a matter of one connection or one child. But a call that a
 //! sandbox has taken away never succeeds again, and to go on asking would keep a
 //! processor busy for nothing. So failures in a row are counted, and after some
-//! seconds of them whoever runs the server is told which call it is.
+//! seconds of them the call that runs the server returns an error that names the call.
 
 use nix::errno::Errno;
 use std::time::{Duration, Instant};

@@ -108,7 +108,7 @@ pub fn note(data: &[u8]) {
     assert_eq!((same_child, same_connection), (child, connection));
     assert_eq!(same_peer.as_str(), peer.as_str());
     if let Note::Served { usage, .. } = note {
-        // Added up by who prints it.
+        // A program that prints them adds them up.
         assert!(usage.user.checked_add(usage.system).is_some());
     }
 }
@@ -122,7 +122,7 @@ fn scribble(shared: &[AtomicU64], data: &[u8]) {
     shared.iter().zip(repeated).for_each(|(word, value)| word.store(value, Relaxed));
 }
 
-/// The scoreboard, written over by a child: whoever reads it stays within
+/// The scoreboard, written over by a child: reading it stays within
 /// bounds, and comes to an end.
 pub fn board(data: &[u8]) {
     let slots = 1 + usize::from(data.first().copied().unwrap_or(0)) % 64;

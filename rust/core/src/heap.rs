@@ -13,7 +13,7 @@ use std::ops::Range;
 const HUGE: usize = 2 << 20;
 
 /// Collapses the private anonymous memory of this process into huge pages, and
-/// answers how many bytes are in huge pages now that this call has put there or
+/// returns how many bytes are in huge pages now that this call has put there or
 /// found there.
 ///
 /// For a host that is large by the time it starts to fork and cannot call
@@ -24,7 +24,7 @@ const HUGE: usize = 2 << 20;
 /// gain for its 2 MiB is gone (docs/benchmarks.md has figures). Blocks.
 ///
 /// `MADV_COLLAPSE` is in Linux 6.1 and newer; elsewhere, and where memory is
-/// short, this does nothing and answers 0.
+/// short, this does nothing and returns 0.
 pub fn prepare_heap() -> usize {
     let Ok(maps) = std::fs::File::open("/proc/self/maps") else {
         return 0;

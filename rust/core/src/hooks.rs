@@ -2,7 +2,7 @@
 //! written in.
 //!
 //! The loop forks in one place. A binding gives it the steps that its runtime
-//! wants there: C flushes stdio, Rust its own stdout as well, Python takes and
+//! needs there: C flushes stdio, Rust its own stdout as well, Python takes and
 //! releases its locks (`PyOS_BeforeFork` and its partners).
 
 use crate::error::Error;

@@ -23,8 +23,8 @@ const START: Duration = Duration::from_secs(30);
 /// What a supervisor has, beyond the time that its options give it, until it is
 /// ended by force; and how long the end of a killed process is waited for.
 pub(crate) const MARGIN: Duration = Duration::from_secs(2);
-/// When a server is freed, no more than this of `kill_after` counts: nobody is sent
-/// SIGTERM then.
+/// When a server is freed, no more than this of `kill_after` counts: no child
+/// gets SIGTERM then.
 const MOST_KILL_AFTER: Duration = Duration::from_secs(5);
 /// How long the children of a stopped supervisor may take to end.
 const CHILDREN: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ fn judge(exit: Exit) -> Result<(), Error> {
 }
 
 impl Engine {
-    /// After the fork of a supervisor: hears how its start went.
+    /// After the fork of a supervisor: waits for the outcome of its start.
     pub(crate) fn await_supervisor(&mut self, pid: libc::pid_t, tie: OwnedFd) -> Result<(), Error> {
         let failed = match process::pidfd_open(pid) {
             Ok(pidfd) => match hear(&tie, &pidfd) {
@@ -95,7 +95,7 @@ impl Engine {
             Err(errno) => Error::os("pidfd_open", "", errno),
         };
         self.unpin_files();
-        // It ends by itself, unless it is only we who could not hear it.
+        // It ends by itself, unless only its message did not reach us.
         let _ = process::send_signal(Target::Pid(pid), libc::SIGKILL);
         let _ = process::wait_killed(Target::Pid(pid), MARGIN);
         Err(failed)
@@ -139,7 +139,7 @@ impl Engine {
         }
         let exit = match process::wait_killed(Target::Pid(pid), MARGIN) {
             Ok(Some((exit, _))) => exit,
-            // Somebody else has taken its status, or does not let it go.
+            // Other code has taken its status, or a tracer holds it back.
             Ok(None) | Err(_) => Exit::Unknown,
         };
         let outcome = match &mut self.phase {

@@ -1,7 +1,7 @@
-//! Who may come in, and how fast: the limits beside `max_children`.
+//! Which clients are served, and how fast: the limits beside `max_children`.
 //!
-//! One value that the supervisor and the children share, so that whoever has
-//! accepted a connection judges it alone: the lists of networks, the rates, and
+//! One value that the supervisor and the children share, so that the process that
+//! has accepted a connection judges it alone: the lists of networks, the rates, and
 //! what is remembered of sources. Where no such limit is set there is no such
 //! value, and a connection meets no code and no memory of it.
 //!
@@ -85,7 +85,7 @@ impl Limits {
         self.sources.as_ref().map_or(0, |sources| sources.of(peer))
     }
 
-    /// Why nobody at this address is served.
+    /// Why a client at this address is not served.
     pub(crate) fn bars(&self, peer: &RawAddress, source: u64) -> Option<Refusal> {
         if let Some(ip) = ip_of(peer) {
             if self.deny.contains(ip) || !(self.allow.is_empty() || self.allow.contains(ip)) {
@@ -116,12 +116,12 @@ impl Limits {
     }
 
     /// Before an accept, where clients wait for a token: takes it; false: there is
-    /// none, and nobody may be accepted.
+    /// none, and no client may be accepted.
     pub(crate) fn reserve(&self, board: &Board) -> bool {
         !self.queue || self.take(board)
     }
 
-    /// Nobody came for the token. Whether another child may have missed it
+    /// No client came for the token. Whether another child may have missed it
     /// meanwhile.
     pub(crate) fn put_back(&self, board: &Board) -> bool {
         let Some(pace) = self.rate.as_ref().filter(|_| self.queue) else { return false };
@@ -263,9 +263,9 @@ mod tests {
             limits(Options { rate: 2, rate_interval: hour, at_rate, ..Options::default() })
         };
         let (board, refuse) = (Board::new(1).expect("mapped"), with(AtRate::Refuse));
-        let answers = [(); 3].map(|()| refuse.spend(&board, 0));
-        assert_eq!(answers, [None, None, Some(Refusal::Rate)]);
-        assert_eq!(refuse.wait_us(&board), 0, "nobody waits");
+        let results = [(); 3].map(|()| refuse.spend(&board, 0));
+        assert_eq!(results, [None, None, Some(Refusal::Rate)]);
+        assert_eq!(refuse.wait_us(&board), 0, "no client waits");
         let (board, queue) = (Board::new(1).expect("mapped"), with(AtRate::Queue));
         assert_eq!([(); 3].map(|()| queue.reserve(&board)), [true, true, false]);
         let wait = queue.wait_us(&board);

@@ -112,7 +112,7 @@ impl Listener {
         self.file.take()
     }
 
-    /// Closes a socket that nobody has served here. `idle`: nobody has elsewhere. Its file
+    /// Closes a socket that was not served here. `idle`: nor elsewhere. Its file
     /// goes with the last process that has the socket, unless one of them serves.
     pub(crate) fn let_go(mut self, idle: bool) {
         let file = self.file.take().filter(|_| idle).map(|mut file| {
@@ -125,7 +125,7 @@ impl Listener {
         }
     }
 
-    /// Whether the descriptor is still that of this socket, in a process where somebody
+    /// Whether the descriptor is still that of this socket, in a process that
     /// may have closed it.
     pub(crate) fn is_still_there(&self) -> bool {
         let listens = socket::option(self.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN);
@@ -141,7 +141,7 @@ impl Listener {
 
     /// Removes the file of a Unix socket, if it is still the one made here.
     /// Called by the owning process only, before it shuts the socket down: until then
-    /// nobody else takes the file for that of a dead server.
+    /// no other server takes the file for that of a dead server.
     pub(crate) fn unlink(&mut self) {
         if let Some(file) = self.file.take() {
             file.remove(true);
@@ -271,7 +271,7 @@ fn open_all_interfaces(port: u16, options: &Options) -> Result<Listener, Error> 
     }
 }
 
-/// Answers the listener and the port that it got.
+/// Returns the listener and the port that it got.
 fn open_ip(
     address: &SocketAddr,
     dual: bool,
@@ -315,7 +315,7 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
         return Err(fail("bind", Errno::ENAMETOOLONG));
     };
     let file = (path.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(path)));
-    // Until it listens: before, nobody can tell it from that of a dead server.
+    // Until it listens: before, it cannot be told from that of a dead server.
     let _lock = file.map(FolderLock::to_bind);
     let fd = socket::stream_socket(raw.family()).map_err(|errno| fail("socket", errno))?;
     match (socket::bind(fd.as_fd(), &raw), file) {

@@ -1,9 +1,9 @@
 //! Whose a server is.
 //!
-//! Until somebody begins to serve it belongs to every process that has a copy of it: a
+//! Until a process begins to serve, it belongs to every process that has a copy of it: a
 //! C program makes it, so that errors are seen at the terminal, and becomes a daemon
-//! afterwards. The first that begins says so in a word that all of them share, and the
-//! others, who find the word taken, have no server any more.
+//! afterwards. The first process that begins writes its number into a word that all of
+//! them share. The others find the word taken, and have no server any more.
 //!
 //! Children can write to that word. A process that has begun knows by its own memory
 //! that it has; so all that such a child can bring about is that a process with an idle
@@ -30,7 +30,7 @@ pub(crate) struct Owner {
 pub(crate) enum Standing {
     /// It has begun to serve.
     Serves,
-    /// Nobody has begun, and anybody with a copy may.
+    /// No process has begun, and each that has a copy may.
     Idle,
     /// Another process has begun since the copy was made.
     Lost,
@@ -105,7 +105,7 @@ mod tests {
         let board = Board::new(1).expect("mapped");
         let (mine, copy) = (Owner::new(board.clone()), Owner::new(board.clone()));
         assert_eq!((mine.standing(), copy.standing()), (Standing::Idle, Standing::Idle));
-        mine.claim().expect("nobody has");
+        mine.claim().expect("not taken");
         mine.claim().expect("and again");
         assert_eq!(mine.standing(), Standing::Serves);
         // As if that had been another process.

@@ -2,8 +2,8 @@
 //! with each crash up to a longest, and is forgiven step by step.
 //!
 //! Why it is there: children are copies of one parent, with its memory layout
-//! and its stack canary. Who can make them crash one after the other can find
-//! both out byte by byte, as every fork server's clients can. See docs/limits.md.
+//! and its stack canary. A client that can make them crash one after the other can
+//! find both out byte by byte, as every fork server's clients can. See docs/limits.md.
 //!
 //! One step is forgiven for each longest time without a crash. So in the long
 //! run a source has one crash in that time, however patient it is.
@@ -65,7 +65,7 @@ mod tests {
         Tariff::new(Duration::from_millis(first), Duration::from_millis(longest))
     }
 
-    /// The lengths of the penalties of one who comes back right after each.
+    /// The lengths of the penalties of a client that comes back right after each.
     fn lengths(tariff: Tariff, count: usize) -> Vec<u64> {
         let (mut penalty, mut now) = (Penalty::default(), 1_000);
         let crash = |_| {

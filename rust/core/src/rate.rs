@@ -40,7 +40,7 @@ impl Pace {
     }
 
     /// The word, if tokens can have made it so. A child may have written anything
-    /// there, and nobody is to wait for years: that is a full bucket.
+    /// there, and no client may wait for years: that is a full bucket.
     fn possible(&self, full_at: u64, now: u64) -> u64 {
         let most = self.slack.saturating_add(self.step).saturating_add(LATE_US);
         if full_at > now.saturating_add(most) {
@@ -60,7 +60,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How many tokens a bucket gives to one who asks each `every` until `end`.
+    /// How many tokens a bucket gives to a client that asks each `every` until `end`.
     fn given(pace: Pace, every: u64, end: u64) -> u64 {
         let (mut word, mut count) = (0, 0);
         for now in (1_000_000..1_000_000 + end).step_by(every as usize) {

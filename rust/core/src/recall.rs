@@ -28,7 +28,7 @@ impl Engine {
     }
 
     /// Buries the spares that have gone; whether none is left. One that does not go
-    /// within `kill_after`, because somebody has stopped it perhaps, is ended; and one
+    /// within `kill_after`, perhaps because it is stopped, is ended; and one
     /// that does not end by that is given up.
     pub(crate) fn spares_recalled(&mut self) -> bool {
         self.now = Instant::now();
@@ -56,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// Forgets all children, which live on, and answers their numbers.
+    /// Forgets all children, which live on, and returns their process IDs.
     pub(crate) fn release_children(&mut self) -> Vec<libc::pid_t> {
         let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
         let mut pids = Vec::with_capacity(tokens.len());

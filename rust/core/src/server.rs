@@ -46,7 +46,7 @@ pub struct Server {
     engine: Box<Engine>,
 }
 
-/// The answer of [`Server::accept_fork`], as of `fork(2)`.
+/// What [`Server::accept_fork`] returns, as `fork(2)` does.
 #[derive(Debug)]
 // A box would be an allocation between fork and handler.
 #[allow(clippy::large_enum_variant)]
@@ -78,7 +78,7 @@ impl Server {
     /// the end. May ask a name server, and wait for it.
     ///
     /// Errors: EINVAL for an address that cannot be parsed; what `socket`,
-    /// `bind` or `listen` answered; EBUSY once the server runs. Nothing is left
+    /// `bind` or `listen` failed with; EBUSY once the server runs. Nothing is left
     /// open on an error.
     pub fn listen(&mut self, address: impl AsRef<OsStr>) -> Result<(), Error> {
         self.engine.listen(address.as_ref().as_bytes())
@@ -96,13 +96,13 @@ impl Server {
         self.engine.observer = Some(Box::new(observer));
     }
 
-    /// Takes the observer away. Children made ahead then have nobody to tell.
+    /// Removes the observer.
     pub fn unobserve(&mut self) {
         self.engine.observer = None;
     }
 
     /// Serves until a drain is complete, with `handler` called in a new child
-    /// for each connection; its answer is the child's exit status. The client then
+    /// for each connection; its result is the child's exit status. The client then
     /// sees the end of what it was sent, also if it has sent more than was read
     /// ([`Options::linger`]), and if another process has the socket.
     ///
@@ -131,7 +131,7 @@ impl Server {
 
     /// Does what there is to do without waiting, for a program that has a loop
     /// of its own: call it when the descriptor ([`AsFd`]) is readable and when
-    /// [`Server::next_timeout`] has passed. Answers how many things it did.
+    /// [`Server::next_timeout`] has passed. Returns how many things it did.
     ///
     /// Errors: as [`Server::run`]; ESHUTDOWN as soon as a drain is complete.
     pub fn dispatch<R: ExitStatus>(
@@ -150,7 +150,7 @@ impl Server {
         }
     }
 
-    /// Waits for a connection and forks: answers once in the parent and once
+    /// Waits for a connection and forks: returns once in the parent and once
     /// in the child, as `fork(2)` does.
     ///
     /// Errors: as [`Server::run`]; ESHUTDOWN as soon as a drain is complete.
@@ -167,10 +167,10 @@ impl Server {
         }
     }
 
-    /// Serves in a process of its own, the supervisor, which is forked now, and
-    /// answers its number. To be called early, while the host is small and has
-    /// no threads: the supervisor and its children are copies of the host as it
-    /// is now, and later growth of the host does not make them dearer.
+    /// Forks a process that serves, the supervisor, and returns its process ID.
+    /// Call it early, while the host is small and has no threads: the supervisor
+    /// and its children are copies of the host as it is now, and do not cost more
+    /// when the host grows later.
     ///
     /// The host keeps [`Server::stats`], [`Server::connections`],
     /// [`Stopper::stop`] and [`Server::wait_supervisor`]. When it ends or
@@ -260,8 +260,8 @@ impl Server {
     }
 
     /// Goes on until the next fork or until there is nothing to do. Does not
-    /// block. In a child the answer is [`Turn::Child`], and the caller sees to
-    /// it that the child ends: by [`serve`](crate::serve), commonly.
+    /// block. In a child it returns [`Turn::Child`], and the caller makes sure that
+    /// the child ends, commonly by [`serve`](crate::serve).
     pub fn turn(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
         self.engine.turn(hooks)
     }
@@ -320,9 +320,9 @@ impl Server {
         self.engine.spares_recalled()
     }
 
-    /// Gives up the children, which live on, and answers their numbers: they are
-    /// the caller's to wait for. A server that is dropped after this ends
-    /// nobody. One that has spares recalls them first.
+    /// Gives up the children, which live on, and returns their process IDs, for
+    /// the caller to wait for them. A server that is dropped after this ends
+    /// none of them. One that has spares recalls them first.
     pub fn release_children(&mut self) -> Vec<i32> {
         self.engine.release_children()
     }
@@ -371,7 +371,7 @@ impl Server {
                 Ok(Turn::Child(_) | Turn::Forked(_)) => {}
                 Ok(Turn::Idle) => match self.engine.wait(None) {
                     Ok(()) => deaf = 0,
-                    // Somebody has closed its epoll, perhaps. It must not spin.
+                    // Perhaps other code has closed its epoll. It must not spin.
                     Err(error) if deaf == MOST_DEAF => {
                         self.engine.end_children();
                         self.engine.tell_host(Err(&error));
@@ -445,7 +445,7 @@ impl Stopper {
         self.wake.notify().map_err(|errno| errno as i32)
     }
 
-    /// Whether this process serves, or made the server and nobody serves.
+    /// Whether this process serves, or made the server and no process serves.
     #[doc(hidden)]
     pub fn is_at_home(&self) -> bool {
         self.owner.is_at_home()

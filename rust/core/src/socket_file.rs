@@ -1,11 +1,11 @@
-//! The file of a Unix socket: made by `bind`, and removed by nobody else but who
-//! made it.
+//! The file of a Unix socket: made by `bind`, and removed only by the
+//! server that made it.
 //!
 //! A number of an inode is given to the next file as soon as the last socket and
 //! the last name of the file are gone, and then the file of a successor looks like
 //! one's own. So a file is removed while its listener is open, or while a
 //! descriptor (the pin) keeps its number taken. Where there is neither, the kernel
-//! is asked whether somebody has a socket there.
+//! is asked whether a process has a socket there.
 //!
 //! Between a look at a file and its removal a successor could replace it. So both
 //! are done under the lock of the folder, and so is all of what makes a socket:
@@ -25,8 +25,8 @@ use std::time::{Duration, Instant, SystemTime};
 const LOCK_TO_BIND: Duration = Duration::from_secs(1);
 /// The same for a removal, which is a step of the loop.
 const LOCK_TO_REMOVE: Duration = Duration::from_millis(100);
-/// How long a socket may be bound without listening before nobody is expected to
-/// listen any more. (A server that has ended leaves such a one behind while a
+/// How long a socket may be bound without listening before it is taken
+/// for one that never will. (A server that has ended leaves such a one behind while a
 /// child of it lives.)
 const UNTIL_IT_LISTENS: Duration = Duration::from_secs(1);
 /// Between two looks.
@@ -57,7 +57,7 @@ impl Id {
     }
 }
 
-/// The right to bind and to remove sockets in a folder, among those who ask for it.
+/// The right to bind and to remove sockets in a folder, among the processes that take this lock.
 pub(crate) struct FolderLock(#[allow(dead_code)] Option<OwnedFd>);
 
 impl FolderLock {
@@ -66,8 +66,8 @@ impl FolderLock {
         FolderLock::take(path, LOCK_TO_BIND)
     }
 
-    /// Whoever may read the folder can hold its lock for ever, so it is not waited for
-    /// for long: the worst is what would happen without it.
+    /// A process that may read the folder can hold its lock for ever, so the wait is
+    /// short: the worst is what would happen without the lock.
     fn take(path: &Path, limit: Duration) -> FolderLock {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -126,7 +126,7 @@ impl SocketFile {
         }
     }
 
-    /// Removes the file once nobody has a socket there: the listener has just been
+    /// Removes the file once no process has a socket there: the listener has just been
     /// closed here, and other processes may have it.
     pub(crate) fn remove_if_unbound(&self) {
         if !self.is_bound() {
@@ -142,7 +142,7 @@ impl SocketFile {
 }
 
 /// Removes the file of a server that is no more, under the lock of the folder;
-/// false when it is not such a file: then somebody listens there, or is about to,
+/// false when it is not such a file: then a server listens there, or is about to,
 /// or it is not a socket at all.
 pub(crate) fn remove_stale(path: &Path, raw: &RawAddress) -> bool {
     let Some(id) = Id::of(path) else { return false };
@@ -152,7 +152,7 @@ pub(crate) fn remove_stale(path: &Path, raw: &RawAddress) -> bool {
 fn nobody_listens(raw: &RawAddress) -> bool {
     let end = Instant::now() + UNTIL_IT_LISTENS;
     loop {
-        // The socket is non-blocking: EAGAIN is a full queue, and that is somebody's.
+        // The socket is non-blocking: EAGAIN means a full queue, so a server has it.
         let refused = socket::stream_socket(libc::AF_UNIX)
             .and_then(|probe| socket::connect(probe.as_fd(), raw))
             .is_err_and(|errno| errno == Errno::ECONNREFUSED);
@@ -169,8 +169,8 @@ fn nobody_listens(raw: &RawAddress) -> bool {
 }
 
 /// Whether some process has a socket that is bound there, whatever it does with it.
-/// It hears nothing of this: a socket of another kind finds no way to it, and is told
-/// so (EPROTOTYPE) by another errno than where there is none.
+/// The process does not notice: a socket of another kind cannot connect to it, and
+/// fails with another errno (EPROTOTYPE) than where there is none.
 fn is_bound(raw: &RawAddress) -> bool {
     let asked = socket::datagram_socket(libc::AF_UNIX)
         .and_then(|probe| socket::connect(probe.as_fd(), raw));

@@ -4,8 +4,8 @@
 //! what one subscriber commonly gets. A mapped IPv4 address is its IPv4 address,
 //! or a client could have two limits by coming in over both families.
 //!
-//! Tables have it as one word, a hash with a key of its own for each server: who
-//! picks addresses cannot pick where they come to lie in a table, nor two that
+//! Tables have it as one word, a hash with a key of its own for each server: a
+//! client that picks its addresses cannot pick where they lie in a table, nor two that
 //! are taken for one.
 
 #![allow(deprecated)] // SipHasher: std's only hash whose key can be given.

@@ -193,7 +193,7 @@ impl Engine {
         let token = self.children.insert(Child {
             pid,
             pidfd: pidfd.ok(),
-            // The supervisor hears of its children by SIGCHLD.
+            // The supervisor learns of its children's ends by SIGCHLD.
             watched: self.supervised(),
             connection,
             ended: 0,

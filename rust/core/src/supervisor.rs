@@ -188,7 +188,7 @@ impl Engine {
         }
     }
 
-    /// In the supervisor: the last that its host hears of it. False: the host has gone.
+    /// In the supervisor: its last message to the host. False: the host has gone.
     pub(crate) fn tell_host(&self, outcome: Result<(), &Error>) -> bool {
         self.tie.as_ref().is_some_and(|tie| tell(&tie.tie, outcome))
     }

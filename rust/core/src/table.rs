@@ -63,7 +63,7 @@ impl Table {
         Ok(Table { words: SharedWords::new(SETS * WAYS * ENTRY_WORDS)?, tariff })
     }
 
-    /// All of its words, for who writes over them.
+    /// All of its words, for tests that overwrite them.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn shared(&self) -> &[AtomicU64] {
         &self.words

@@ -2,8 +2,8 @@
 //! `SOCK_SEQPACKET` sockets, one message a `send`.
 //!
 //! A message is whole or not there, also if its sender is killed; messages of
-//! one child arrive in order. A full channel makes its senders wait: they are
-//! not to get ahead of an observer that hears of each connection. Sending to a
+//! one child arrive in order. A full channel makes its senders wait: they must
+//! not get ahead of an observer that is told of each connection. Sending to a
 //! supervisor that is gone fails without SIGPIPE.
 
 use super::{check, own, raw};
@@ -81,7 +81,7 @@ pub(crate) fn send(sender: RawFd, message: &Message) -> bool {
         match raw::check(unsafe { raw::call(libc::SYS_sendto, args) }) {
             Ok(_) => return true,
             Err(Errno::EINTR) => {}
-            // Once more: what is not told, nobody hears of.
+            // Once more: a note that is not sent is an event that the observer never gets.
             Err(_) if again => again = false,
             Err(_) => return false,
         }

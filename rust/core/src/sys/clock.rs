@@ -1,7 +1,7 @@
 //! The monotonic clock as milliseconds for `epoll_wait`.
 //!
 //! `Instant` is the clock of the loop: it never jumps, and `clock_gettime`
-//! on it is answered by the vDSO without entering the kernel.
+//! on it is done by the vDSO without entering the kernel.
 
 use super::raw;
 use std::time::{Duration, Instant};

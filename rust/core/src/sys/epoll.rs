@@ -107,7 +107,7 @@ impl Epoll {
     }
 }
 
-/// [`Epoll::modify`] by number, in a child. Who shares the epoll sees it too. It
+/// [`Epoll::modify`] by number, in a child. Processes that share the epoll see it too. It
 /// cannot fail for a registered descriptor either; if it did, a client might wait
 /// for ever, so it is tried once more. Whether it worked.
 pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, token: u64) -> bool {

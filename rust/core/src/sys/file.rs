@@ -14,7 +14,7 @@ pub(crate) fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// Takes the lock of a folder, which lasts until the descriptor is closed. EAGAIN:
-/// somebody else has it.
+/// another process has it.
 pub(crate) fn lock_folder(folder: &Path) -> Result<OwnedFd, Errno> {
     let fd = open(folder, libc::O_RDONLY | libc::O_DIRECTORY)?;
     // SAFETY: takes no pointers.

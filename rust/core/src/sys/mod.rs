@@ -1,7 +1,7 @@
 //! The kernel, one family of calls a file, behind safe signatures.
 //!
 //! This folder is the only place of the crate where `unsafe` is allowed, and
-//! each use names the precondition and who guarantees it. Nothing here holds
+//! each use names the precondition and the code that guarantees it. Nothing here holds
 //! policy: what to do about an errno is decided by the callers. Functions
 //! return [`nix::errno::Errno`] and never allocate, so that all of them may be
 //! called between `fork` and the handler.
@@ -46,7 +46,7 @@ fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
 /// to lose a connection would be worse.)
 ///
 /// # Safety
-/// `fd` is open, and nobody else's.
+/// `fd` is open, and has no other owner.
 unsafe fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: by contract.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };

@@ -125,7 +125,7 @@ pub(crate) enum Target<'a> {
     /// With its number too, for where a call does not take pidfds.
     Pidfd(BorrowedFd<'a>, libc::pid_t),
     /// By number, where no pidfd could be had. Safe from reuse only while the
-    /// child has not been waited for, and we are the one who waits.
+    /// child has not been waited for, and only this code waits for it.
     Pid(libc::pid_t),
     /// Whichever has ended. Never in the host's process.
     Any,
@@ -135,8 +135,8 @@ pub(crate) enum Target<'a> {
 pub(crate) fn send_signal(target: Target<'_>, signal: libc::c_int) -> Result<(), Errno> {
     match target {
         Target::Pidfd(fd, pid) => match pidfd_send_signal(fd, signal) {
-            // A sandbox hides the call. The number is the child's until somebody
-            // has taken its status.
+            // A sandbox hides the call. The number is the child's until its
+            // status has been taken.
             Err(errno) if errno != Errno::ESRCH && !is_over(fd) => kill(pid, signal),
             answer => answer,
         },
@@ -205,7 +205,7 @@ pub(crate) fn usage_of_self() -> Usage {
     Usage::of(&unsafe { usage.assume_init() })
 }
 
-/// Whether this process has ended. Asks nobody but the descriptor.
+/// Whether this process has ended. Asks the descriptor only.
 pub(crate) fn is_over(pidfd: BorrowedFd<'_>) -> bool {
     socket::wait_readable([pidfd.as_raw_fd()], 0).unwrap_or(true)
 }
@@ -218,7 +218,7 @@ pub(crate) fn try_wait(target: Target<'_>) -> Result<Option<(Exit, Usage)>, Errn
 /// Whether a child of this process has not ended yet. Takes no status.
 pub(crate) fn lives(pid: libc::pid_t) -> bool {
     let flags = libc::WNOHANG | libc::WNOWAIT;
-    // An error: somebody has taken its status, so it has ended.
+    // An error: its status has been taken, so it has ended.
     wait(Target::Pid(pid), flags).is_ok_and(|ended| ended.is_none())
 }
 

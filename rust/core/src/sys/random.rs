@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-/// A key that nobody can guess. The kernel gives so few bytes whole or not at all.
+/// A key that cannot be guessed. The kernel gives so few bytes whole or not at all.
 pub(crate) fn key() -> Result<[u64; 2], Errno> {
     let mut key = [0; 2];
     loop {

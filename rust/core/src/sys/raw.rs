@@ -4,7 +4,7 @@
 //! that the child enters costs a page fault, which takes longer than most calls
 //! made there. libc's wrappers lie scattered over the whole of libc; an inlined
 //! instruction lies where the caller is. (Measured: docs/benchmarks.md, page
-//! faults per connection.) The answers are the kernel's: a negative errno, and
+//! faults per connection.) The results are the kernel's: a negative errno, and
 //! the thread's `errno` is left alone.
 
 use nix::errno::Errno;
@@ -65,7 +65,7 @@ pub(super) unsafe fn call<const N: usize>(number: libc::c_long, args: [usize; N]
     result
 }
 
-/// The kernel's answer as a result.
+/// The kernel's return value as a `Result`.
 #[inline(always)]
 pub(super) fn check(result: isize) -> Result<usize, Errno> {
     if result < 0 {

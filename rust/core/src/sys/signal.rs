@@ -131,7 +131,7 @@ impl Signals {
     #[inline(always)]
     pub(crate) fn restore_child_action(&self) {
         if self.child_action.sa_sigaction == libc::SIG_DFL {
-            // As it is here. (The flags matter only to who waits for children.)
+            // As it is here. (The flags matter only to code that waits for children.)
             return;
         }
         // SAFETY: the action that the kernel gave; no old one is asked for.

@@ -197,7 +197,7 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> Result<(), Errno> {
 /// Takes the next connection of a listener: blocking, close-on-exec, with its
 /// peer written to `peer`. `None`: there is none. For children too: see `raw`.
 ///
-/// O_NONBLOCK belongs to the open file description, so whoever shares the
+/// O_NONBLOCK belongs to the open file description, so a process that shares the
 /// listener may have cleared it since the last call. It is set each time: a
 /// tenth of what an `accept4` costs that finds nothing.
 pub(crate) fn accept(listener: RawFd, peer: &mut RawAddress) -> Result<Option<OwnedFd>, Errno> {
@@ -275,8 +275,8 @@ pub(crate) fn option(
 }
 
 /// How many connections wait in the queue of a TCP listener; `None` for other
-/// kinds of socket. For a listener the kernel answers with the length of the
-/// accept queue in `tcpi_unacked` (`tcp_get_info` in net/ipv4/tcp.c).
+/// kinds of socket. For a listener the kernel puts the length of the accept
+/// queue in `tcpi_unacked` (`tcp_get_info` in net/ipv4/tcp.c).
 pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> Option<u32> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -352,16 +352,16 @@ pub(crate) fn wait_awake<const N: usize>(fds: [RawFd; N], limit: Duration) -> bo
     (0..pieces).any(|_| wait_until(fds, Some(Instant::now() + PIECE)))
 }
 
-/// Ends the queue of a Unix listener for all processes that have the socket: who
-/// comes from now on is refused, who is in it can be accepted, and with nobody
-/// left in it `accept` does not wait, whatever the flags of the listener.
+/// Ends the queue of a Unix listener for all processes that have the socket:
+/// clients that come from now on are refused, those in it can be accepted, and once
+/// it is empty `accept` does not wait, whatever the flags of the listener.
 pub(crate) fn close_queue(fd: BorrowedFd<'_>) {
     // SAFETY: a borrowed descriptor and a constant. A failure changes nothing.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RD) };
 }
 
-/// Ends listening for all processes that have the socket. Who is still in its
-/// queue is turned away.
+/// Ends listening for all processes that have the socket. Clients that are
+/// still in its queue are turned away.
 pub(crate) fn stop_listening(fd: BorrowedFd<'_>) {
     // SAFETY: a borrowed descriptor and a constant. A failure changes nothing.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
@@ -409,7 +409,7 @@ pub(crate) fn finish_sending(fd: RawFd) {
     unsafe { raw::call(libc::SYS_shutdown, [fd as usize, libc::SHUT_WR as usize]) };
 }
 
-/// Whether something has arrived that nobody has read, and not only the end. In a
+/// Whether something has arrived that was not read, and not only the end. In a
 /// child: see `raw`.
 #[inline(always)]
 pub(crate) fn is_unread(fd: RawFd) -> bool {
@@ -441,7 +441,7 @@ pub(crate) fn discard_until_end(fd: RawFd, ms: u32) {
             Err(Errno::EAGAIN) => {
                 if reported {
                     // Not because of bytes: poll(2) also reports what is in the socket's
-                    // error queue, such as timestamps, as long as nobody takes it.
+                    // error queue, such as timestamps, until they are taken.
                     pause(PAUSE_MS);
                 }
                 reported = wait_until([fd], Some(deadline));
@@ -449,14 +449,14 @@ pub(crate) fn discard_until_end(fd: RawFd, ms: u32) {
             }
             Err(errno) => errno == Errno::EINTR,
         };
-        // Whoever sends without end has the same time as the others.
+        // A client that sends without end has the same time as the others.
         if !more || Instant::now() >= deadline {
             return;
         }
     }
 }
 
-/// Whether bytes have arrived that nobody has read yet.
+/// Whether bytes have arrived that have not been read yet.
 pub(crate) fn has_unread(fd: BorrowedFd<'_>) -> bool {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int.
@@ -478,15 +478,15 @@ pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// Writes some of `bytes`, retrying where a signal interrupted the call; a
-/// socket whose peer has gone answers EPIPE, without SIGPIPE. For handlers:
+/// Writes some of `bytes`, retrying where a signal interrupted the call. If the
+/// peer of a socket has gone, the error is EPIPE, without SIGPIPE. For handlers:
 /// see `raw`.
 #[inline(always)]
 pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     let (fd, start, len) = (fd as usize, bytes.as_ptr() as usize, bytes.len());
     loop {
         // sendto(2) without an address is send(2), and has that flag; a pipe or
-        // a file answers that it is no socket.
+        // a file fails with ENOTSOCK.
         let to_socket = [fd, start, len, libc::MSG_NOSIGNAL as usize, 0, 0];
         // SAFETY: `bytes` is readable for its length; the kernel checks `fd`.
         let answer = match raw::check(unsafe { raw::call(libc::SYS_sendto, to_socket) }) {
@@ -521,7 +521,7 @@ impl Flags {
 }
 
 /// Takes a descriptor of the caller's as a listener: checks that it is a
-/// listening stream socket, then sets non-blocking and close-on-exec. Answers
+/// listening stream socket, then sets non-blocking and close-on-exec. Returns
 /// its flags from before, too; on an error they are as they were.
 pub(crate) fn adopt_listener(fd: RawFd) -> Result<(OwnedFd, Flags), Errno> {
     if fd < 0 {

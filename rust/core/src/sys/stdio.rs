@@ -73,7 +73,7 @@ impl Flushed {
 
 /// Whether the process has a single thread; "no" when that cannot be told.
 ///
-/// glibc keeps the answer in `__libc_single_threaded` (since 2.32); an older
+/// glibc keeps this in `__libc_single_threaded` (since 2.32); an older
 /// one does not have it, and linking to it would make the library unloadable
 /// there, so it is looked up once.
 fn single_threaded() -> bool {

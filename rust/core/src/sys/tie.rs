@@ -1,8 +1,8 @@
 //! What host and supervisor tell each other by: a pair of `SOCK_SEQPACKET`
 //! sockets.
 //!
-//! A socket, since a pipe could be opened by everybody who may look at the other's
-//! `/proc`, such as a child that has been taken over. What was sent is there also
+//! A socket, since a pipe could be opened by every process that may look at the
+//! other's `/proc`, such as a child that has been taken over. What was sent is there also
 //! after the sender has gone, and the end of either process shows at the other's
 //! end. Neither waits for the other here.
 

@@ -35,8 +35,8 @@ impl Wake {
         Ok(Wake { fd, abandoned: AtomicBool::new(false) })
     }
 
-    /// In a child: as `Epoll::abandon`. Whoever drops it last, a handle to stop
-    /// the server perhaps, gives back the memory only.
+    /// In a child: as `Epoll::abandon`. The last owner to drop it, perhaps a handle to
+    /// stop the server, frees the memory only.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
@@ -73,7 +73,7 @@ impl Wake {
 /// [`Wake::notify_many`] by number, in a child.
 pub(crate) fn add(fd: RawFd, count: u64) -> Result<(), Errno> {
     let args = [fd as usize, (&raw const count) as usize, size_of::<u64>()];
-    // SAFETY: `count` is eight readable bytes, as eventfd(2) wants.
+    // SAFETY: `count` is eight readable bytes, as eventfd(2) requires.
     let write = || raw::check(unsafe { raw::call(libc::SYS_write, args) });
     // Once more: a client may wait for this to be heard.
     match write().or_else(|_| write()) {
@@ -88,7 +88,7 @@ pub(crate) fn take(fd: RawFd) -> Result<u64, Errno> {
     let mut count: u64 = 0;
     let args = [fd as usize, (&raw mut count) as usize, size_of::<u64>()];
     loop {
-        // SAFETY: `count` is eight writable bytes, as eventfd(2) wants.
+        // SAFETY: `count` is eight writable bytes, as eventfd(2) requires.
         return match raw::check(unsafe { raw::call(libc::SYS_read, args) }) {
             Ok(_) => Ok(count),
             Err(Errno::EINTR) => continue,
