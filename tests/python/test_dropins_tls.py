@@ -167,6 +167,28 @@ wrapped(Encrypts, server=Plain).serve_forever()
     assert server.errors() == ""
 
 
+def test_the_log_of_a_handshake_is_one_line_whatever_its_client_is_called(
+    serve_dropin, tmp_path
+):
+    at = str(tmp_path / "socket")
+    server = serve_dropin(
+        f"""{SERVER}
+import logging
+logging.basicConfig(level="INFO")
+Unix = socketserver.ForkingUnixStreamServer
+serve(Upper, address={at!r}, server=Unix, ssl=context).serve_forever()
+"""
+    )
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        name = f"{tmp_path}/a\nb\x1b"
+        client.bind(name)
+        client.connect(at)
+        client.sendall(b"plain text, long enough\r\n\r\n")
+        wait_until(lambda: "failed" in server.errors())
+    assert f"TLS handshake with {name!r} failed: " in server.errors()
+
+
 def test_a_fault_in_a_callback_is_the_programs_to_see(serve_dropin, tier, kind):
     then = """
 def fail(*_):
