@@ -1,4 +1,4 @@
-//! An exception that nobody has caught: shown, and turned into an exit status.
+//! An exception that was not caught: shown, and turned into an exit status.
 
 use crate::tools::tools;
 use pyo3::exceptions::PySystemExit;

@@ -340,7 +340,7 @@ impl Server {
     }
 
     /// The supervisor's loop; ends the process after the drain. `serve` is
-    /// called in each child and ends it. A panic, as of the observer, is exit
+    /// called in each child and ends it. A panic, for example in the observer, is exit
     /// status 70.
     pub fn supervise<H: Hooks>(&mut self, hooks: &mut H, serve: impl FnMut(Child, &mut H)) -> ! {
         // It must not unwind into the host's copy of what called this.

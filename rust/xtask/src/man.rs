@@ -236,7 +236,7 @@ fn paragraphs(out: &mut Mdoc, lines: &[String]) {
     }
 }
 
-/// "-EINVAL: NULL; -EMFILE, -ENFILE; what bind answered", as a list for each
+/// "-EINVAL: NULL; -EMFILE, -ENFILE; what bind fails with", as a list for each
 /// function.
 fn errors(out: &mut Mdoc, functions: &[&Item]) {
     let of = |item: &Item| -> Option<String> {
