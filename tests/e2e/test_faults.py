@@ -78,6 +78,9 @@ FOUND = [
     (Case(BY_NAME["c-run"], "host", "clone", "EPERM", 1, 1), "gave up"),
     (Case(BY_NAME["c-run-reuse"], "child", "epoll_ctl", "EPERM", 1, 1), "survived"),
     (Case(BY_NAME["c-run-ahead"], "child", "read", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-ahead-silent"], "child", "write", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-ahead-queue"], "host", "epoll_ctl", "EPERM", 10, 1), "gave up"),
+    (Case(BY_NAME["c-run"], "host", "write", "EPERM", 1, 1), "survived"),
     (Case(BY_NAME["c-run-reuse"], "host", "recvfrom", "EPERM", 1, 1), "survived"),
     # One look each time, and each of them interrupted.
     (Case(BY_NAME["python-start-reuse"], "host", "poll", "EINTR", 1, 2), "survived"),

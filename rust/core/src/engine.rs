@@ -140,6 +140,8 @@ pub(crate) struct Engine {
     /// Failures in a row of `fork`, where no shortage explains them, and of `waitid`.
     pub(crate) fork_failing: Option<Box<Failing>>,
     pub(crate) wait_failing: Option<Box<Failing>>,
+    /// The same of opening the gate.
+    pub(crate) gate_failing: Option<Box<Failing>>,
     /// Calls of `stop` that were heard of and could not be read.
     pub(crate) unread_stops: u64,
     /// So often in a row something was reported, and there was nothing to do.
@@ -218,6 +220,7 @@ impl Engine {
             starved: None,
             fork_failing: None,
             wait_failing: None,
+            gate_failing: None,
             unread_stops: 0,
             idle_reports: 0,
             took: false,
@@ -466,6 +469,8 @@ impl Engine {
             ("fork", failing)
         } else if let Some(failing) = self.wait_failing.take_if(hopeless) {
             ("waitid", failing)
+        } else if let Some(failing) = self.gate_failing.take_if(hopeless) {
+            ("epoll_ctl", failing)
         } else {
             return Ok(());
         };

@@ -6,6 +6,7 @@
 //! a child that is answering takes processor time from the answer. How many
 //! wait follows the demand between `spares` and a multiple of it.
 
+use crate::admit::{classify, Failure};
 use crate::backoff::Backoff;
 use crate::board::{Counter, Doing};
 use crate::child::{Kit, LEAVE, PARENT, SITE};
@@ -70,6 +71,7 @@ pub(crate) struct Pool {
 }
 
 /// When the next spare may be made, after failures.
+#[derive(Clone, Copy)]
 struct Births {
     retry: Backoff,
     /// The last one was born, and ended before it had served anyone.
@@ -296,6 +298,12 @@ impl Engine {
             // It has been closed meanwhile.
             return Ok(None);
         };
+        if classify(errno) == Failure::OneLess {
+            // Refused at this one, `accept` may be refused at the others, too.
+            let retry = Backoff::start(self.now);
+            let births = Births { retry, still: true, deaf: DEAF - 1 };
+            self.pool.iter_mut().for_each(|pool| pool.births = Some(births));
+        }
         Err(self.fail_port(index, "accept", errno))
     }
 

@@ -9,7 +9,9 @@
 
 use crate::board::Counter;
 use crate::child::SITE;
-use crate::engine::{Engine, Phase};
+use crate::engine::{Engine, Phase, FEW};
+use crate::failing::Failing;
+use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
 /// A pause is over when nobody has come above the rate for so long: one pause
@@ -42,9 +44,11 @@ impl Engine {
             return;
         }
         match self.limits.as_ref().map(|limits| limits.wait_us(&self.board)) {
-            Some(0) if self.open_gate() => {}
             Some(0) => {
+                let before = self.gate_failing.take();
+                let Err(errno) = self.open_gate() else { return };
                 // Nobody would be let in: try again.
+                self.gate_failing = Some(Failing::again_boxed(before, errno, FEW, self.now));
                 let due = Instant::now() + AGAIN;
                 self.throttle = Some(Throttle { shut: true, due });
             }
@@ -83,21 +87,22 @@ impl Engine {
     /// any more, and of which nobody else has heard.
     pub(crate) fn pass_on_for_the_dead(&self) {
         if self.limits.is_none() && matches!(self.phase, Phase::Running) {
-            self.open_gate();
+            let _ = self.open_gate();
         }
     }
 
-    /// False: that failed for some listener.
-    fn open_gate(&self) -> bool {
+    fn open_gate(&self) -> Result<(), Errno> {
         let pool = self.pool.as_ref();
         let Some((pool, kit)) = pool.and_then(|pool| Some((pool, pool.kit.as_ref()?))) else {
-            return true;
+            return Ok(());
         };
         // First this: a child that shuts the gate meanwhile says so behind it.
         self.board.set(Counter::GateShut, 0);
-        kit.sites.iter().zip(SITE..).fold(true, |all, ((listener, _), token)| {
-            let done = pool.gate.modify(*listener, kit.site_events(), token);
-            done.is_ok() && all
-        })
+        // All of them, also if one fails.
+        let mut result = Ok(());
+        for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
+            result = result.and(pool.gate.modify(*listener, kit.site_events(), token));
+        }
+        result
     }
 }

@@ -135,8 +135,5 @@ LASTING = [
 # What a sandbox makes of a call that it hides, from then on.
 FOREVER = ("EPERM", "ENOSYS", "EACCES", "EINVAL")
 
-# Without these a server cannot be told to stop, and `stop` says so by its error.
-UNSTOPPABLE = {("host", "write"), ("any", "write")}
-
 # Interrupted each second time.
 INTERRUPTED = [call for call, errnos in ERRNOS.items() if "EINTR" in errnos.split()]

@@ -7,7 +7,7 @@ one of which nobody has said how it can fail ends the sweep (`Unlisted`).
 from collections import defaultdict
 
 from .case import Case, judge
-from .errnos import ERRNOS, FOREVER, INTERRUPTED, LASTING, OLDER, SURE, UNSTOPPABLE
+from .errnos import ERRNOS, FOREVER, INTERRUPTED, LASTING, OLDER, SURE
 from .scene import SCENES
 
 # waitid(P_PIDFD, ...): what an old kernel does not know is that argument.
@@ -71,8 +71,6 @@ def cases_of(scene, counts):
 
 def _forever(scene, role, call, count):
     """Refused from its first call on, and from a later one on, when it has served."""
-    if (role, call) in UNSTOPPABLE:
-        return []
     # The same code under each: one errno is enough where the scene is a variation.
     errors = FOREVER if scene.name == scene.front.name else FOREVER[:1]
     places = [place for place in (1, 10) if place <= count]
