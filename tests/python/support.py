@@ -91,13 +91,12 @@ class Program:
         self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
             text=True,
             start_new_session=True,
             env=clean,
-            **how,
+            **{"stdin": subprocess.DEVNULL, **how},
         )
         self.pid = self.process.pid
         self.address = None

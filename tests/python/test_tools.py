@@ -4,16 +4,20 @@ gevent and eventlet replace the socket class, coverage.py os._exit, debuggers an
 os.fork. What is called, and in which process, is tried with replacements of the test's own.
 """
 
+import contextlib
 import importlib.util
 import json
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from support import PREAMBLE, Program, read_all, wait_until
+from support import DEADLINE, PREAMBLE, Program, read_all, wait_until
 
 MODES = {
     "serve_forever": "serve(handler, **options).serve_forever()",
@@ -443,3 +447,141 @@ server.serve_forever()
     assert lines == {"one": False, "two": False, "wait": True}
     assert read_all(clients[0]) == b""
     clients[0].close()
+
+
+# ---- debugpy ----
+
+
+class Debugger:
+    """As much of an editor's side of the Debug Adapter Protocol as a breakpoint needs."""
+
+    def __init__(self, host, port, arguments, breakpoints):
+        self.stream = socket.create_connection((host, port), timeout=DEADLINE)
+        self.lines = self.stream.makefile("rwb")
+        self.number = 0
+        self.seen = []
+        self.request("initialize", adapterID="test", pathFormat="path")
+        self.wait(lambda m: m.get("command") == "initialize")
+        self.request("attach", **arguments)
+        self.wait(lambda m: m.get("event") == "initialized")
+        path, numbers = breakpoints
+        lines = [{"line": number} for number in numbers]
+        self.request("setBreakpoints", source={"path": path}, breakpoints=lines)
+        self.wait(lambda m: m.get("command") == "setBreakpoints")
+        self.request("configurationDone")
+        self.wait(lambda m: m.get("command") == "configurationDone")
+
+    def request(self, command, **arguments):
+        self.number += 1
+        message = {"seq": self.number, "type": "request", "command": command}
+        body = json.dumps({**message, "arguments": arguments}).encode()
+        self.lines.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        self.lines.flush()
+
+    def wait(self, wanted):
+        """The first message, from now on, for which wanted(message) is true."""
+        while True:
+            try:
+                header = self.lines.readline()
+            except OSError:
+                header = b""
+            if not header:
+                raise EOFError(f"the debugger has gone, or says nothing more than {self.seen}")
+            self.lines.readline()
+            message = json.loads(self.lines.read(int(header.split(b":")[1])))
+            self.seen.append(message.get("event") or message.get("command"))
+            if wanted(message):
+                return message
+            if message.get("event") == "terminated":
+                raise EOFError("the process has ended")
+
+    def frame(self, thread):
+        """Where a thread has stopped."""
+        self.request("stackTrace", threadId=thread)
+        answer = self.wait(lambda m: m.get("command") == "stackTrace")
+        return answer["body"]["stackFrames"][0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # What is not written yet nobody reads any more.
+        with contextlib.suppress(OSError):
+            self.lines.close()
+        self.stream.close()
+
+
+def test_a_breakpoint_in_a_handler(start, tmp_path, mode):
+    needs("debugpy")
+    script = tmp_path / "debugged.py"
+    listen = """
+import debugpy
+import warnings
+# Of os.fork beside the debugger's threads, from CPython 3.12 on.
+warnings.simplefilter("ignore")
+options = {}
+say("debugger", *debugpy.listen(("127.0.0.1", 0)))
+# Not wait_for_client(), which now and then leaves the client without an answer.
+sys.stdin.readline()
+def handler(conn):
+    data = conn.socket.recv(1)
+    conn.socket.sendall(data * 2)   # here
+"""
+    script.write_text(PREAMBLE + listen + MODES[mode])
+    where = next(
+        n for n, line in enumerate(script.read_text().splitlines(), 1) if "# here" in line
+    )
+    breakpoints = (str(script), [where])
+    server = start(
+        None,
+        "-Xfrozen_modules=off",
+        "-W",
+        "ignore",
+        str(script),
+        stdin=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    name, host, port = server.line().split()
+    assert name == "debugger"
+    attach = {"subProcess": True, "justMyCode": False, "name": "test", "type": "python"}
+    stops = []
+
+    def follow(debugger, threads):
+        """As an editor does: attaches to each new process, which this one's debugger tells
+        of, and goes on from each breakpoint.
+        """
+        wanted = ("debugpyAttach", "stopped")
+        with debugger, contextlib.suppress(EOFError):
+            while True:
+                event = debugger.wait(lambda message: message.get("event") in wanted)
+                body = event["body"]
+                if event["event"] == "stopped":
+                    frame = debugger.frame(body["threadId"])
+                    stops.append((frame["name"], frame["line"]))
+                    debugger.request("continue", threadId=body["threadId"])
+                else:
+                    at = body["connect"]
+                    child = Debugger(at["host"], int(at["port"]), body, breakpoints)
+                    threads.submit(follow, child, threads)
+
+    def edit(debugger):
+        with ThreadPoolExecutor(16) as threads:
+            follow(debugger, threads)
+
+    parent = Debugger(host, int(port), attach, breakpoints)
+    editor = threading.Thread(target=edit, args=(parent,))
+    editor.start()
+    server.process.stdin.write("go on\n")
+    server.process.stdin.close()
+    server.wait_listening()
+    for number in range(2):
+        with server.connect() as client:
+            client.settimeout(60)
+            client.sendall(b"%d" % number)
+            assert read_all(client) == b"%d" % number * 2
+    assert stops == [("handler", where)] * 2
+    # Not end(): the debugger's own process has the same standard output.
+    server.signal(signal.SIGTERM)
+    assert server.process.wait(DEADLINE) == 0, server.errors()
+    editor.join(DEADLINE)
+    assert not editor.is_alive()
