@@ -84,6 +84,15 @@ def test_a_program_serves_through_bursts_and_says_nothing_of_signals(program, se
     assert "nterrupted" not in "\n".join(server.output()) + server.stderr()
 
 
+def test_after_a_stop_a_program_waits_again(program, serve_program):
+    """Seen as idle at once, and not when its loop turns over the next time: a poll with a
+    time limit goes on as another system call."""
+    server = serve_program(program)
+    server.freeze()
+    server.thaw()
+    server.wait_idle(deadline=5)
+
+
 @pytest.mark.not_for("reuse", "a child waits again instead of ending")
 def test_children_that_end_at_the_same_moment_are_all_reaped(front, serve):
     """One SIGCHLD can stand for several exits; a report of a pidfd cannot."""

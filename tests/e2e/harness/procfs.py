@@ -46,15 +46,22 @@ def state(pid):
 
 # epoll_wait, epoll_pwait, epoll_pwait2, poll, ppoll by number.
 _WAITS = {"x86_64": {232, 281, 441, 7, 271}, "aarch64": {22, 441, 73}}
+# A poll with a time limit goes on as this call after a stop: the kernel's way to wait for
+# the rest of the time only. (epoll_wait is interrupted, and called again by the program.)
+_RESTART = {"x86_64": 219, "aarch64": 128}
 
 
 def waits_for_events(pid):
     """Whether it is blocked in a call that waits for descriptors."""
+    machine = os.uname().machine
     try:
         number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+        if number == str(_RESTART[machine]):
+            # Of a sleep or of a lock, too.
+            return "poll" in Path(f"/proc/{pid}/wchan").read_text()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False  # It has ended, or is about to.
-    return number.isdecimal() and int(number) in _WAITS[os.uname().machine]
+    return number.isdecimal() and int(number) in _WAITS[machine]
 
 
 def parent(pid):
