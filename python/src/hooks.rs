@@ -17,7 +17,6 @@ use crate::tools::{tools, Tools};
 use crate::wakeup::Wakeup;
 use crate::wrapped::Wrapped;
 use forkserve::{Error, Hooks, StdioHooks};
-use nix::sys::signal::{SigSet, SigmaskHow};
 use pyo3::exceptions::{PyAttributeError, PyImportError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::mem::MaybeUninit;
@@ -140,8 +139,8 @@ impl Hooks for PythonHooks<'_, '_> {
 
     fn child(&mut self) {
         self.stdio.child();
-        // A handler of the parent's must not run here before it is replaced.
-        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+        // Signals are blocked: a handler of the parent's must not run here before it is
+        // replaced, nor the interpreter's, which writes to the parent's wake-up descriptor.
         if !self.wrapped.forks() {
             // SAFETY: attached, and after `PyOS_BeforeFork`, in the new process.
             unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
@@ -150,7 +149,6 @@ impl Hooks for PythonHooks<'_, '_> {
         if let Err(error) = self.replace_handlers() {
             error.write_unraisable(self.py, None);
         }
-        let _ = mask.map(|mask| mask.thread_set_mask());
     }
 
     fn exit(&mut self) {

@@ -11,10 +11,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
-from support import DEADLINE, PREAMBLE, connect, gone, read_all, wait_until
+from support import DEADLINE, PREAMBLE, children, connect, gone, read_all, wait_until
 
 SAYS = """
 def handler(conn):
@@ -318,3 +319,47 @@ def test_the_interrupt_of_a_drop_in_is_socketservers(at_terminal):
         terminal.press()
         assert read_all(client) == b"interrupted"
     assert terminal.process.wait(DEADLINE) == -signal.SIGINT
+
+
+@pytest.mark.parametrize("mode", ["asyncio", "serve_forever"])
+def test_a_signal_of_a_new_child_is_not_the_parents(mode, start):
+    """Not even one that comes before the child is set up, when it still has the descriptor
+    by which the interpreter tells the parent's loop of signals.
+    """
+    body = {
+        "asyncio": """
+import asyncio
+async def main():
+    server = serve()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, say, "the parent's")
+    loop.add_signal_handler(signal.SIGTERM, server.stop)
+    await server.serve()
+asyncio.run(main())
+""",
+        "serve_forever": """
+signal.signal(signal.SIGINT, lambda *_: say("the parent's"))
+serve().serve_forever()
+""",
+    }[mode]
+    server = start(body).wait_listening()
+    over = threading.Event()
+
+    def interrupt_children():
+        told = set()
+        while not over.is_set():
+            for number in children(server.pid) - told:
+                told.add(number)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt_children)
+    thread.start()
+    try:
+        for _ in range(200):
+            server.ask()
+    finally:
+        over.set()
+        thread.join()
+    out, err = server.end(by=signal.SIGTERM)
+    assert (out, err) == ("", "")

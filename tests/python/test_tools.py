@@ -25,6 +25,7 @@ MODES = {
     "reuse": "serve(handler, connections_per_child=3, **options).serve_forever()",
     "start": """
 server = serve(handler, **options)
+signal.signal(signal.SIGTERM, lambda *_: server.stop())
 server.start()
 server.wait()
 """,
@@ -406,7 +407,9 @@ def ask_one(server):
         assert read_all(client) == b"1"
 
 
-@pytest.mark.parametrize("settings", ["patch = _exit\n", "patch =\n  _exit\n  fork\n"])
+@pytest.mark.parametrize(
+    "settings", ["patch = _exit\n", "patch =\n  _exit\n  fork\n  subprocess\n"]
+)
 def test_coverage_of_a_handler(tmp_path, mode, settings):
     body = MEASURED + MODES[mode]
     lines = measure(tmp_path, body, settings, talk=ask_one)

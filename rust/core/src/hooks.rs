@@ -18,8 +18,8 @@ pub trait Hooks {
     /// In the parent, right after the fork, also when the fork failed.
     fn parent(&mut self);
 
-    /// In the child, after the library's own set-up. May be called with
-    /// memory, locks and threads of the host in the state that fork left.
+    /// In the child, after the library's own set-up, with all signals blocked. May be
+    /// called with memory, locks and threads of the host in the state that fork left.
     fn child(&mut self);
 
     /// In the child, after the handler, before the connection is closed.

@@ -174,8 +174,9 @@ impl Engine {
                 Ok(Some(pid))
             }
             Ok(Side::Child(blocked)) => {
-                self.set_up_child(keep, &blocked, handled);
+                self.set_up_child(keep, handled);
                 hooks.child();
+                self.unblock_signals(&blocked);
                 Ok(None)
             }
             Err(unborn) => {
@@ -232,7 +233,7 @@ impl Engine {
 
     /// The child's half, in this order:
     #[inline(always)]
-    fn set_up_child(&self, keep: &Owned, blocked: &signal::Blocked, term: bool) {
+    fn set_up_child(&self, keep: &Owned, term: bool) {
         // 1. Close what belongs to the library: listeners, so that the port is
         //    free once the server has gone; the epoll, before anything else can
         //    be done to it from here; the wake-up; the other children's pidfds.
@@ -240,14 +241,9 @@ impl Engine {
         //    held, so the only one there can be is this child's own.
         self.owned.close_in_child(keep);
         neighbours::close_in_child(self.owned.words());
-        // 2. Signals: only now may a handler of the host run here. SIGTERM gets
-        //    its default back first, so that one sent meanwhile is not lost.
+        // 2. SIGTERM gets its default back, so that one sent meanwhile is not lost.
         if term {
             signal::restore_default_term();
-        }
-        match &self.tie {
-            Some(tie) => tie.restore_signals(),
-            None => blocked.restore_in_child(),
         }
         // 3. Where orphans are to end, ask the kernel for it, then look whether
         //    the parent died before we asked.
@@ -257,6 +253,15 @@ impl Engine {
                 process::exit_now(0);
             }
         }
-        // 4. The language's own steps follow, last: they may do anything.
+        // 4. The language's own steps follow: they may do anything.
+    }
+
+    /// 5. Only now may a handler of the host run here: the language may have replaced it.
+    #[inline(always)]
+    fn unblock_signals(&self, blocked: &signal::Blocked) {
+        match &self.tie {
+            Some(tie) => tie.restore_signals(),
+            None => blocked.restore_in_child(),
+        }
     }
 }
