@@ -150,7 +150,7 @@ soak: examples test-servers ## Run a million connections through each mode: make
 	target/release/forkserve-bench soak --count $(COUNT) $(if $(SEED),--seed $(SEED)) \
 	  --write docs/reliability.md
 
-lint: header-check abi-check man-check unsafe-check need-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
+lint: tables-check header-check abi-check man-check unsafe-check need-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	git ls-files '*.c' '*.cc' | xargs clang-format --dry-run --Werror
@@ -170,6 +170,13 @@ fmt: need-lint $(VENV)/.tools ## Format all sources
 	cargo fmt --all
 	git ls-files '*.c' '*.cc' | xargs clang-format -i
 	$(VENV)/bin/ruff format python tests
+
+tables: ## Write what is made from the tables of options, reasons and counters, and the header
+	cargo run --quiet --locked -p forkserve-xtask -- tables
+	cargo run --quiet --locked -p forkserve-xtask -- header
+
+tables-check: ## Fail if something has drifted from the tables
+	cargo run --quiet --locked -p forkserve-xtask -- tables --check
 
 header: ## Write include/forkserve.h from the C crate
 	cargo run --quiet --locked -p forkserve-xtask -- header

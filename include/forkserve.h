@@ -327,25 +327,31 @@ ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
 
 /* --- 4  Options ----------------------------------------------------------- */
 
-/* At max_children: leave connections in the kernel's queue. The default. */
+/*
+ * For at_capacity: leave it in the kernel's queue until a child ends. The
+ * default.
+ */
 #define FORKSERVE_AT_CAPACITY_QUEUE 0
 
-/* At max_children: accept, send refuse_message, close. */
+/* For at_capacity: accept it, send refuse_message, close it. */
 #define FORKSERVE_AT_CAPACITY_REFUSE 1
 
 /*
- * Above rate: leave connections in the kernel's queue until it is their turn.
- * The default.
+ * For at_rate: leave it in the kernel's queue until it is its turn. The
+ * default.
  */
 #define FORKSERVE_AT_RATE_QUEUE 0
 
-/* Above rate: accept, send refuse_message, close. */
+/* For at_rate: accept it, send refuse_message, close it. */
 #define FORKSERVE_AT_RATE_REFUSE 1
 
-/* Children whose parent dies finish their connections. The default. */
+/* For orphans: they finish their connections. The default. */
 #define FORKSERVE_ORPHANS_FINISH 0
 
-/* Children whose parent dies get SIGTERM from the kernel. */
+/*
+ * For orphans: they get SIGTERM from the kernel (PR_SET_PDEATHSIG) when the
+ * thread that forked them ends.
+ */
 #define FORKSERVE_ORPHANS_TERMINATE 1
 
 /*
@@ -355,120 +361,88 @@ ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
 typedef struct forkserve_options {
     /* sizeof(forkserve_options), set by FORKSERVE_OPTIONS_INIT. */
     size_t size;
-    /* How many children may live at once: 1 to 1000000. Default 256. */
+    /*
+     * How many connections the kernel queues until they are accepted. It
+     * lowers the number to net.core.somaxconn (4096 by default) without
+     * notice. 1 to 2147483647. Default 1024.
+     */
+    uint32_t backlog;
+    /* Sets SO_REUSEPORT on TCP listeners. 0 or 1. Default 0. */
+    int32_t reuse_port;
+    /* Sets TCP_NODELAY on connections. 0 or 1. Default 0. */
+    int32_t nodelay;
+    /* Sets SO_KEEPALIVE on connections. 0 or 1. Default 0. */
+    int32_t keepalive;
+    /*
+     * How long a child goes on reading, after its handler, what the client
+     * sends and the handler has not read. Only a client that has sent more
+     * than was read is waited for, until it finishes. If the connection were
+     * closed at once, the client would see a reset (ECONNRESET) in place of
+     * the end of its reply. 0: close at once. Milliseconds, 0 to 60000.
+     * Default 2000.
+     */
+    int64_t linger_ms;
+    /* How many children may live at once. 1 to 1000000. Default 256. */
     uint32_t max_children;
     /*
-     * How many children may serve one source at once: 0 (no limit, the
-     * default) to 1000000. What a source is, source_prefix_v4 and _v6 say.
-     */
-    uint32_t max_per_source;
-    /*
-     * How many children wait for a connection ahead of time: 0, the default
-     * (fork on accept), to 10000, and not more than max_children, among which
-     * they count. While they run out, twice as many are kept, under a
-     * supervisor up to eight times as many.
+     * How many children wait for a connection ahead of time. With 0, a child
+     * is forked when a connection has come. Spares count among max_children,
+     * and cannot be more than that. While they run out, twice as many are
+     * kept, under a supervisor up to eight times as many. 0 to 10000. Default
+     * 0.
      */
     uint32_t spares;
     /*
-     * How many connections one child serves, one after the other: 1, the
-     * default, or more. More than 1 implies at least one spare. Ignored by
-     * forkserve_server_accept_fork, whose children serve one each.
+     * How many connections a child serves, one after the other. More than 1
+     * implies at least one spare. Ignored by forkserve_server_accept_fork,
+     * whose children serve one each. 1 to 4294967295. Default 1.
      */
     uint32_t connections_per_child;
     /*
-     * Length of the kernel's queue of connections not yet accepted: 1 to
-     * 2147483647. Default 1024. The kernel lowers it silently to
-     * net.core.somaxconn.
-     */
-    uint32_t backlog;
-    /* What to do while max_children children live: FORKSERVE_AT_CAPACITY_*. */
-    int32_t at_capacity;
-    /*
-     * What becomes of the children if their parent dies: FORKSERVE_ORPHANS_*.
+     * What happens to the children when their parent dies without a drain.
+     * FORKSERVE_ORPHANS_*. Default FORKSERVE_ORPHANS_FINISH.
      */
     int32_t orphans;
-    /* 1 sets TCP_NODELAY on connections. Default 0. */
-    int32_t nodelay;
-    /* 1 sets SO_KEEPALIVE on connections. Default 0. */
-    int32_t keepalive;
-    /* 1 sets SO_REUSEPORT on TCP listeners. Default 0. */
-    int32_t reuse_port;
     /*
-     * Milliseconds that one connection may last before its child gets SIGTERM,
-     * and kill_after_ms later SIGKILL. 0, the default: no limit.
+     * How long a connection may last before its child gets SIGTERM, and
+     * kill_after_ms later SIGKILL. Milliseconds, at most 1000000000000. 0, the
+     * default: no limit.
      */
     int64_t lifetime_ms;
     /*
-     * Milliseconds that a drain waits for the children before it sends
-     * SIGTERM. -1: as long as it takes. Default 10000.
+     * How long a drain waits for the children before it sends SIGTERM.
+     * Milliseconds, 0 to 1000000000000; -1: no limit. Default 10000.
      */
     int64_t grace_ms;
-    /* Milliseconds from SIGTERM to SIGKILL. Default 5000. */
+    /*
+     * The time from SIGTERM to SIGKILL. Milliseconds, 0 to 1000000000000.
+     * Default 5000.
+     */
     int64_t kill_after_ms;
     /*
-     * Milliseconds that an accepted connection is held for while fork fails,
-     * before it is closed. Default 10000.
+     * How long an accepted connection is held while fork fails, before it is
+     * closed. Milliseconds, 0 to 1000000000000. Default 10000.
      */
     int64_t fork_retry_ms;
     /*
-     * Sent, without waiting, to a connection that is refused; at most 4096
-     * bytes, copied. NULL, the default: nothing.
+     * How many children may serve one source at once; 0: no limit. What a
+     * source is, source_prefix_v4 and source_prefix_v6 say. 0 to 1000000.
+     * Default 0.
      */
-    const char *refuse_message;
+    uint32_t max_per_source;
     /*
-     * How many leading bits of an IPv4 address make a source: 0 (all of IPv4 is
-     * one) to 32, the default. IPv4 clients of an IPv6 listener count as IPv4.
-     * Unix sockets have no source.
+     * How many leading bits of an IPv4 address make a source. With 0, all of
+     * IPv4 is one. IPv4 clients of an IPv6 listener count as IPv4. Unix
+     * sockets have no source. 0 to 32. Default 32.
      */
     uint32_t source_prefix_v4;
     /*
-     * How many leading bits of an IPv6 address make a source: 0 to 128. Default
-     * 64, which is what one subscriber commonly gets.
+     * How many leading bits of an IPv6 address make a source. The default is
+     * what one subscriber commonly gets. 0 to 128. Default 64.
      */
     uint32_t source_prefix_v6;
     /*
-     * How many connections may be accepted in each rate_interval_ms: 0, the
-     * default (no limit), to 100000. It is a bucket of rate_burst tokens that
-     * fills at this rate; what is refused for another reason takes no token.
-     */
-    uint32_t rate;
-    /*
-     * How many connections may come at once under rate: to 100000; 0, the
-     * default: as many as rate. Where clients queue, fewer than come in a
-     * millisecond make the rate slower.
-     */
-    uint32_t rate_burst;
-    /*
-     * The same for each source by itself: 0, the default (no limit), to 100000.
-     * Connections above it are refused.
-     */
-    uint32_t rate_per_source;
-    /*
-     * How many connections of one source may come at once under
-     * rate_per_source: to 100000; 0, the default: as many as that.
-     */
-    uint32_t rate_per_source_burst;
-    /* Milliseconds that both rates are for: 1000, the default, to 86400000. */
-    int64_t rate_interval_ms;
-    /*
-     * Milliseconds for which a source is refused whose connection crashed its
-     * child: was ended by a signal other than SIGHUP, SIGINT, SIGPIPE, SIGALRM,
-     * SIGTERM and the server's own SIGKILL. The time doubles with each crash. 0,
-     * the default: no penalties.
-     */
-    int64_t penalty_ms;
-    /*
-     * The longest penalty, at least penalty_ms. With each such time without a
-     * crash one doubling is forgiven. Default 3600000, an hour.
-     */
-    int64_t penalty_max_ms;
-    /*
-     * Exit statuses that are as bad as a crash, as text: "70, 134". NULL, the
-     * default: none.
-     */
-    const char *penalty_statuses;
-    /*
-     * Networks whose clients have no source: neither max_per_source nor
+     * Networks whose clients have no source. Neither max_per_source nor
      * rate_per_source nor a penalty is for them. As text, like all lists of
      * networks here: addresses or ADDRESS/PREFIX, separated by commas or white
      * space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
@@ -476,8 +450,8 @@ typedef struct forkserve_options {
      */
     const char *source_exempt;
     /*
-     * Networks whose clients are served, and no others; Unix sockets are not
-     * looked at. NULL or empty, the default: all.
+     * Networks whose clients are served, and no others, unless it is empty.
+     * Unix sockets are not looked at. NULL, the default: none.
      */
     const char *allow;
     /*
@@ -485,27 +459,78 @@ typedef struct forkserve_options {
      * the default: none.
      */
     const char *deny;
-    /* What to do with connections above rate: FORKSERVE_AT_RATE_*. */
-    int32_t at_rate;
-    /* Must be 0. */
-    int32_t reserved;
     /*
-     * Milliseconds for which a child goes on reading, after its handler, what
-     * the client sends and nobody has read: 0 to 60000. Default 2000. Only a
-     * client that has sent more than was read is waited for, until it finishes;
-     * closed at once, it would see a reset (ECONNRESET) in place of the end of
-     * its answer. 0: close at once.
+     * How many connections may be accepted in each rate_interval_ms; 0: no
+     * limit. It is a bucket of rate_burst tokens that fills at this rate. A
+     * connection that is refused for another reason takes no token. 0 to
+     * 100000. Default 0.
      */
-    int64_t linger_ms;
+    uint32_t rate;
+    /*
+     * How many connections may come at once under rate; 0: as many as that.
+     * Where clients queue, a burst smaller than what comes in a millisecond
+     * makes the rate slower. 0 to 100000. Default 0.
+     */
+    uint32_t rate_burst;
+    /*
+     * How many connections of one source may be accepted in each
+     * rate_interval_ms; 0: no limit. Those above it are refused. 0 to 100000.
+     * Default 0.
+     */
+    uint32_t rate_per_source;
+    /*
+     * How many connections of one source may come at once under
+     * rate_per_source; 0: as many as that. 0 to 100000. Default 0.
+     */
+    uint32_t rate_per_source_burst;
+    /*
+     * The time that both rates are for. Milliseconds, 1000 to 86400000.
+     * Default 1000.
+     */
+    int64_t rate_interval_ms;
+    /*
+     * What to do with connections above rate. FORKSERVE_AT_RATE_*. Default
+     * FORKSERVE_AT_RATE_QUEUE.
+     */
+    int32_t at_rate;
+    /*
+     * How long a source is refused after a connection that crashed its child.
+     * A crash is an end by a signal other than SIGHUP, SIGINT, SIGPIPE,
+     * SIGALRM, SIGTERM and the server's own SIGKILL. The time doubles with
+     * each crash. Milliseconds, at most 1000000000000. 0, the default: no
+     * penalties.
+     */
+    int64_t penalty_ms;
+    /*
+     * The longest penalty, at least penalty_ms. With each such time without a
+     * crash one doubling is forgiven. Milliseconds, 0 to 1000000000000.
+     * Default 3600000.
+     */
+    int64_t penalty_max_ms;
+    /*
+     * Exit statuses that are as bad as a crash. As text: "70, 134". NULL, the
+     * default: none.
+     */
+    const char *penalty_statuses;
+    /*
+     * What to do with connections while max_children children live.
+     * FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
+     */
+    int32_t at_capacity;
+    /*
+     * Sent, without waiting, to a connection that is refused. At most 4096
+     * bytes, copied. NULL, the default: nothing.
+     */
+    const char *refuse_message;
 } forkserve_options;
 
 /* The defaults. */
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
-        sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
-            FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL, 32, 64, 0, 0,  \
-            0, 0, 1000, 0, 3600000, NULL, NULL, NULL, NULL, FORKSERVE_AT_RATE_QUEUE, 0,    \
-            2000                                                                           \
+        sizeof(forkserve_options), 1024, 0, 0, 0, 2000, 256, 0, 1,                         \
+            FORKSERVE_ORPHANS_FINISH, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL, NULL,  \
+            0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,                   \
+            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 
 /* --- 5  Errors ------------------------------------------------------------ */
@@ -696,31 +721,35 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1
 
-/* max_per_source children serve this source. */
+/* max_per_source children serve this source already. */
 #define FORKSERVE_REASON_SOURCE 2
 
-/* fork fails or kept failing; error says why. */
+/*
+ * fork fails. A connection is refused for it when fork kept failing for
+ * fork_retry_ms, and held until then. The event's error says why.
+ */
 #define FORKSERVE_REASON_FORK 3
 
 /* The client left while its connection was held. */
 #define FORKSERVE_REASON_GONE 4
 
-/* The time for the drain was over. */
+/* The time for the drain was over before a child could be had. */
 #define FORKSERVE_REASON_DRAINING 5
 
 /*
- * accept had no descriptor or no memory, or failed for one connection after the
- * other; error says why.
+ * accept has no descriptor or no memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), or
+ * failed for one connection after the other, as where a sandbox hides it
+ * (EPERM). The event's error says why.
  */
 #define FORKSERVE_REASON_RESOURCES 6
 
-/* More than rate connections. */
+/* More than rate connections came. */
 #define FORKSERVE_REASON_RATE 7
 
-/* More than rate_per_source connections of this source. */
+/* More than rate_per_source connections of this source came. */
 #define FORKSERVE_REASON_SOURCE_RATE 8
 
-/* The source is being penalised for crashes. */
+/* The source has a penalty for crashes. */
 #define FORKSERVE_REASON_PENALTY 9
 
 /* The address is in deny, or not in allow. */
@@ -813,12 +842,12 @@ typedef struct forkserve_stats {
     uint64_t held;
     /* Connections that have been served to their end. */
     uint64_t ended;
-    /* Of ended: because a signal ended the child. */
+    /* Of ended: because a signal ended the child, whoever sent it. */
     uint64_t crashed;
     /*
-     * Of ended: with a status that someone else took (the host ignores SIGCHLD
-     * or waits for all of its children), or that a supervisor, which was
-     * killed, cannot tell any more.
+     * Of ended: with a status that is not known, because someone else took it
+     * (the host ignores SIGCHLD or waits for all of its children), or because
+     * a supervisor was killed.
      */
     uint64_t unknown;
     /* Connections closed without being served, for whatever reason. */
@@ -829,27 +858,7 @@ typedef struct forkserve_stats {
     uint64_t refused_source;
     /* Of refused: because fork kept failing. */
     uint64_t refused_fork;
-    /* Failed calls of fork. */
-    uint64_t fork_failures;
-    /* Failed calls of accept that concern one connection only. */
-    uint64_t accept_errors;
-    /*
-     * Times that accepting paused for want of descriptors or memory, or because it
-     * failed for one connection after the other.
-     */
-    uint64_t starvations;
-    /*
-     * In the host, after forkserve_server_start: the supervisor's number while
-     * it lives, and 0 once it has ended. 0 without one.
-     */
-    uint64_t supervisor;
-    /*
-     * How long the connections of ended lasted: entry i counts those of less
-     * than 2^i microseconds that entry i - 1 does not count, and the last one
-     * all that were longer.
-     */
-    uint64_t duration_us_log2[FORKSERVE_DURATIONS];
-    /* Of refused: because of rate, with FORKSERVE_AT_RATE_REFUSE. */
+    /* Of refused: because of rate. */
     uint64_t refused_rate;
     /* Of refused: because of rate_per_source. */
     uint64_t refused_source_rate;
@@ -859,13 +868,33 @@ typedef struct forkserve_stats {
     uint64_t refused_denied;
     /* Connections whose source was given a penalty for them. */
     uint64_t penalties;
+    /* Failed calls of fork. */
+    uint64_t fork_failures;
+    /* Failed calls of accept that concern one connection only. */
+    uint64_t accept_errors;
+    /*
+     * Times that accepting paused for want of descriptors or memory, or
+     * because it failed for one connection after the other.
+     */
+    uint64_t starvations;
+    /*
+     * In the host, after start: the supervisor's process while it lives, and 0
+     * once it has ended. 0 without one.
+     */
+    uint64_t supervisor;
+    /*
+     * How long the connections of ended lasted: entry i counts those of less
+     * than 2^i microseconds that entry i - 1 does not count. The last entry
+     * counts all that were longer.
+     */
+    uint64_t duration_us_log2[FORKSERVE_DURATIONS];
 } forkserve_stats;
 
 /* Counters that are all zero. */
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
-        sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0,\
-            0, 0                                                                           \
+        sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
+            0, 0, {0}                                                                      \
     }
 
 /*

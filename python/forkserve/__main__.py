@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, Optional, cast
 
 import forkserve
+from forkserve._table import OPTIONS, Option
 from forkserve._text import describe
 
 Handler = Callable[[forkserve.Connection], object]
@@ -82,6 +83,29 @@ def seconds(text: str) -> Optional[float]:
     return None if text == "none" else float(text)
 
 
+# What argparse is told of an option, by its kind.
+KINDS: dict[str, dict[str, Any]] = {
+    "number": {"type": int, "metavar": "N"},
+    "flag": {"action": "store_true"},
+    "time": {"type": seconds, "metavar": "SECONDS"},
+    "limit": {"type": seconds, "metavar": "SECONDS"},
+    "bytes": {"type": os.fsencode, "metavar": "TEXT"},
+    "choice": {},
+    "networks": {"action": "append", "metavar": "NETWORK"},
+    "statuses": {"action": "append", "type": int, "metavar": "STATUS"},
+}
+
+
+def add(group: Any, option: Option) -> None:
+    """Add a flag for an option of Server."""
+    more = "may be repeated" if option.kind in ("networks", "statuses") else option.default
+    kind = KINDS[option.kind]
+    if option.kind == "choice":
+        kind = {"choices": option.words}
+    flag = f"--{option.name.replace('_', '-')}"
+    group.add_argument(flag, **kind, help=f"{option.about} ({more})")
+
+
 def parser() -> argparse.ArgumentParser:
     """Describe the command line. What is not given is left to the library's defaults."""
     p = argparse.ArgumentParser(
@@ -122,62 +146,23 @@ def parser() -> argparse.ArgumentParser:
         default=False,
         help="of --http: also links that lead out of the folder",
     )
-    number: dict[str, Any] = {"type": int, "metavar": "N"}
-    time: dict[str, Any] = {"type": seconds, "metavar": "SECONDS"}
-    children = p.add_argument_group("children")
-    children.add_argument("--max-children", **number, help="at once (256)")
-    children.add_argument("--max-per-source", **number, help="of one address (0: no limit)")
-    children.add_argument(
-        "--spares", **number, help="that wait for a connection ahead of time (0)"
+    groups = {}
+    for option in OPTIONS:
+        if option.topic not in groups:
+            groups[option.topic] = p.add_argument_group(option.topic.lower())
+        add(groups[option.topic], option)
+    groups["Children"].add_argument(
+        "--gc-freeze", action="store_true", help="call gc.freeze() before the first fork"
     )
-    children.add_argument(
-        "--connections-per-child", **number, help="that one serves, one after the other (1)"
+    tls = p.add_argument_group("encryption")
+    tls.add_argument("--tls-cert", metavar="FILE", help="speak TLS; the chain, as PEM")
+    tls.add_argument("--tls-key", metavar="FILE", help="its key, if not in the same file")
+    tls.add_argument(
+        "--handshake-timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="for the TLS handshake (10)",
     )
-    children.add_argument(
-        "--gc-freeze", action="store_true", help="call gc.freeze() before the first"
-    )
-    limits = p.add_argument_group("limits")
-    limits.add_argument("--backlog", **number, help="length of the kernel's queue (1024)")
-    limits.add_argument("--lifetime", **time, help='of a connection ("none")')
-    limits.add_argument("--grace", **time, help="for the clients to finish (10)")
-    limits.add_argument("--kill-after", **time, help="from SIGTERM to SIGKILL (5)")
-    limits.add_argument("--linger", **time, help="to read on after the handler (2)")
-    limits.add_argument("--fork-retry", **time, help="to hold a connection for (10)")
-    limits.add_argument("--at-capacity", choices=["queue", "refuse"], help="(queue)")
-    limits.add_argument("--refuse-message", metavar="TEXT", type=os.fsencode)
-    limits.add_argument("--orphans", choices=["finish", "terminate"], help="(finish)")
-    sources = p.add_argument_group("sources, the clients' addresses")
-    networks: dict[str, Any] = {"action": "append", "metavar": "NETWORK"}
-    sources.add_argument("--allow", **networks, help="serve these only; may be repeated")
-    sources.add_argument("--deny", **networks, help="do not serve these; may be repeated")
-    sources.add_argument("--rate", **number, help="connections an interval (0: no limit)")
-    sources.add_argument("--rate-burst", **number, help="that may come at once (the rate)")
-    sources.add_argument("--rate-per-source", **number, help="of one source (0: no limit)")
-    sources.add_argument("--rate-per-source-burst", **number, help="at once (the rate)")
-    sources.add_argument("--rate-interval", **time, help="that the rates are for (1)")
-    sources.add_argument("--at-rate", choices=["queue", "refuse"], help="(queue)")
-    sources.add_argument("--penalty", **time, help='after a crash ("none")')
-    sources.add_argument("--penalty-max", **time, help="for a source that goes on (3600)")
-    sources.add_argument(
-        "--penalty-statuses",
-        action="append",
-        type=int,
-        metavar="STATUS",
-        help="exit status that is a crash too; may be repeated",
-    )
-    sources.add_argument("--source-exempt", **networks, help="that no limit of these is for")
-    sources.add_argument("--source-prefix-v4", **number, help="bits that make a source (32)")
-    sources.add_argument("--source-prefix-v6", **number, help="the same of IPv6 (64)")
-    sockets = p.add_argument_group("sockets")
-    for flag, name in (
-        ("--nodelay", "TCP_NODELAY"),
-        ("--keepalive", "SO_KEEPALIVE"),
-        ("--reuse-port", "SO_REUSEPORT"),
-    ):
-        sockets.add_argument(flag, action="store_true", help=f"set {name}")
-    sockets.add_argument("--tls-cert", metavar="FILE", help="speak TLS; the chain, as PEM")
-    sockets.add_argument("--tls-key", metavar="FILE", help="its key, if not in the same file")
-    sockets.add_argument("--handshake-timeout", **time, help="for the TLS handshake (10)")
     return p
 
 

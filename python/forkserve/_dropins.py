@@ -19,7 +19,7 @@ from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Optional, cast
 
-from . import _handshake
+from . import _handshake, _table
 from ._forkserve import HANDSHAKE_FAILED, Error, Loop
 
 # With socketserver's 5 a burst overruns the kernel's queue, and those whose
@@ -34,31 +34,8 @@ MOST_CHILDREN = 1_000_000
 # others are attributes of socketserver's already (request_queue_size, allow_reuse_port), or
 # about a drain, which socketserver has not.
 OPTIONS = (
-    "spares",
-    "connections_per_child",
-    "lifetime",
-    "kill_after",
-    "max_per_source",
-    "at_capacity",
-    "refuse_message",
-    "fork_retry",
-    "rate",
-    "rate_burst",
-    "rate_per_source",
-    "rate_per_source_burst",
-    "rate_interval",
-    "at_rate",
-    "penalty",
-    "penalty_max",
-    "penalty_statuses",
-    "allow",
-    "deny",
-    "source_exempt",
-    "source_prefix_v4",
-    "source_prefix_v6",
-    "gc_freeze",
-    "ssl",
-    "handshake_timeout",
+    *(option.name for option in _table.OPTIONS if option.dropins),
+    *("gc_freeze", "ssl", "handshake_timeout"),
 )
 
 # Those of them that any loop keeps to.
@@ -149,16 +126,12 @@ class ForkingMixIn(Mixed):
     timeout: seconds that handle_request() waits before it calls handle_timeout().
     block_on_close: whether server_close() waits for the children.
 
-    fork_options: options of Server by their names, a mapping (ForkOptions to type checkers);
-    empty by default. Possible are
-    spares, connections_per_child; lifetime, kill_after; max_per_source, at_capacity,
-    refuse_message, fork_retry; rate, rate_burst, rate_per_source, rate_per_source_burst,
-    rate_interval, at_rate; penalty, penalty_max, penalty_statuses; allow, deny, source_exempt,
-    source_prefix_v4, source_prefix_v6; gc_freeze; ssl, handshake_timeout. They are read when
-    serve_forever() begins, and hold while it runs; lifetime holds also while server_close()
-    waits. With any of them but the last two, serve_forever() refuses (ValueError) a server with
-    datagrams and one that overrides a step which is the parent's, such as verify_request(); and
-    so does handle_request().
+    fork_options: options of Server by their names, a mapping; empty by default. ForkOptions
+    lists those that are possible. They are read when serve_forever() begins, and hold while it
+    runs; lifetime holds also while server_close() waits. With any of them but ssl and
+    handshake_timeout, serve_forever() refuses (ValueError) a server with datagrams and one that
+    overrides a step which is the parent's, such as verify_request(); and so does
+    handle_request().
 
     With ssl, an ssl.SSLContext, or a listener that ssl.SSLContext.wrap_socket() has made, the
     TLS handshake is in the child, within handshake_timeout (10 seconds, None for no limit).

@@ -74,6 +74,7 @@ class Event:
 
 @final
 class Stats:
+    # By `make tables`. counters:begin
     @property
     def accepted(self) -> int: ...
     @property
@@ -97,14 +98,6 @@ class Stats:
     @property
     def refused_fork(self) -> int: ...
     @property
-    def fork_failures(self) -> int: ...
-    @property
-    def accept_errors(self) -> int: ...
-    @property
-    def starvations(self) -> int: ...
-    @property
-    def supervisor(self) -> int: ...
-    @property
     def refused_rate(self) -> int: ...
     @property
     def refused_source_rate(self) -> int: ...
@@ -115,7 +108,16 @@ class Stats:
     @property
     def penalties(self) -> int: ...
     @property
+    def fork_failures(self) -> int: ...
+    @property
+    def accept_errors(self) -> int: ...
+    @property
+    def starvations(self) -> int: ...
+    @property
+    def supervisor(self) -> int: ...
+    @property
     def durations(self) -> tuple[int, ...]: ...
+    # counters:end
     def __hash__(self) -> int: ...
     def asdict(self) -> dict[str, int | tuple[int, ...]]: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -143,25 +145,26 @@ class Server:
         address: Addresses,
         handler: Callable[[Connection], object],
         *,
+        # By `make tables`. options:begin
+        backlog: int = 1024,
+        reuse_port: bool = False,
+        nodelay: bool = False,
+        keepalive: bool = False,
+        linger: float = 2.0,
         max_children: int = 256,
-        max_per_source: int = 0,
         spares: int = 0,
         connections_per_child: int = 1,
-        backlog: int = 1024,
+        orphans: Literal["finish", "terminate"] = "finish",
         lifetime: float | None = None,
         grace: float | None = 10.0,
         kill_after: float = 5.0,
         fork_retry: float = 10.0,
-        linger: float = 2.0,
-        refuse_message: bytes | bytearray = b"",
-        at_capacity: Literal["queue", "refuse"] = "queue",
-        orphans: Literal["finish", "terminate"] = "finish",
-        nodelay: bool = False,
-        keepalive: bool = False,
-        reuse_port: bool = False,
+        max_per_source: int = 0,
         source_prefix_v4: int = 32,
         source_prefix_v6: int = 64,
         source_exempt: Networks = (),
+        allow: Networks = (),
+        deny: Networks = (),
         rate: int = 0,
         rate_burst: int = 0,
         rate_per_source: int = 0,
@@ -171,12 +174,13 @@ class Server:
         penalty: float | None = None,
         penalty_max: float = 3600.0,
         penalty_statuses: Iterable[int] = (),
-        allow: Networks = (),
-        deny: Networks = (),
+        at_capacity: Literal["queue", "refuse"] = "queue",
+        refuse_message: bytes | bytearray = b"",
         ssl: SSLContext | None = None,
         handshake_timeout: float | None = 10.0,
         gc_freeze: bool = False,
         observer: Callable[[Event], object] | None = None,
+        # options:end
     ) -> Self: ...
     def serve_forever(self) -> None: ...
     def serve(self) -> Coroutine[Any, Any, None]: ...

@@ -4,19 +4,7 @@ import os
 from typing import Optional
 
 from ._forkserve import Event
-
-REASONS = {
-    "capacity": "as many children as allowed",
-    "source": "too many from this address",
-    "fork": "no child can be made",
-    "gone": "the client has left",
-    "draining": "no time left",
-    "resources": "accept fails",
-    "rate": "more than the rate",
-    "source_rate": "more than the rate from this address",
-    "penalty": "penalty for crashes",
-    "denied": "address not allowed",
-}
+from ._table import REASONS
 
 
 def describe(event: Event) -> Optional[tuple[str, str]]:

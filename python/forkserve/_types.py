@@ -35,16 +35,18 @@ EventKind: TypeAlias = Literal[
 ]
 
 EventReason: TypeAlias = Literal[
+    # By `make tables`. reasons:begin
     "capacity",
     "source",
     "fork",
     "gone",
     "draining",
+    "resources",
     "rate",
     "source_rate",
     "penalty",
     "denied",
-    "resources",
+    # reasons:end
     "other",
 ]
 
@@ -62,14 +64,18 @@ Networks: TypeAlias = Union[str, Iterable[Network]]
 class ForkOptions(TypedDict, total=False):
     """The options of Server that the drop-ins' fork_options can have."""
 
+    # By `make tables`. dropins:begin
     spares: int
     connections_per_child: int
     lifetime: float | None
     kill_after: float
-    max_per_source: int
-    at_capacity: Literal["queue", "refuse"]
-    refuse_message: bytes | bytearray
     fork_retry: float
+    max_per_source: int
+    source_prefix_v4: int
+    source_prefix_v6: int
+    source_exempt: Networks
+    allow: Networks
+    deny: Networks
     rate: int
     rate_burst: int
     rate_per_source: int
@@ -79,25 +85,25 @@ class ForkOptions(TypedDict, total=False):
     penalty: float | None
     penalty_max: float
     penalty_statuses: Iterable[int]
-    allow: Networks
-    deny: Networks
-    source_exempt: Networks
-    source_prefix_v4: int
-    source_prefix_v6: int
-    gc_freeze: bool
+    at_capacity: Literal["queue", "refuse"]
+    refuse_message: bytes | bytearray
     ssl: SSLContext | None
     handshake_timeout: float | None
+    gc_freeze: bool
+    # dropins:end
 
 
 class Options(ForkOptions, total=False):
     """The options of Server: Server(address, handler, **options)."""
 
-    max_children: int
+    # By `make tables`. options:begin
     backlog: int
-    grace: float | None
-    linger: float
-    orphans: Literal["finish", "terminate"]
+    reuse_port: bool
     nodelay: bool
     keepalive: bool
-    reuse_port: bool
+    linger: float
+    max_children: int
+    orphans: Literal["finish", "terminate"]
+    grace: float | None
     observer: Callable[[Event], object] | None
+    # options:end

@@ -5,7 +5,7 @@
 //! as KeyboardInterrupt, which a signal handler may raise in the middle of it, is
 //! kept for the loop; a supervisor, which has no caller, shows that one as well.
 
-use forkserve::{Exit, Pause, Refusal};
+use forkserve::Exit;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -45,9 +45,7 @@ pub(crate) struct Event {
     system_time: Option<f64>,
     /// Largest resident set, in KiB.
     max_rss_kib: Option<u64>,
-    /// Why, of "refused": "capacity", "source", "fork", "gone", "draining", "rate",
-    /// "source_rate", "penalty" or "denied"; of "paused": "capacity", "fork", "resources" or
-    /// "rate".
+    #[doc = include_str!("reasons.txt")]
     reason: Option<&'static str>,
     /// The errno.
     error: Option<i32>,
@@ -111,18 +109,7 @@ impl Event {
             }
             Core::Held { id, peer } => about("held", id, peer),
             Core::Refused { id, peer, reason } => {
-                let (reason, error) = match reason {
-                    Refusal::Capacity => ("capacity", None),
-                    Refusal::Source => ("source", None),
-                    Refusal::Fork(errno) => ("fork", Some(errno)),
-                    Refusal::Gone => ("gone", None),
-                    Refusal::Draining => ("draining", None),
-                    Refusal::Rate => ("rate", None),
-                    Refusal::SourceRate => ("source_rate", None),
-                    Refusal::Penalty => ("penalty", None),
-                    Refusal::Denied => ("denied", None),
-                    _ => ("other", None),
-                };
+                let (reason, error) = (reason.name(), known(reason.errno()));
                 Event { reason: Some(reason), error, ..about("refused", id, peer) }
             }
             Core::Ended { id, peer, pid, exit, duration, usage } => {
@@ -140,13 +127,7 @@ impl Event {
                 }
             }
             Core::Paused { reason } => {
-                let (reason, error) = match reason {
-                    Pause::Capacity => ("capacity", None),
-                    Pause::Held => ("fork", None),
-                    Pause::Resources(errno) => ("resources", Some(errno)),
-                    Pause::Rate => ("rate", None),
-                    _ => ("other", None),
-                };
+                let (reason, error) = (reason.name(), known(reason.errno()));
                 Event { kind: "paused", reason: Some(reason), error, ..Event::default() }
             }
             Core::Resumed => Event { kind: "resumed", ..Event::default() },
@@ -165,6 +146,11 @@ impl Event {
             _ => Event { kind: "other", ..Event::default() },
         }
     }
+}
+
+/// An errno, unless there is none.
+fn known(errno: i32) -> Option<i32> {
+    (errno != 0).then_some(errno)
 }
 
 fn code_and_signal(exit: Exit) -> (Option<i32>, Option<i32>) {

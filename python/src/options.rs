@@ -4,21 +4,14 @@
 //! both name the option and show the value. Times are seconds.
 
 use crate::tls::Tls;
-use forkserve::{AtCapacity, AtRate, CidrList, Options, Orphans};
+use forkserve::{Amount, Choice, CidrList, Options};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyString};
 use std::time::Duration;
 
-/// The ranges are the core's, which checks them too; here they are checked so
-/// that an error names the option as Python spells it, in Python's units.
-const MAX_CHILDREN: u32 = 1_000_000;
-const MAX_SPARES: u32 = 10_000;
-const MAX_SECONDS: f64 = 1e9;
-const MAX_REFUSE_MESSAGE: usize = 4096;
-const MAX_LINGER: f64 = 60.0;
-const MAX_RATE: u32 = 100_000;
-const RATE_INTERVALS: [f64; 2] = [1.0, 86400.0];
+/// The longest time, in milliseconds.
+const MAX_TIME: u64 = 1_000_000_000_000;
 
 /// Default of `handshake_timeout`.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,53 +54,37 @@ impl Argument<'_, '_> {
         self.1.cast::<PyBool>().map(|flag| flag.is_true()).map_err(|_| self.wrong_type("a bool"))
     }
 
-    /// Seconds.
-    fn seconds(&self) -> PyResult<Duration> {
-        self.duration("seconds")
+    /// A time, in seconds; `least` and `most` in milliseconds.
+    fn time(&self, least: u64, most: u64) -> PyResult<Duration> {
+        self.duration(least, most, "seconds")
     }
 
     /// Seconds, or None for no limit.
     pub(crate) fn seconds_or_none(&self) -> PyResult<Option<Duration>> {
+        self.limit(-1, MAX_TIME)
+    }
+
+    /// Some time, or None. Where that is 0 in C, there is no time of 0.
+    fn limit(&self, none: i64, most: u64) -> PyResult<Option<Duration>> {
         if self.1.is_none() {
             return Ok(None);
         }
-        self.duration("seconds, or None for no limit").map(Some)
-    }
-
-    /// Some time, or None for no limit.
-    fn positive_or_none(&self) -> PyResult<Option<Duration>> {
-        match self.seconds_or_none()? {
-            Some(Duration::ZERO) => Err(self.wrong_value("more than 0 seconds, or None")),
-            other => Ok(other),
+        match self.duration(0, most, "seconds, or None for no limit")? {
+            Duration::ZERO if none == 0 => Err(self.wrong_value("more than 0 seconds, or None")),
+            time => Ok(Some(time)),
         }
     }
 
-    fn duration(&self, wanted: &str) -> PyResult<Duration> {
+    fn duration(&self, least: u64, most: u64, wanted: &str) -> PyResult<Duration> {
         let number = self.1.is_instance_of::<PyInt>() || self.1.is_instance_of::<PyFloat>();
         if !number || self.1.is_instance_of::<PyBool>() {
             return Err(self.wrong_type(wanted));
         }
+        let [least, most] = [least, most].map(|ms| ms as f64 / 1000.0);
         // An int too large for a float is too large for us as well.
-        match self.1.extract::<f64>().ok().filter(|s| (0.0..=MAX_SECONDS).contains(s)) {
+        match self.1.extract::<f64>().ok().filter(|seconds| (least..=most).contains(seconds)) {
             Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
-            None => Err(self.wrong_value(&format!("in the range 0 to {MAX_SECONDS:.0} {wanted}"))),
-        }
-    }
-
-    fn seconds_up_to(&self, most: f64) -> PyResult<Duration> {
-        let time = self.seconds()?;
-        match time.as_secs_f64() <= most {
-            true => Ok(time),
-            false => Err(self.wrong_value(&format!("in the range 0 to {most} seconds"))),
-        }
-    }
-
-    fn interval(&self) -> PyResult<Duration> {
-        let [least, most] = RATE_INTERVALS;
-        let interval = self.seconds()?;
-        match (least..=most).contains(&interval.as_secs_f64()) {
-            true => Ok(interval),
-            false => Err(self.wrong_value(&format!("in the range {least} to {most} seconds"))),
+            None => Err(self.wrong_value(&format!("in the range {least} to {most} {wanted}"))),
         }
     }
 
@@ -154,17 +131,16 @@ impl Argument<'_, '_> {
         Ok(bytes)
     }
 
-    /// One of two words: false for the first.
-    fn choice(&self, words: [&str; 2]) -> PyResult<bool> {
-        let [first, second] = words;
-        let Ok(word) = self.1.cast::<PyString>() else {
-            return Err(self.wrong_type(&format!("{first:?} or {second:?}")));
+    /// One of a few words.
+    fn choice<T: Choice>(&self) -> PyResult<T> {
+        let words: Vec<String> = T::ALL.iter().map(|(_, word)| format!("{word:?}")).collect();
+        let words = words.join(" or ");
+        let Ok(given) = self.1.cast::<PyString>() else {
+            return Err(self.wrong_type(&words));
         };
-        match word.to_cow() {
-            Ok(word) if word == first => Ok(false),
-            Ok(word) if word == second => Ok(true),
-            _ => Err(self.wrong_value(&format!("{first:?} or {second:?}"))),
-        }
+        let given = given.to_cow();
+        let found = T::ALL.iter().find(|(_, word)| given.as_ref().is_ok_and(|g| g == word));
+        found.map(|(choice, _)| *choice).ok_or_else(|| self.wrong_value(&words))
     }
 
     /// An `ssl.SSLContext` for servers, or None.
@@ -192,6 +168,52 @@ impl Argument<'_, '_> {
     }
 }
 
+macro_rules! value {
+    ($given:ident number($least:tt, $most:tt)) => {
+        $given.number($least, $most)?
+    };
+    ($given:ident flag()) => {
+        $given.flag()?
+    };
+    ($given:ident time($least:tt, $most:tt)) => {
+        $given.time($least, $most)?
+    };
+    ($given:ident limit($none:expr, $most:tt, $meaning:tt)) => {
+        $given.limit($none, $most)?
+    };
+    ($given:ident bytes($most:tt)) => {
+        $given.bytes($most)?
+    };
+    ($given:ident choice($choice:ident)) => {
+        $given.choice()?
+    };
+    ($given:ident networks()) => {
+        $given.networks()?
+    };
+    ($given:ident statuses()) => {
+        $given.exit_statuses()?
+    };
+}
+
+macro_rules! options {
+    ($($topic:literal {$(
+        $(#[doc = $doc:literal])+
+        $name:ident $(as $c_name:ident)?: $kind:ident $arguments:tt = $default:tt
+            $(, $word:ident $text:literal)*;
+    )*})*) => {
+        /// Sets an option of the core; whether there is one of this name.
+        fn set(options: &mut Options, name: &str, given: &Argument<'_, '_>) -> PyResult<bool> {
+            match name {
+                $($(stringify!($name) => options.$name = value!(given $kind $arguments),)*)*
+                _ => return Ok(false),
+            }
+            Ok(true)
+        }
+    };
+}
+
+forkserve::options_table!(options);
+
 /// The keyword arguments of `Server`.
 pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
     let mut options = Options::default();
@@ -202,66 +224,29 @@ pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> 
         let name = key.to_cow()?;
         let given = Argument(&name, &value);
         match &*name {
-            "max_children" => options.max_children = given.number(1, MAX_CHILDREN)?,
-            "max_per_source" => options.max_per_source = given.number(0, MAX_CHILDREN)?,
-            "spares" => options.spares = given.number(0, MAX_SPARES)?,
-            "connections_per_child" => options.connections_per_child = given.number(1, u32::MAX)?,
-            "backlog" => options.backlog = given.number(1, i32::MAX as u32)?,
-            "lifetime" => options.lifetime = given.positive_or_none()?,
-            "grace" => options.grace = given.seconds_or_none()?,
-            "kill_after" => options.kill_after = given.seconds()?,
-            "fork_retry" => options.fork_retry = given.seconds()?,
-            "linger" => options.linger = given.seconds_up_to(MAX_LINGER)?,
-            "refuse_message" => options.refuse_message = given.bytes(MAX_REFUSE_MESSAGE)?,
-            "at_capacity" => {
-                let refuse = given.choice(["queue", "refuse"])?;
-                options.at_capacity = if refuse { AtCapacity::Refuse } else { AtCapacity::Queue };
-            }
-            "orphans" => {
-                let end = given.choice(["finish", "terminate"])?;
-                options.orphans = if end { Orphans::Terminate } else { Orphans::Finish };
-            }
-            "nodelay" => options.nodelay = given.flag()?,
-            "keepalive" => options.keepalive = given.flag()?,
-            "reuse_port" => options.reuse_port = given.flag()?,
-            "source_prefix_v4" => options.source_prefix_v4 = given.number(0, 32)?,
-            "source_prefix_v6" => options.source_prefix_v6 = given.number(0, 128)?,
-            "source_exempt" => options.source_exempt = given.networks()?,
-            "rate" => options.rate = given.number(0, MAX_RATE)?,
-            "rate_burst" => options.rate_burst = given.number(0, MAX_RATE)?,
-            "rate_per_source" => options.rate_per_source = given.number(0, MAX_RATE)?,
-            "rate_per_source_burst" => options.rate_per_source_burst = given.number(0, MAX_RATE)?,
-            "rate_interval" => options.rate_interval = given.interval()?,
-            "at_rate" => {
-                let refuse = given.choice(["queue", "refuse"])?;
-                options.at_rate = if refuse { AtRate::Refuse } else { AtRate::Queue };
-            }
-            "penalty" => options.penalty = given.positive_or_none()?.unwrap_or_default(),
-            "penalty_max" => options.penalty_max = given.seconds()?,
-            "penalty_statuses" => options.penalty_statuses = given.exit_statuses()?,
-            "allow" => options.allow = given.networks()?,
-            "deny" => options.deny = given.networks()?,
             "ssl" => context = given.context()?,
-            "handshake_timeout" => handshake_timeout = given.positive_or_none()?,
+            "handshake_timeout" => handshake_timeout = given.limit(0, MAX_TIME)?,
             "gc_freeze" => gc_freeze = given.flag()?,
             "observer" if value.is_none() => observer = None,
             "observer" => observer = Some(given.callable()?),
+            other if set(&mut options, other, &given)? => {}
             other => {
                 let text = format!("Server() got an unexpected keyword argument '{other}'");
                 return Err(PyTypeError::new_err(text));
             }
         }
     }
-    if options.spares > options.max_children {
-        let (spares, most) = (options.spares, options.max_children);
-        let text = format!("spares: {spares} is more than max_children, {most}");
-        return Err(PyValueError::new_err(text));
-    }
-    if options.penalty > options.penalty_max {
-        let (penalty, most) = (options.penalty.as_secs_f64(), options.penalty_max.as_secs_f64());
-        let text = format!("penalty: {penalty} is more than penalty_max, {most}");
-        return Err(PyValueError::new_err(text));
+    if let Some(misfit) = options.misfit() {
+        return Err(PyValueError::new_err(misfit.describe("", shown)));
     }
     let tls = context.map(|context| Tls { context, timeout: handshake_timeout });
     Ok(Settings { core: options, observer, tls, gc_freeze })
+}
+
+/// In the units of Python.
+fn shown(amount: Amount) -> String {
+    match amount {
+        Amount::Time(time) => time.as_secs_f64().to_string(),
+        other => other.to_string(),
+    }
 }

@@ -48,38 +48,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// Times are seconds, as int or float.
 ///
-/// max_children: how many children may live at once, 1 to 1,000,000.
-/// max_per_source: how many may serve one source at once; 0: no limit.
-/// spares: how many children wait for a connection ahead of time, 0 (fork when a connection
-/// comes) to 10,000; they count among max_children. While they run out, more are kept.
-/// connections_per_child: how many connections a child serves, one after the other. With
-/// more than 1 (which implies a spare), what a handler leaves behind is there in the next
-/// call: globals, threads too. An exception ends the connection, sys.exit() the child.
-/// backlog: length of the kernel's queue of connections that are not yet accepted.
-/// lifetime: how long a connection may last before its child gets SIGTERM, and kill_after
-/// later SIGKILL; None: no limit.
-/// grace: how long a drain waits for the children before it sends SIGTERM; None: no limit.
-/// kill_after: time from SIGTERM to SIGKILL.
-/// fork_retry: how long an accepted connection is held for while fork fails.
-/// linger: how long a child goes on reading, after the handler, what the client sends and
-/// the handler has not read, at most 60 s; closed at once, the client would see a reset
-/// (ConnectionResetError) in place of the end of its reply. 0: close at once.
-/// refuse_message: bytes sent to a connection that is refused, at most 4096.
-/// at_capacity: at max_children, "queue" leaves connections in the kernel's queue, "refuse"
-/// sends refuse_message and closes.
-/// orphans: when the parent dies without a drain, children "finish" their connection or
-/// "terminate".
-/// nodelay, keepalive: set TCP_NODELAY, SO_KEEPALIVE on connections.
-/// reuse_port: sets SO_REUSEPORT on TCP listeners.
-/// source_prefix_v4, source_prefix_v6: how many bits of an address make a source.
-/// source_exempt: networks that have no limit by source. Networks are "10.0.0.0/8, ::1", or
-/// several such texts or objects of ipaddress, at most 65,536.
-/// rate, rate_per_source: how many connections may come in a rate_interval, 0 (no limit) to
-/// 100,000, and rate_burst, rate_per_source_burst of them at once (0: as many as the rate).
-/// at_rate: above rate, "queue" or "refuse"; above rate_per_source they are refused.
-/// penalty: for how long a source is refused after a connection that crashed its child, or
-/// ended with one of penalty_statuses; it doubles each time, up to penalty_max. None: not.
-/// allow, deny: networks that alone are served (empty: all), and that are not.
+#[doc = include_str!("options.txt")]
 /// ssl: an ssl.SSLContext for servers; connections speak TLS, and conn.socket is an
 /// ssl.SSLSocket. The handshake is made in the child. If it fails, the handler is not
 /// called and the exit status is HANDSHAKE_FAILED, 76. The end of a handler without an
@@ -127,18 +96,20 @@ pub(crate) struct Server {
 #[pymethods]
 impl Server {
     #[new]
+    // By `make tables`. signature:begin
     #[pyo3(
         signature = (address, handler, **options),
-        text_signature = "(address, handler, *, max_children=256, max_per_source=0, spares=0, \
-            connections_per_child=1, backlog=1024, lifetime=None, grace=10.0, kill_after=5.0, \
-            fork_retry=10.0, linger=2.0, refuse_message=b'', at_capacity='queue', \
-            orphans='finish', \
-            nodelay=False, keepalive=False, reuse_port=False, source_prefix_v4=32, \
-            source_prefix_v6=64, source_exempt=(), rate=0, rate_burst=0, rate_per_source=0, \
-            rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \
-            penalty_max=3600.0, penalty_statuses=(), allow=(), deny=(), ssl=None, \
-            handshake_timeout=10.0, gc_freeze=False, observer=None)"
+        text_signature = "(address, handler, *, backlog=1024, reuse_port=False, nodelay=False, \
+            keepalive=False, linger=2.0, max_children=256, spares=0, \
+            connections_per_child=1, orphans='finish', lifetime=None, grace=10.0, \
+            kill_after=5.0, fork_retry=10.0, max_per_source=0, source_prefix_v4=32, \
+            source_prefix_v6=64, source_exempt=(), allow=(), deny=(), rate=0, \
+            rate_burst=0, rate_per_source=0, rate_per_source_burst=0, rate_interval=1.0, \
+            at_rate='queue', penalty=None, penalty_max=3600.0, penalty_statuses=(), \
+            at_capacity='queue', refuse_message=b'', ssl=None, handshake_timeout=10.0, \
+            gc_freeze=False, observer=None)"
     )]
+    // signature:end
     fn new(
         address: &Bound<'_, PyAny>,
         handler: &Bound<'_, PyAny>,

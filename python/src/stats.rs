@@ -4,9 +4,12 @@ use forkserve::DURATIONS;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-/// The class, its text form and its dict, from one list of names.
+/// The class, its text form and its dict.
 macro_rules! stats {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    (
+        $($(#[doc = $doc:literal])+ $name:ident $(= $word:ident)?, since $since:literal;)*
+        histogram $(#[doc = $about:literal])+ $durations:ident as $c_name:ident, since $first:literal;
+    ) => {
         /// The counters of a server, since it was made; a snapshot.
         ///
         /// While nothing is going on, accepted is the sum of live, held, ended and
@@ -14,7 +17,7 @@ macro_rules! stats {
         #[pyclass(frozen, eq, hash, module = "forkserve")]
         #[derive(Clone, PartialEq, Hash)]
         pub(crate) struct Stats {
-            $($(#[$doc])* #[pyo3(get)] $name: u64,)*
+            $($(#[doc = $doc])+ #[pyo3(get)] $name: u64,)*
             durations: [u64; DURATIONS],
         }
 
@@ -26,9 +29,7 @@ macro_rules! stats {
 
         #[pymethods]
         impl Stats {
-            /// How long the connections of ended lasted: entry i counts those of less than
-            /// 2**i microseconds that entry i - 1 does not count; the last one counts all
-            /// that are longer.
+            $(#[doc = $about])+
             #[getter]
             fn durations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
                 PyTuple::new(py, self.durations)
@@ -50,49 +51,7 @@ macro_rules! stats {
     };
 }
 
-stats! {
-    /// Connections taken from the kernel.
-    accepted,
-    /// Connections that are being served now.
-    live,
-    /// Children that wait for a connection now.
-    idle,
-    /// Connections held now, for want of a child: 0 or 1.
-    held,
-    /// Connections that have been served to their end.
-    ended,
-    /// Of ended: because a signal ended the child.
-    crashed,
-    /// Of ended: with a status that someone else took.
-    unknown,
-    /// Connections closed without being served, for whatever reason.
-    refused,
-    /// Of refused: because of max_children.
-    refused_capacity,
-    /// Of refused: because of max_per_source.
-    refused_source,
-    /// Of refused: because fork kept failing.
-    refused_fork,
-    /// Failed calls of fork.
-    fork_failures,
-    /// Failed calls of accept that concern one connection only.
-    accept_errors,
-    /// Times that accepting paused for want of descriptors or memory, or because it
-    /// failed for one connection after the other.
-    starvations,
-    /// After start(): the supervisor's number while it lives; else 0.
-    supervisor,
-    /// Of refused: because of rate, with at_rate="refuse".
-    refused_rate,
-    /// Of refused: because of rate_per_source.
-    refused_source_rate,
-    /// Of refused: because of a penalty.
-    refused_penalty,
-    /// Of refused: because of deny or allow.
-    refused_denied,
-    /// Connections whose source was given a penalty for them.
-    penalties,
-}
+forkserve::counters_table!(stats);
 
 /// A connection that is being served now.
 #[pyclass(frozen, eq, get_all, module = "forkserve")]

@@ -39,73 +39,501 @@ extern "C" {
  *
  * This file is the reference. Its chapters:
  *
- *     1  Versions
- *     2  Errors
- *     3  Options
- *     4  Making a server
- *     5  The connection, in its child
- *     6  Serving
- *     7  Serving from a process of its own
- *     8  Serving in a loop of your own
- *     9  Accepting and forking as one step
- *    10  Hearing what happens
- *    11  Looking at a server
- *    12  Reading and writing
- *    13  Large hosts
+ *     1  The server
+ *     2  Serving
+ *     3  The connection, in its child
+ *     4  Options
+ *     5  Errors
+ *     6  Serving from a process of its own
+ *     7  Serving in a loop of your own
+ *     8  Accepting and forking as one step
+ *     9  Events
+ *    10  Counters and connections
+ *    11  Large hosts
+ *    12  Versions
  *
  * What holds everywhere:
  *
- * Results: 0 or a positive value on success, -errno on failure. A function that
- * takes a forkserve_error fills it on failure, unless it is NULL. Outputs are
- * written on success only.
+ * Results: functions return 0 or a positive value on success, and -errno on
+ * failure. A function that takes a forkserve_error fills it on failure, unless it
+ * is NULL. Other outputs are written on success only.
  *
- * Threads: one call at a time runs a server (others get -EBUSY).
- * forkserve_server_stop, _stats, _connections and _address may come from any
- * thread at any time, and forkserve_server_stop from a signal handler too.
+ * Threads: only one call at a time may run a server; others return -EBUSY. Any
+ * thread may call forkserve_server_stop, _stats, _connections and _address at any
+ * time. A signal handler may call forkserve_server_stop too.
  *
- * Fork: a server belongs to the process that made it. In a child its functions
- * answer -ECHILD, and forkserve_server_free gives back memory only.
+ * Fork: a server belongs to the process that begins to serve: the first one that
+ * calls forkserve_server_run, _start, _dispatch or _accept_fork. It need not be the
+ * process that made the server: a daemon makes its server and listens, so that
+ * errors are seen, calls daemon(3) and then runs. Until a process begins, each
+ * process that has a copy may use it, and forkserve_server_stop stops the one that
+ * begins. From then on the functions return -ECHILD in every other process, children
+ * included. forkserve_server_free frees memory and closes the server's descriptors
+ * there, and changes nothing for the others; the functions return -ECHILD also
+ * after it.
  *
- * Signals: the library changes no disposition of the host and waits for no child
+ * Signals: the library changes no disposition of the host, and waits for no child
  * but its own. A child inherits the host's dispositions and mask, except that
- * SIGTERM is let through and a handler for it gives way to the default: SIGTERM
- * tells a child that its time is up.
+ * SIGTERM is unblocked and, if it has a handler, set to the default: SIGTERM tells
+ * a child that its time is up.
  *
- * Structs begin with their size, so that they can grow: begin with the _INIT
- * macros. A field that is not set has its default.
+ * Structs begin with their size, so that later versions can add fields. Initialise
+ * them with the _INIT macros. A field that you do not set has its default.
  *
  * The comment of each function says what it does, then:
- *   Ownership: who gives back what it hands out;
- *   Context: where it may be called. "Parent" is the process that made the
- *     server, also called the host; "child" one that serves a connection. A
- *     function that is not async-signal-safe is not for signal handlers;
- *   Errors: what it answers where it fails. "NULL" under -EINVAL: a pointer
- *     that must not be NULL is. -ECHILD: called in a process that did not make
- *     the server. -ENOTRECOVERABLE, of any function that answers an error: a
+ *   Ownership: who frees or closes what it hands out;
+ *   Context: where it may be called. "Parent" is the process that the server
+ *     belongs to, also called the host; "child" is one that serves a connection.
+ *     A function that is not async-signal-safe must not be called from a signal
+ *     handler;
+ *   Errors: what it returns when it fails. "NULL" under -EINVAL: a pointer that
+ *     must not be NULL is NULL. -ECHILD: the server belongs to another process.
+ *     -ENOTRECOVERABLE, which any function that returns errors may return: a
  *     fault of the library's own, after which the server can only be freed;
  *   Since: the version that had it first.
  */
 
-/* --- 1  Versions ----------------------------------------------------------- */
+/* --- 1  The server -------------------------------------------------------- */
 
-#define FORKSERVE_VERSION_MAJOR 0
-#define FORKSERVE_VERSION_MINOR 1
-#define FORKSERVE_VERSION_PATCH 0
-#define FORKSERVE_VERSION_STRING "0.1.0"
-/* To be compared with forkserve_version(), which is that of the library. */
-#define FORKSERVE_VERSION                                                                  \
-    (FORKSERVE_VERSION_MAJOR * 65536 + FORKSERVE_VERSION_MINOR * 256 + FORKSERVE_VERSION_PATCH)
+/* These are described below. */
+struct forkserve_conn;
+struct forkserve_error;
+struct forkserve_options;
 
 /*
- * The version of the library that is linked, as FORKSERVE_VERSION is that of
- * the header: major * 65536 + minor * 256 + patch.
+ * A server: its listeners, its children and its limits. It can be used in the
+ * process that serves and, until one begins to, in each that has a copy. In any
+ * other, such as a child, every function returns -ECHILD, also after
+ * forkserve_server_free.
+ */
+typedef struct forkserve_server forkserve_server;
+
+/*
+ * Makes a server, which does not listen yet.
  *
- * Context: anywhere; async-signal-safe.
+ * options may be NULL for the defaults, and is not needed afterwards.
+ *
+ * Ownership: the caller frees *out with forkserve_server_free. It is written on
+ * success only.
+ * Context: any process and thread. Does not block.
+ * Errors: -EINVAL: an option is out of its range (the message names it), its
+ * size was not set, or out is NULL; -E2BIG: a field that only a newer version
+ * knows is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
+ * 5.10.
  * Since: 0.1.
  */
-uint32_t forkserve_version(void);
+int forkserve_server_new(const struct forkserve_options *options,
+                         struct forkserve_server **out,
+                         struct forkserve_error *err);
 
-/* --- 2  Errors ------------------------------------------------------------- */
+/*
+ * Listens at an address:
+ *
+ *   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
+ *   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
+ *   unix:@abstract  fd:3 (a socket that listens already; on success the server
+ *   owns it)
+ *
+ * It may be called several times, before the server runs. The socket file of
+ * unix:/path replaces one that a dead server left, and is removed at the end.
+ *
+ * Context: parent. May block until a name server replies.
+ * Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
+ * -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
+ * fails with, such as -EADDRINUSE. Nothing is left open on an error.
+ * Since: 0.1.
+ */
+int forkserve_server_listen(struct forkserve_server *s,
+                            const char *address,
+                            struct forkserve_error *err);
+
+/*
+ * Copies a listening address as text to out, which has room for len bytes: the
+ * one with this index, counted from 0, with the port that the kernel chose.
+ *
+ * Returns the length of the text without its NUL. 128 bytes are always enough.
+ *
+ * Context: parent, any thread, also while the server runs.
+ * Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
+ * does not fit; -ECHILD.
+ * Since: 0.1.
+ */
+int forkserve_server_address(const struct forkserve_server *s, size_t index, char *out, size_t len);
+
+/* --- 2  Serving ----------------------------------------------------------- */
+
+/*
+ * The handler serves one connection, in its child. The low 8 bits of its result
+ * become the child's exit status. When it returns, the library flushes stdio, ends
+ * the connection and then ends the child with _exit: atexit handlers do not run.
+ *
+ * The client receives everything that it was sent and then the end of file, also
+ * if it has sent more than was read (see linger_ms). The library shuts the socket
+ * down, so the end comes even if another process has the socket too. A handler
+ * that leaves the connection to another process closes it itself.
+ *
+ * If the host has threads, only the one that forked exists in the child, and locks
+ * that the others held stay locked: use only async-signal-safe functions, malloc,
+ * stdio and the connection.
+ */
+typedef int (*forkserve_handler)(const struct forkserve_conn *conn, void *userdata);
+
+/*
+ * Serves until a drain is complete: it forks for each connection and calls
+ * handler in the child. Returns 0 after forkserve_server_stop and its drain.
+ *
+ * It makes no thread, changes no signal disposition of the host, and waits for no
+ * child but its own. Signal handlers of the host run as usual.
+ *
+ * Context: parent. Blocks.
+ * Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: the
+ * server runs already; -ESHUTDOWN: it has been stopped; -ECHILD: called in a
+ * child; what made a listener unusable: that one is closed, the children live on,
+ * and run may be called again; what fork or waitid has failed with for two seconds.
+ * Since: 0.1.
+ */
+int forkserve_server_run(struct forkserve_server *s,
+                         forkserve_handler handler,
+                         void *userdata,
+                         struct forkserve_error *err);
+
+/*
+ * Begins the drain: the server accepts the connections that the kernel has queued,
+ * closes its listeners, and lets the children finish within grace_ms. Those that
+ * have not get SIGTERM, and kill_after_ms later SIGKILL. The call that runs the
+ * loop returns when no child is left.
+ *
+ * A second call sends SIGTERM at once, and SIGKILL kill_after_ms later; a third
+ * sends SIGKILL. A call before the loop runs makes the loop drain at once.
+ *
+ * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+ * Errors: -EINVAL: s is NULL; -ECHILD: the server belongs to another process.
+ * Since: 0.1.
+ */
+int forkserve_server_stop(struct forkserve_server *s);
+
+/*
+ * Frees a server. Children that still live get SIGKILL and are waited for, so
+ * stop the server first and let the loop drain; the observer is called for each
+ * child that ends. A child that SIGKILL does not end within two seconds is left. A
+ * supervisor has kill_after_ms, at most 5 seconds of it, and two seconds more to
+ * end its children. One that has not, perhaps because it is stopped, gets SIGKILL,
+ * and so do they.
+ *
+ * NULL is allowed. To use a server after it was freed is undefined, as for memory
+ * after free(3).
+ *
+ * In a child this frees memory at most, and leaves everything else to the parent:
+ * the functions still return -ECHILD there, and the server may be freed again.
+ * While another call runs the server, as around the observer, nothing is freed.
+ *
+ * Context: parent or child; not while another thread uses the server. Blocks
+ * until its children have ended.
+ * Since: 0.1.
+ */
+void forkserve_server_free(struct forkserve_server *s);
+
+/* --- 3  The connection, in its child -------------------------------------- */
+
+/*
+ * A connection, in the child that serves it. The library owns it. It is valid
+ * until the handler returns; after forkserve_server_accept_fork, until the
+ * child ends.
+ */
+typedef struct forkserve_conn forkserve_conn;
+
+/*
+ * Returns the connected socket, which is blocking and close-on-exec.
+ *
+ * Ownership: lent. The library closes it when the handler returns; closing it
+ * earlier does no harm. After forkserve_server_accept_fork the child closes it,
+ * or its exit does.
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: conn is NULL.
+ * Since: 0.1.
+ */
+int forkserve_conn_fd(const struct forkserve_conn *conn);
+
+/*
+ * Returns the peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:" (a Unix
+ * socket without a name). An IPv4 client of an IPv6 listener is shown as IPv4.
+ * Returns NULL if conn is NULL.
+ *
+ * The text is one printable line, as are all texts of the library. In the name
+ * that a Unix client has bound itself to, characters that are not printable are
+ * escaped as in C (\n, \x1b), and backslashes are doubled. A name that gets too
+ * long by that is cut, and ends with a number that tells it from others.
+ * forkserve_conn_peer has the bytes.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const char *forkserve_conn_peer_name(const struct forkserve_conn *conn);
+
+/*
+ * Returns the address that the client connected to, as text; NULL if conn is NULL.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const char *forkserve_conn_local_name(const struct forkserve_conn *conn);
+
+/*
+ * Returns the peer's address as the kernel gave it, and writes its length to *len
+ * unless len is NULL. Returns NULL if conn is NULL.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, uint32_t *len);
+
+/*
+ * Returns the number of the connection, which its server counts from 1; 0 if conn
+ * is NULL.
+ *
+ * Context: child; async-signal-safe.
+ * Since: 0.1.
+ */
+uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
+
+/*
+ * Reads up to len bytes, and tries again when a signal interrupts the call.
+ *
+ * Returns the number of bytes, 0 at the end of the connection, or -errno.
+ *
+ * Context: parent or child, any thread; async-signal-safe; blocks as read(2)
+ * does.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) fails with.
+ * Since: 0.1.
+ */
+ssize_t forkserve_read(int fd, void *buf, size_t len);
+
+/*
+ * Writes all len bytes, in as many calls as that takes.
+ *
+ * Returns len, or -errno; then an unknown part of the bytes has been written. If
+ * the peer of a connection has gone, the error is -EPIPE, without SIGPIPE.
+ *
+ * Context: parent or child, any thread; async-signal-safe; blocks as write(2)
+ * does.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
+ * fails with.
+ * Since: 0.1.
+ */
+ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
+
+/* --- 4  Options ----------------------------------------------------------- */
+
+/*
+ * For at_capacity: leave it in the kernel's queue until a child ends. The
+ * default.
+ */
+#define FORKSERVE_AT_CAPACITY_QUEUE 0
+
+/* For at_capacity: accept it, send refuse_message, close it. */
+#define FORKSERVE_AT_CAPACITY_REFUSE 1
+
+/*
+ * For at_rate: leave it in the kernel's queue until it is its turn. The
+ * default.
+ */
+#define FORKSERVE_AT_RATE_QUEUE 0
+
+/* For at_rate: accept it, send refuse_message, close it. */
+#define FORKSERVE_AT_RATE_REFUSE 1
+
+/* For orphans: they finish their connections. The default. */
+#define FORKSERVE_ORPHANS_FINISH 0
+
+/*
+ * For orphans: they get SIGTERM from the kernel (PR_SET_PDEATHSIG) when the
+ * thread that forked them ends.
+ */
+#define FORKSERVE_ORPHANS_TERMINATE 1
+
+/*
+ * The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
+ * defaults, and change what you need.
+ */
+typedef struct forkserve_options {
+    /* sizeof(forkserve_options), set by FORKSERVE_OPTIONS_INIT. */
+    size_t size;
+    /*
+     * How many connections the kernel queues until they are accepted. It
+     * lowers the number to net.core.somaxconn (4096 by default) without
+     * notice. 1 to 2147483647. Default 1024.
+     */
+    uint32_t backlog;
+    /* Sets SO_REUSEPORT on TCP listeners. 0 or 1. Default 0. */
+    int32_t reuse_port;
+    /* Sets TCP_NODELAY on connections. 0 or 1. Default 0. */
+    int32_t nodelay;
+    /* Sets SO_KEEPALIVE on connections. 0 or 1. Default 0. */
+    int32_t keepalive;
+    /*
+     * How long a child goes on reading, after its handler, what the client
+     * sends and the handler has not read. Only a client that has sent more
+     * than was read is waited for, until it finishes. If the connection were
+     * closed at once, the client would see a reset (ECONNRESET) in place of
+     * the end of its reply. 0: close at once. Milliseconds, 0 to 60000.
+     * Default 2000.
+     */
+    int64_t linger_ms;
+    /* How many children may live at once. 1 to 1000000. Default 256. */
+    uint32_t max_children;
+    /*
+     * How many children wait for a connection ahead of time. With 0, a child
+     * is forked when a connection has come. Spares count among max_children,
+     * and cannot be more than that. While they run out, twice as many are
+     * kept, under a supervisor up to eight times as many. 0 to 10000. Default
+     * 0.
+     */
+    uint32_t spares;
+    /*
+     * How many connections a child serves, one after the other. More than 1
+     * implies at least one spare. Ignored by forkserve_server_accept_fork,
+     * whose children serve one each. 1 to 4294967295. Default 1.
+     */
+    uint32_t connections_per_child;
+    /*
+     * What happens to the children when their parent dies without a drain.
+     * FORKSERVE_ORPHANS_*. Default FORKSERVE_ORPHANS_FINISH.
+     */
+    int32_t orphans;
+    /*
+     * How long a connection may last before its child gets SIGTERM, and
+     * kill_after_ms later SIGKILL. Milliseconds, at most 1000000000000. 0, the
+     * default: no limit.
+     */
+    int64_t lifetime_ms;
+    /*
+     * How long a drain waits for the children before it sends SIGTERM.
+     * Milliseconds, 0 to 1000000000000; -1: no limit. Default 10000.
+     */
+    int64_t grace_ms;
+    /*
+     * The time from SIGTERM to SIGKILL. Milliseconds, 0 to 1000000000000.
+     * Default 5000.
+     */
+    int64_t kill_after_ms;
+    /*
+     * How long an accepted connection is held while fork fails, before it is
+     * closed. Milliseconds, 0 to 1000000000000. Default 10000.
+     */
+    int64_t fork_retry_ms;
+    /*
+     * How many children may serve one source at once; 0: no limit. What a
+     * source is, source_prefix_v4 and source_prefix_v6 say. 0 to 1000000.
+     * Default 0.
+     */
+    uint32_t max_per_source;
+    /*
+     * How many leading bits of an IPv4 address make a source. With 0, all of
+     * IPv4 is one. IPv4 clients of an IPv6 listener count as IPv4. Unix
+     * sockets have no source. 0 to 32. Default 32.
+     */
+    uint32_t source_prefix_v4;
+    /*
+     * How many leading bits of an IPv6 address make a source. The default is
+     * what one subscriber commonly gets. 0 to 128. Default 64.
+     */
+    uint32_t source_prefix_v6;
+    /*
+     * Networks whose clients have no source. Neither max_per_source nor
+     * rate_per_source nor a penalty is for them. As text, like all lists of
+     * networks here: addresses or ADDRESS/PREFIX, separated by commas or white
+     * space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
+     * Copied. NULL, the default: none.
+     */
+    const char *source_exempt;
+    /*
+     * Networks whose clients are served, and no others, unless it is empty.
+     * Unix sockets are not looked at. NULL, the default: none.
+     */
+    const char *allow;
+    /*
+     * Networks whose clients are not served, also where allow has them. NULL,
+     * the default: none.
+     */
+    const char *deny;
+    /*
+     * How many connections may be accepted in each rate_interval_ms; 0: no
+     * limit. It is a bucket of rate_burst tokens that fills at this rate. A
+     * connection that is refused for another reason takes no token. 0 to
+     * 100000. Default 0.
+     */
+    uint32_t rate;
+    /*
+     * How many connections may come at once under rate; 0: as many as that.
+     * Where clients queue, a burst smaller than what comes in a millisecond
+     * makes the rate slower. 0 to 100000. Default 0.
+     */
+    uint32_t rate_burst;
+    /*
+     * How many connections of one source may be accepted in each
+     * rate_interval_ms; 0: no limit. Those above it are refused. 0 to 100000.
+     * Default 0.
+     */
+    uint32_t rate_per_source;
+    /*
+     * How many connections of one source may come at once under
+     * rate_per_source; 0: as many as that. 0 to 100000. Default 0.
+     */
+    uint32_t rate_per_source_burst;
+    /*
+     * The time that both rates are for. Milliseconds, 1000 to 86400000.
+     * Default 1000.
+     */
+    int64_t rate_interval_ms;
+    /*
+     * What to do with connections above rate. FORKSERVE_AT_RATE_*. Default
+     * FORKSERVE_AT_RATE_QUEUE.
+     */
+    int32_t at_rate;
+    /*
+     * How long a source is refused after a connection that crashed its child.
+     * A crash is an end by a signal other than SIGHUP, SIGINT, SIGPIPE,
+     * SIGALRM, SIGTERM and the server's own SIGKILL. The time doubles with
+     * each crash. Milliseconds, at most 1000000000000. 0, the default: no
+     * penalties.
+     */
+    int64_t penalty_ms;
+    /*
+     * The longest penalty, at least penalty_ms. With each such time without a
+     * crash one doubling is forgiven. Milliseconds, 0 to 1000000000000.
+     * Default 3600000.
+     */
+    int64_t penalty_max_ms;
+    /*
+     * Exit statuses that are as bad as a crash. As text: "70, 134". NULL, the
+     * default: none.
+     */
+    const char *penalty_statuses;
+    /*
+     * What to do with connections while max_children children live.
+     * FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
+     */
+    int32_t at_capacity;
+    /*
+     * Sent, without waiting, to a connection that is refused. At most 4096
+     * bytes, copied. NULL, the default: nothing.
+     */
+    const char *refuse_message;
+} forkserve_options;
+
+/* The defaults. */
+#define FORKSERVE_OPTIONS_INIT                                                             \
+    {                                                                                      \
+        sizeof(forkserve_options), 1024, 0, 0, 0, 2000, 256, 0, 1,                         \
+            FORKSERVE_ORPHANS_FINISH, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL, NULL,  \
+            0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,                   \
+            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
+    }
+
+/* --- 5  Errors ------------------------------------------------------------ */
 
 /*
  * What went wrong, in words. Set it to FORKSERVE_ERROR_INIT and pass its
@@ -123,306 +551,38 @@ typedef struct forkserve_error {
     char message[244];
 } forkserve_error;
 
-/* An error that has not happened. */
+/* The initial value of a forkserve_error. */
 #define FORKSERVE_ERROR_INIT {sizeof(forkserve_error), 0, {0}}
 
 /*
- * Text for an error number, given with either sign; never NULL.
+ * Returns the text for an error number, which may have either sign; never NULL. It
+ * is the text that strerror(3) had at the first call, except for ECHILD, ESHUTDOWN
+ * and ENOTRECOVERABLE, which have a meaning of their own here.
  *
- * Ownership: a constant of the library's, never freed.
+ * Ownership: the library's; it is never freed.
  * Context: parent or child, any thread. Allocates once, at the first call.
  * Since: 0.1.
  */
 const char *forkserve_strerror(int code);
 
-/* --- 3  Options ------------------------------------------------------------ */
-
-/* At max_children: leave connections in the kernel's queue. The default. */
-#define FORKSERVE_AT_CAPACITY_QUEUE 0
-
-/* At max_children: accept, send refuse_message, close. */
-#define FORKSERVE_AT_CAPACITY_REFUSE 1
-
-/* Children whose parent dies finish their connections. The default. */
-#define FORKSERVE_ORPHANS_FINISH 0
-
-/* Children whose parent dies get SIGTERM from the kernel. */
-#define FORKSERVE_ORPHANS_TERMINATE 1
+/* --- 6  Serving from a process of its own --------------------------------- */
 
 /*
- * The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
- * defaults, and change what you need.
- */
-typedef struct forkserve_options {
-    /* sizeof(forkserve_options), set by FORKSERVE_OPTIONS_INIT. */
-    size_t size;
-    /* How many children may live at once: 1 to 1000000. Default 256. */
-    uint32_t max_children;
-    /*
-     * How many children may serve one source at once: 0 (no limit, the
-     * default) to 1000000. A source is an IPv4 address or an IPv6 /64 network;
-     * Unix sockets have none.
-     */
-    uint32_t max_per_source;
-    /*
-     * How many children wait for a connection ahead of time: 0, the default
-     * (fork on accept), to 10000, and not more than max_children, among which
-     * they count. While they run out, twice as many are kept, under a
-     * supervisor up to eight times as many.
-     */
-    uint32_t spares;
-    /*
-     * How many connections one child serves, one after the other: 1, the
-     * default, or more. More than 1 implies at least one spare. Ignored by
-     * forkserve_server_accept_fork, whose children serve one each.
-     */
-    uint32_t connections_per_child;
-    /*
-     * Length of the kernel's queue of connections not yet accepted: 1 to
-     * 2147483647. Default 1024. The kernel lowers it silently to
-     * net.core.somaxconn.
-     */
-    uint32_t backlog;
-    /* What to do while max_children children live: FORKSERVE_AT_CAPACITY_*. */
-    int32_t at_capacity;
-    /*
-     * What becomes of the children if their parent dies: FORKSERVE_ORPHANS_*.
-     */
-    int32_t orphans;
-    /* 1 sets TCP_NODELAY on connections. Default 0. */
-    int32_t nodelay;
-    /* 1 sets SO_KEEPALIVE on connections. Default 0. */
-    int32_t keepalive;
-    /* 1 sets SO_REUSEPORT on TCP listeners. Default 0. */
-    int32_t reuse_port;
-    /*
-     * Milliseconds that one connection may last before its child gets SIGTERM,
-     * and kill_after_ms later SIGKILL. 0, the default: no limit.
-     */
-    int64_t lifetime_ms;
-    /*
-     * Milliseconds that a drain waits for the children before it sends
-     * SIGTERM. -1: as long as it takes. Default 10000.
-     */
-    int64_t grace_ms;
-    /* Milliseconds from SIGTERM to SIGKILL. Default 5000. */
-    int64_t kill_after_ms;
-    /*
-     * Milliseconds that an accepted connection is held for while fork fails,
-     * before it is closed. Default 10000.
-     */
-    int64_t fork_retry_ms;
-    /*
-     * Sent, without waiting, to a connection that is refused; at most 4096
-     * bytes, copied. NULL, the default: nothing.
-     */
-    const char *refuse_message;
-} forkserve_options;
-
-/* The defaults. */
-#define FORKSERVE_OPTIONS_INIT                                                             \
-    {                                                                                      \
-        sizeof(forkserve_options), 256, 0, 0, 1, 1024, FORKSERVE_AT_CAPACITY_QUEUE,        \
-            FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 0, 10000, 5000, 10000, NULL                 \
-    }
-
-/* --- 4  Making a server ---------------------------------------------------- */
-
-/*
- * A server: its listeners, its children and its limits. Usable in the process
- * that made it; in a child, every function answers -ECHILD.
- */
-typedef struct forkserve_server forkserve_server;
-
-/*
- * Makes a server. Opens nothing to the outside yet.
+ * Forks a process that serves, the supervisor, and returns its process ID. Call it
+ * early, while the host is small and has no threads: the supervisor and its
+ * children are copies of the host as it is now, and do not cost more when the host
+ * grows later.
  *
- * options may be NULL for the defaults, and is not needed afterwards.
- *
- * Ownership: *out is the caller's, to be freed with forkserve_server_free. It
- * is written on success only.
- * Context: any process and thread. Does not block.
- * Errors: -EINVAL: an option is out of its range (the message names it), its
- * size is that of no version, or out is NULL; -E2BIG: a field of a newer
- * version is set; -EMFILE, -ENFILE, -ENOMEM; -ENOSYS: the kernel is older than
- * 5.10.
- * Since: 0.1.
- */
-int forkserve_server_new(const struct forkserve_options *options,
-                         struct forkserve_server **out,
-                         struct forkserve_error *err);
-
-/*
- * Listens at an address:
- *
- *   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
- *   :7000 (all interfaces)  unix:/path  unix:@abstract  fd:3 (a socket that
- *   listens already; on success the server owns it)
- *
- * May be called several times, before the server runs. The socket of
- * unix:/path replaces a file that a dead server left, and is removed at the
- * end.
- *
- * Context: parent. May ask a name server, and wait for it.
- * Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
- * -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
- * answered, such as -EADDRINUSE. Nothing is left open on an error.
- * Since: 0.1.
- */
-int forkserve_server_listen(struct forkserve_server *s,
-                            const char *address,
-                            struct forkserve_error *err);
-
-/*
- * Copies the text of listening address number index, counted from 0, with the
- * port that the kernel chose, to out, which has room for len bytes.
- *
- * Answers the length of the text without its NUL. 128 bytes are always enough.
- *
- * Context: parent, any thread, also while the server runs.
- * Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
- * does not fit; -ECHILD.
- * Since: 0.1.
- */
-int forkserve_server_address(const struct forkserve_server *s, size_t index, char *out, size_t len);
-
-/*
- * Frees a server. Children that still live get SIGKILL and are waited for, so
- * stop it first and let the loop drain; the observer hears of their end.
- *
- * NULL is allowed. In a child it gives back memory and leaves everything else
- * to the parent.
- *
- * Context: parent or child; not while another call uses the server. Blocks
- * until its children have ended.
- * Since: 0.1.
- */
-void forkserve_server_free(struct forkserve_server *s);
-
-/* --- 5  The connection, in its child --------------------------------------- */
-
-/*
- * A connection, in the child that serves it. Owned by the library, and valid
- * until the handler returns; after forkserve_server_accept_fork, until the
- * child ends or frees the server.
- */
-typedef struct forkserve_conn forkserve_conn;
-
-/*
- * The connected socket: blocking, close-on-exec.
- *
- * Ownership: lent. The library closes it when the handler returns; closing it
- * earlier does no harm. After forkserve_server_accept_fork it is the child's
- * to close, or its exit does.
- * Context: child; async-signal-safe.
- * Errors: -EINVAL: conn is NULL.
- * Since: 0.1.
- */
-int forkserve_conn_fd(const struct forkserve_conn *conn);
-
-/*
- * Number of the connection, counted from 1 by its server. 0 if conn is NULL.
- *
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
-
-/*
- * The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:" (a Unix socket
- * without a name). An IPv4 client of an IPv6 listener is shown as IPv4. NULL
- * if conn is NULL.
- *
- * Ownership: lent, valid as long as conn.
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-const char *forkserve_conn_peer_name(const struct forkserve_conn *conn);
-
-/*
- * The address that the client connected to, as text. NULL if conn is NULL.
- *
- * Ownership: lent, valid as long as conn.
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-const char *forkserve_conn_local_name(const struct forkserve_conn *conn);
-
-/*
- * The peer as the kernel gave it. Its length goes to *len, unless len is NULL.
- * NULL if conn is NULL.
- *
- * Ownership: lent, valid as long as conn.
- * Context: child; async-signal-safe.
- * Since: 0.1.
- */
-const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, uint32_t *len);
-
-/* --- 6  Serving ------------------------------------------------------------ */
-
-/*
- * Serves one connection, in its child. The result, of which 8 bits count, is
- * the child's exit status. When it returns, the library flushes stdio, closes
- * the connection and ends the child with _exit: atexit handlers do not run.
- *
- * If the host has threads, the child has only the one that forked, and what
- * the others held locked stays locked: keep to async-signal-safe functions,
- * malloc, stdio and the connection.
- */
-typedef int (*forkserve_handler)(const struct forkserve_conn *conn, void *userdata);
-
-/*
- * Serves until a drain is complete: forks for each connection and calls
- * handler in the child. Answers 0 after forkserve_server_stop and its drain.
- *
- * Makes no thread, touches no signal disposition of the host, waits for no
- * child but its own. Signal handlers of the host run as usual.
- *
- * Context: parent. Blocks.
- * Errors: -EINVAL: NULL; -EDESTADDRREQ: no address to listen at; -EBUSY: runs
- * already; -ESHUTDOWN: has been stopped; -ECHILD: called in a child; what made
- * a listener unusable: that one is closed, the children live on, and run may
- * be called again.
- * Since: 0.1.
- */
-int forkserve_server_run(struct forkserve_server *s,
-                         forkserve_handler handler,
-                         void *userdata,
-                         struct forkserve_error *err);
-
-/*
- * Begins the drain: accept what the kernel has queued, close the listeners,
- * let the children finish within grace_ms, then SIGTERM, then SIGKILL. The
- * call that runs the loop returns when no child is left.
- *
- * A second call does not wait for the children: SIGTERM at once, and SIGKILL
- * kill_after_ms later; a third sends SIGKILL. Before the loop runs, it makes
- * the loop drain at once.
- *
- * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
- * Errors: -EINVAL: s is NULL; -ECHILD: a server is stopped by its own process.
- * Since: 0.1.
- */
-int forkserve_server_stop(struct forkserve_server *s);
-
-/* --- 7  Serving from a process of its own ---------------------------------- */
-
-/*
- * Serves in a process of its own, the supervisor, which is forked now; answers
- * its number at once. Call it early, while the host is small and has no
- * threads: the supervisor and the children that it makes are copies of the host
- * as it is now, and nothing that the host does later makes them dearer.
- *
- * The host keeps forkserve_server_stop, _wait, _stats, _connections and
+ * The host may still call forkserve_server_stop, _wait, _stats, _connections and
  * _address. When it ends or executes another program, the supervisor drains
  * (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
  * in the supervisor. Signals are blocked there; its children have the host's
  * mask and dispositions.
  *
- * Context: parent. Blocks until the supervisor stands, a few milliseconds.
+ * Context: parent. Blocks until the supervisor serves, a few milliseconds.
  * Errors: -EINVAL: NULL; -EDESTADDRREQ, -EBUSY, -ESHUTDOWN, -ECHILD: as for
- * forkserve_server_run; -EAGAIN, -ENOMEM: fork; what kept the supervisor from
- * starting. After an error the server can be started again.
+ * forkserve_server_run; -EAGAIN, -ENOMEM: fork failed; what kept the supervisor
+ * from starting within 30 seconds. After an error the server can be started again.
  * Since: 0.1.
  */
 int forkserve_server_start(struct forkserve_server *s,
@@ -432,25 +592,29 @@ int forkserve_server_start(struct forkserve_server *s,
 
 /*
  * Waits until the supervisor has ended, at most timeout_ms (-1: without
- * limit). Answers 0 once it has, also if it was killed: the observer of the
- * host hears FORKSERVE_EVENT_SUPERVISOR_ENDED with its exit.
+ * limit). Returns 0 if it has drained, and an error, at each call, if it has ended
+ * otherwise. In both cases it calls the observer, in the host, with
+ * FORKSERVE_EVENT_SUPERVISOR_ENDED.
  *
  * Context: parent. Blocks; signal handlers of the host run as usual.
- * Errors: -ETIMEDOUT: it still runs; -EINVAL: NULL or a timeout below -1;
- * -ECHILD: there is no supervisor, or called in a child.
+ * Errors: -ETIMEDOUT: the supervisor still runs; -EOWNERDEAD: a signal or a call
+ * of exit ended it (the message says which); what made its last listener unusable, with
+ * the address in the message; -EINVAL: NULL or a timeout below -1; -ECHILD:
+ * there is no supervisor, or called in a child; -EBUSY: another call waits or
+ * runs the server.
  * Since: 0.1.
  */
 int forkserve_server_wait(struct forkserve_server *s,
                           int64_t timeout_ms,
                           struct forkserve_error *err);
 
-/* --- 8  Serving in a loop of your own -------------------------------------- */
+/* --- 7  Serving in a loop of your own ------------------------------------- */
 
 /*
- * A descriptor that is readable when forkserve_server_dispatch has something
- * to do, for a program that has a loop of its own.
+ * Returns a descriptor that is readable when forkserve_server_dispatch has
+ * something to do, for a program that has a loop of its own.
  *
- * Ownership: lent; to be polled (select, poll, epoll), not read, not closed.
+ * Ownership: lent. Poll it (select, poll, epoll), but do not read or close it.
  * Context: parent, any thread.
  * Errors: -EINVAL: s is NULL; -ECHILD.
  * Since: 0.1.
@@ -458,13 +622,12 @@ int forkserve_server_wait(struct forkserve_server *s,
 int forkserve_server_fd(const struct forkserve_server *s);
 
 /*
- * Does what there is to do without waiting; for each connection it forks and
- * calls handler in the child. To be called when the descriptor is readable
- * and when forkserve_server_next_timeout_ms has passed. Answers how many
- * things it did.
+ * Does what can be done without waiting: it forks for each connection and calls
+ * handler in the child. Call it when the descriptor is readable and when
+ * forkserve_server_next_timeout_ms has passed. Returns how many things it did.
  *
  * Context: parent. Does not block.
- * Errors: -EINVAL: NULL; -ESHUTDOWN: a drain is complete, nothing more will
+ * Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete, nothing more will
  * come; others as for forkserve_server_run.
  * Since: 0.1.
  */
@@ -474,8 +637,8 @@ int forkserve_server_dispatch(struct forkserve_server *s,
                               struct forkserve_error *err);
 
 /*
- * Milliseconds until forkserve_server_dispatch is to be called even if the
- * descriptor stays silent; -1: not at all (as for poll and epoll_wait).
+ * Returns the milliseconds after which forkserve_server_dispatch must be called
+ * even if the descriptor is not readable; -1 if it need not, as for poll(2).
  *
  * Context: parent, the thread that dispatches.
  * Errors: -EINVAL: s is NULL; -EBUSY: another call runs the server; -ECHILD.
@@ -483,20 +646,19 @@ int forkserve_server_dispatch(struct forkserve_server *s,
  */
 int64_t forkserve_server_next_timeout_ms(const struct forkserve_server *s);
 
-/* --- 9  Accepting and forking as one step ---------------------------------- */
+/* --- 8  Accepting and forking as one step --------------------------------- */
 
 /*
- * Waits for a connection and forks, as one step. Answers like fork(2): 0 in
- * the child, with its connection in *out; the child's number in the parent,
+ * Waits for a connection and forks, as one step. Returns as fork(2) does: 0 in
+ * the child, with its connection in *out; the child's process ID in the parent,
  * which calls again; -errno on failure.
  *
- * In the child the library's descriptors are closed, and it ends by exit or
- * _exit as it likes. EINTR never comes out; children are reaped inside.
+ * In the child the library's descriptors are closed. The child may end by exit or
+ * _exit. The call reaps children, and never returns -EINTR.
  *
- * Ownership: *out is lent until the child ends or frees the server. Its
- * descriptor is the child's.
+ * Ownership: *out is lent until the child ends. The child may close its descriptor.
  * Context: parent. Blocks.
- * Errors: -EINVAL: NULL; -ESHUTDOWN: a stop has drained; others as for
+ * Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete; others as for
  * forkserve_server_run.
  * Since: 0.1.
  */
@@ -504,9 +666,9 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
                                  const struct forkserve_conn **out,
                                  struct forkserve_error *err);
 
-/* --- 10  Hearing what happens ---------------------------------------------- */
+/* --- 9  Events ------------------------------------------------------------ */
 
-/* The loop has begun and accepts connections at address. */
+/* The loop has begun, and accepts connections at address. */
 #define FORKSERVE_EVENT_LISTENING 1
 
 /* A connection was taken from the kernel: conn_id, peer. */
@@ -535,39 +697,67 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 /* Connections are accepted again. */
 #define FORKSERVE_EVENT_RESUMED 9
 
-/* forkserve_server_stop was called: live children are waited for. */
+/*
+ * forkserve_server_stop was called, or no listener is left: the drain has begun.
+ */
 #define FORKSERVE_EVENT_DRAINING 10
 
 /* The drain is complete: no listener, no child. */
 #define FORKSERVE_EVENT_STOPPED 11
 
 /*
- * In the host, from forkserve_server_wait: the supervisor has ended: pid,
- * exit_code (0: it has drained), exit_signal.
+ * The supervisor has ended: pid, exit_code (0: it has drained), exit_signal. The
+ * host's observer is called with it, from forkserve_server_wait.
  */
 #define FORKSERVE_EVENT_SUPERVISOR_ENDED 12
+
+/*
+ * A listener has become useless, and has been closed: address, error. The others go
+ * on. The call that runs the loop returns an error, too; a supervisor ends if it was
+ * the last.
+ */
+#define FORKSERVE_EVENT_LISTENER_FAILED 13
 
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1
 
-/* max_per_source children serve this source. */
+/* max_per_source children serve this source already. */
 #define FORKSERVE_REASON_SOURCE 2
 
-/* fork fails or kept failing; error says why. */
+/*
+ * fork fails. A connection is refused for it when fork kept failing for
+ * fork_retry_ms, and held until then. The event's error says why.
+ */
 #define FORKSERVE_REASON_FORK 3
 
 /* The client left while its connection was held. */
 #define FORKSERVE_REASON_GONE 4
 
-/* The time for the drain was over. */
+/* The time for the drain was over before a child could be had. */
 #define FORKSERVE_REASON_DRAINING 5
 
-/* accept had no descriptor or no memory; error says which. */
+/*
+ * accept has no descriptor or no memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), or
+ * failed for one connection after the other, as where a sandbox hides it
+ * (EPERM). The event's error says why.
+ */
 #define FORKSERVE_REASON_RESOURCES 6
+
+/* More than rate connections came. */
+#define FORKSERVE_REASON_RATE 7
+
+/* More than rate_per_source connections of this source came. */
+#define FORKSERVE_REASON_SOURCE_RATE 8
+
+/* The source has a penalty for crashes. */
+#define FORKSERVE_REASON_PENALTY 9
+
+/* The address is in deny, or not in allow. */
+#define FORKSERVE_REASON_DENIED 10
 
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,
- * or -1 for exit_code).
+ * or -1 for exit_code), except live, which every event has.
  */
 typedef struct forkserve_event {
     /* Bytes that this struct has in the library that made it. */
@@ -581,17 +771,20 @@ typedef struct forkserve_event {
     /* The child. */
     int32_t pid;
     /*
-     * What the child passed to exit, 0 to 255; -1 if a signal ended it or
-     * nobody knows.
+     * What the child passed to exit, 0 to 255; -1 if a signal ended it or its
+     * status is unknown.
      */
     int32_t exit_code;
     /* The signal that ended it, or 0. */
     int32_t exit_signal;
     /* Number of the connection. */
     uint64_t conn_id;
-    /* Children that live now. */
+    /* Connections that are being served now. Known for each event. */
     uint64_t live;
-    /* Microseconds from the connection's accept to its end. */
+    /*
+     * Microseconds for which the connection was served: from the fork, or from
+     * when a spare took it, to the end.
+     */
     uint64_t duration_us;
     /* Microseconds of processor time in user mode. */
     uint64_t user_us;
@@ -599,23 +792,24 @@ typedef struct forkserve_event {
     uint64_t system_us;
     /* The child's largest resident set, in KiB. */
     uint64_t max_rss_kib;
-    /* The client as text, or NULL. */
+    /* The client as text, or NULL: see forkserve_conn_peer_name. */
     const char *peer;
     /* The listening address as text, or NULL. */
     const char *address;
 } forkserve_event;
 
 /*
- * Hears of events, in the process and thread that runs the loop, from inside
- * the call that runs it, in the order in which things happened. The event and
- * its texts are lent for the call. It may call forkserve_server_stop,
- * forkserve_server_stats and forkserve_server_address; it should not block,
- * since the loop waits for it.
+ * The observer is called with each event, in the order in which things happened,
+ * by the thread that runs the loop and from inside the call that runs it. The event
+ * and its texts are valid during the call. The observer may call
+ * forkserve_server_stop, forkserve_server_stats and forkserve_server_address. It
+ * should not block, because the loop waits for it.
  */
 typedef void (*forkserve_observer)(const struct forkserve_event *event, void *userdata);
 
 /*
- * Has observer called for every event, with userdata. NULL: nobody.
+ * Makes the server call observer with every event and userdata. NULL removes the
+ * observer.
  *
  * Context: parent, before the server runs.
  * Errors: -EINVAL: s is NULL; -EBUSY: the server is being run; -ECHILD.
@@ -625,7 +819,7 @@ int forkserve_server_observe(struct forkserve_server *s,
                              forkserve_observer observer,
                              void *userdata);
 
-/* --- 11  Looking at a server ----------------------------------------------- */
+/* --- 10  Counters and connections ----------------------------------------- */
 
 /* How many entries duration_us_log2 has. */
 #define FORKSERVE_DURATIONS 32
@@ -648,11 +842,12 @@ typedef struct forkserve_stats {
     uint64_t held;
     /* Connections that have been served to their end. */
     uint64_t ended;
-    /* Of ended: because a signal ended the child. */
+    /* Of ended: because a signal ended the child, whoever sent it. */
     uint64_t crashed;
     /*
-     * Of ended: with a status that someone else took (the host ignores SIGCHLD
-     * or waits for all of its children).
+     * Of ended: with a status that is not known, because someone else took it
+     * (the host ignores SIGCHLD or waits for all of its children), or because
+     * a supervisor was killed.
      */
     uint64_t unknown;
     /* Connections closed without being served, for whatever reason. */
@@ -663,21 +858,34 @@ typedef struct forkserve_stats {
     uint64_t refused_source;
     /* Of refused: because fork kept failing. */
     uint64_t refused_fork;
+    /* Of refused: because of rate. */
+    uint64_t refused_rate;
+    /* Of refused: because of rate_per_source. */
+    uint64_t refused_source_rate;
+    /* Of refused: because of a penalty. */
+    uint64_t refused_penalty;
+    /* Of refused: because of deny or allow. */
+    uint64_t refused_denied;
+    /* Connections whose source was given a penalty for them. */
+    uint64_t penalties;
     /* Failed calls of fork. */
     uint64_t fork_failures;
     /* Failed calls of accept that concern one connection only. */
     uint64_t accept_errors;
-    /* Times that accepting paused for want of descriptors or memory. */
+    /*
+     * Times that accepting paused for want of descriptors or memory, or
+     * because it failed for one connection after the other.
+     */
     uint64_t starvations;
     /*
-     * In the host, after forkserve_server_start: the supervisor's number while
-     * it lives, and 0 once it has ended. 0 without one.
+     * In the host, after start: the supervisor's process while it lives, and 0
+     * once it has ended. 0 without one.
      */
     uint64_t supervisor;
     /*
      * How long the connections of ended lasted: entry i counts those of less
-     * than 2^i microseconds that entry i - 1 does not count, and the last one
-     * all that were longer.
+     * than 2^i microseconds that entry i - 1 does not count. The last entry
+     * counts all that were longer.
      */
     uint64_t duration_us_log2[FORKSERVE_DURATIONS];
 } forkserve_stats;
@@ -685,16 +893,15 @@ typedef struct forkserve_stats {
 /* Counters that are all zero. */
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
-        sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {            \
-            0                                                                              \
-        }                                                                                  \
+        sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
+            0, 0, {0}                                                                      \
     }
 
 /*
- * Copies the counters to *out.
+ * Copies the counters of the server to *out.
  *
  * Context: parent, any thread, also while the server runs. Does not block.
- * Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * Errors: -EINVAL: NULL, or size was not set; -ECHILD.
  * Since: 0.1.
  */
 int forkserve_server_stats(const struct forkserve_server *s, struct forkserve_stats *out);
@@ -706,9 +913,9 @@ int forkserve_server_stats(const struct forkserve_server *s, struct forkserve_st
 typedef struct forkserve_live {
     /* sizeof(forkserve_live). */
     size_t size;
-    /* Number of the connection. */
+    /* The number of the connection. */
     uint64_t conn_id;
-    /* Microseconds since it was accepted. */
+    /* Microseconds since the fork of its child, or since a spare took it. */
     uint64_t age_us;
     /* Connections that its child has served before. */
     uint64_t served;
@@ -720,63 +927,55 @@ typedef struct forkserve_live {
 
 /*
  * Copies the connections that are being served now, at most capacity of them,
- * to out, and answers how many there are, which may be more.
+ * to out, and returns how many there are, which may be more.
  *
- * The first entry of out needs its size set to sizeof(forkserve_live), by which
- * the library finds the others. With a capacity of 0, out may be NULL.
+ * Set the size of the first entry of out to sizeof(forkserve_live): the library
+ * finds the others by it. With a capacity of 0, out may be NULL.
  *
  * Context: parent, any thread, also while the server runs. Does not block.
- * Errors: -EINVAL: NULL, or a size that no version had; -ECHILD.
+ * Errors: -EINVAL: NULL, or size was not set; -ECHILD.
  * Since: 0.1.
  */
 int forkserve_server_connections(const struct forkserve_server *s,
                                  struct forkserve_live *out,
                                  size_t capacity);
 
-/* --- 12  Reading and writing ----------------------------------------------- */
-
-/*
- * Reads up to len bytes, and reads again where a signal interrupts the call.
- *
- * Answers the number of bytes, 0 at the end of the connection, or -errno.
- *
- * Context: parent or child, any thread; async-signal-safe; blocks as read(2)
- * does.
- * Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) answered.
- * Since: 0.1.
- */
-ssize_t forkserve_read(int fd, void *buf, size_t len);
-
-/*
- * Writes all len bytes, however many calls that takes.
- *
- * A connection whose peer has gone answers -EPIPE, without SIGPIPE. Answers
- * len, or -errno; how much was written before an error is not told.
- *
- * Context: parent or child, any thread; async-signal-safe; blocks as write(2)
- * does.
- * Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
- * answered.
- * Since: 0.1.
- */
-ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
-
-/* --- 13  Large hosts ------------------------------------------------------- */
+/* --- 11  Large hosts ------------------------------------------------------ */
 
 /*
  * Collapses this process's private anonymous memory into huge pages, so that a
- * large host is cheap to fork. For a host that cannot call
- * forkserve_server_start while it is small; to be called once everything is
- * loaded, before the first connection.
+ * large host is cheap to fork. It is meant for a host that cannot call
+ * forkserve_server_start while it is small. Call it once everything is loaded,
+ * before the first connection.
  *
- * Answers how many bytes are in huge pages after it; 0 where the kernel is
- * older than 6.1 or has no memory to spare. What host or child write to later
- * loses the gain, 2 MiB at a time. See madvise(2), MADV_COLLAPSE.
+ * Returns how many bytes are in huge pages afterwards; 0 if the kernel is older
+ * than 6.1 or has no memory to spare. Later writes of the host or a child undo the
+ * gain, 2 MiB at a time. See madvise(2), MADV_COLLAPSE.
  *
  * Context: parent. Blocks, up to some seconds per GiB.
  * Since: 0.1.
  */
 size_t forkserve_prepare_heap(void);
+
+/* --- 12  Versions --------------------------------------------------------- */
+
+#define FORKSERVE_VERSION_MAJOR 0
+#define FORKSERVE_VERSION_MINOR 1
+#define FORKSERVE_VERSION_PATCH 0
+#define FORKSERVE_VERSION_STRING "0.1.0"
+/* The version of this header; forkserve_version() returns that of the library. */
+#define FORKSERVE_VERSION                                                                  \
+    (FORKSERVE_VERSION_MAJOR * 65536 + FORKSERVE_VERSION_MINOR * 256 + FORKSERVE_VERSION_PATCH)
+
+/*
+ * Returns the version of the library that the program runs with, as
+ * FORKSERVE_VERSION is the version of the header that it was compiled with:
+ * major * 65536 + minor * 256 + patch.
+ *
+ * Context: anywhere; async-signal-safe.
+ * Since: 0.1.
+ */
+uint32_t forkserve_version(void);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -18,40 +18,41 @@
 
 _Static_assert(sizeof(void *) == 8 && sizeof(long) == 8, "written for LP64");
 
+/* By `make tables`. options:begin */
 AT(forkserve_options, size, 0);
-AT(forkserve_options, max_children, 8);
-AT(forkserve_options, max_per_source, 12);
-AT(forkserve_options, spares, 16);
-AT(forkserve_options, connections_per_child, 20);
-AT(forkserve_options, backlog, 24);
-AT(forkserve_options, at_capacity, 28);
-AT(forkserve_options, orphans, 32);
-AT(forkserve_options, nodelay, 36);
-AT(forkserve_options, keepalive, 40);
-AT(forkserve_options, reuse_port, 44);
+AT(forkserve_options, backlog, 8);
+AT(forkserve_options, reuse_port, 12);
+AT(forkserve_options, nodelay, 16);
+AT(forkserve_options, keepalive, 20);
+AT(forkserve_options, linger_ms, 24);
+AT(forkserve_options, max_children, 32);
+AT(forkserve_options, spares, 36);
+AT(forkserve_options, connections_per_child, 40);
+AT(forkserve_options, orphans, 44);
 AT(forkserve_options, lifetime_ms, 48);
 AT(forkserve_options, grace_ms, 56);
 AT(forkserve_options, kill_after_ms, 64);
 AT(forkserve_options, fork_retry_ms, 72);
-AT(forkserve_options, refuse_message, 80);
-AT(forkserve_options, source_prefix_v4, 88);
-AT(forkserve_options, source_prefix_v6, 92);
-AT(forkserve_options, rate, 96);
-AT(forkserve_options, rate_burst, 100);
-AT(forkserve_options, rate_per_source, 104);
-AT(forkserve_options, rate_per_source_burst, 108);
-AT(forkserve_options, rate_interval_ms, 112);
-AT(forkserve_options, penalty_ms, 120);
-AT(forkserve_options, penalty_max_ms, 128);
-AT(forkserve_options, penalty_statuses, 136);
-AT(forkserve_options, source_exempt, 144);
-AT(forkserve_options, allow, 152);
-AT(forkserve_options, deny, 160);
-AT(forkserve_options, at_rate, 168);
-AT(forkserve_options, reserved, 172);
-AT(forkserve_options, linger_ms, 176);
-SIZE(forkserve_options, 184);
-LAST(forkserve_options, linger_ms);
+AT(forkserve_options, max_per_source, 80);
+AT(forkserve_options, source_prefix_v4, 84);
+AT(forkserve_options, source_prefix_v6, 88);
+AT(forkserve_options, source_exempt, 96);
+AT(forkserve_options, allow, 104);
+AT(forkserve_options, deny, 112);
+AT(forkserve_options, rate, 120);
+AT(forkserve_options, rate_burst, 124);
+AT(forkserve_options, rate_per_source, 128);
+AT(forkserve_options, rate_per_source_burst, 132);
+AT(forkserve_options, rate_interval_ms, 136);
+AT(forkserve_options, at_rate, 144);
+AT(forkserve_options, penalty_ms, 152);
+AT(forkserve_options, penalty_max_ms, 160);
+AT(forkserve_options, penalty_statuses, 168);
+AT(forkserve_options, at_capacity, 176);
+AT(forkserve_options, refuse_message, 184);
+SIZE(forkserve_options, 192);
+LAST(forkserve_options, refuse_message);
+/* options:end */
 
 AT(forkserve_error, size, 0);
 AT(forkserve_error, code, 8);
@@ -59,6 +60,7 @@ AT(forkserve_error, message, 12);
 SIZE(forkserve_error, 256);
 LAST(forkserve_error, message);
 
+/* By `make tables`. counters:begin */
 AT(forkserve_stats, size, 0);
 AT(forkserve_stats, accepted, 8);
 AT(forkserve_stats, live, 16);
@@ -71,18 +73,19 @@ AT(forkserve_stats, refused, 64);
 AT(forkserve_stats, refused_capacity, 72);
 AT(forkserve_stats, refused_source, 80);
 AT(forkserve_stats, refused_fork, 88);
-AT(forkserve_stats, fork_failures, 96);
-AT(forkserve_stats, accept_errors, 104);
-AT(forkserve_stats, starvations, 112);
-AT(forkserve_stats, supervisor, 120);
-AT(forkserve_stats, duration_us_log2, 128);
-AT(forkserve_stats, refused_rate, 384);
-AT(forkserve_stats, refused_source_rate, 392);
-AT(forkserve_stats, refused_penalty, 400);
-AT(forkserve_stats, refused_denied, 408);
-AT(forkserve_stats, penalties, 416);
+AT(forkserve_stats, refused_rate, 96);
+AT(forkserve_stats, refused_source_rate, 104);
+AT(forkserve_stats, refused_penalty, 112);
+AT(forkserve_stats, refused_denied, 120);
+AT(forkserve_stats, penalties, 128);
+AT(forkserve_stats, fork_failures, 136);
+AT(forkserve_stats, accept_errors, 144);
+AT(forkserve_stats, starvations, 152);
+AT(forkserve_stats, supervisor, 160);
+AT(forkserve_stats, duration_us_log2, 168);
 SIZE(forkserve_stats, 424);
-LAST(forkserve_stats, penalties);
+LAST(forkserve_stats, duration_us_log2);
+/* counters:end */
 
 AT(forkserve_live, size, 0);
 AT(forkserve_live, conn_id, 8);
@@ -125,6 +128,7 @@ IS(FORKSERVE_EVENT_STOPPED, 11);
 IS(FORKSERVE_EVENT_SUPERVISOR_ENDED, 12);
 IS(FORKSERVE_EVENT_LISTENER_FAILED, 13);
 
+/* By `make tables`. constants:begin */
 IS(FORKSERVE_REASON_CAPACITY, 1);
 IS(FORKSERVE_REASON_SOURCE, 2);
 IS(FORKSERVE_REASON_FORK, 3);
@@ -135,12 +139,12 @@ IS(FORKSERVE_REASON_RATE, 7);
 IS(FORKSERVE_REASON_SOURCE_RATE, 8);
 IS(FORKSERVE_REASON_PENALTY, 9);
 IS(FORKSERVE_REASON_DENIED, 10);
-
 IS(FORKSERVE_AT_CAPACITY_QUEUE, 0);
 IS(FORKSERVE_AT_CAPACITY_REFUSE, 1);
 IS(FORKSERVE_AT_RATE_QUEUE, 0);
 IS(FORKSERVE_AT_RATE_REFUSE, 1);
 IS(FORKSERVE_ORPHANS_FINISH, 0);
 IS(FORKSERVE_ORPHANS_TERMINATE, 1);
+/* constants:end */
 
 IS(FORKSERVE_DURATIONS, 32);

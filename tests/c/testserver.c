@@ -15,6 +15,8 @@
  */
 #include "testserver.h"
 
+#include "tables.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -25,15 +27,10 @@
 
 static const char usage[] =
     "Usage: testserver [--mode run|dispatch|step|start] [--address A]...\n"
-    "  [--handler H] [--spares N] [--per-child K]\n"
-    "  [--host SETUP]... [--stop-first N] [--max-children N] [--max-per-source N]\n"
-    "  [--backlog N] [--lifetime MS] [--grace MS] [--kill-after MS]\n"
-    "  [--fork-retry MS] [--refuse-message TEXT] [--at-capacity queue|refuse]\n"
-    "  [--orphans finish|terminate] [--source-prefix-v4 N] [--source-prefix-v6 N]\n"
-    "  [--source-exempt LIST] [--rate N] [--rate-burst N] [--rate-per-source N]\n"
-    "  [--rate-per-source-burst N] [--rate-interval MS] [--at-rate queue|refuse]\n"
-    "  [--penalty MS] [--penalty-max MS] [--penalty-statuses LIST] [--allow LIST]\n"
-    "  [--deny LIST] [--report FD] [--again 1] [--observe 0]\n"
+    "  [--handler H] [--host SETUP]... [--stop-first N] [--report FD] [--again 1]\n"
+    "  [--observe 0] [--option NAME=VALUE]... [--NAME VALUE]...\n"
+    "options: those of forkserve_options, lists as there, choices by their words in\n"
+    "  lower case; --NAME has dashes and no unit, as in --kill-after MS\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
     "  shut-listeners answer stay\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
@@ -96,19 +93,8 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_LISTENER_FAILED] = "listener_failed",
 };
 
-static const char *const reason_names[] = {
-    "",
-    [FORKSERVE_REASON_CAPACITY] = "capacity",
-    [FORKSERVE_REASON_SOURCE] = "source",
-    [FORKSERVE_REASON_FORK] = "fork",
-    [FORKSERVE_REASON_GONE] = "gone",
-    [FORKSERVE_REASON_DRAINING] = "draining",
-    [FORKSERVE_REASON_RESOURCES] = "resources",
-    [FORKSERVE_REASON_RATE] = "rate",
-    [FORKSERVE_REASON_SOURCE_RATE] = "source_rate",
-    [FORKSERVE_REASON_PENALTY] = "penalty",
-    [FORKSERVE_REASON_DENIED] = "denied",
-};
+#define NAME(number, name) [number] = name,
+static const char *const reason_names[] = {"", REASONS(NAME)};
 
 static void observe(const forkserve_event *event, void *userdata) {
     struct line line;
@@ -149,31 +135,14 @@ static void put_result(int code, const char *message) {
     end_line(&line);
 }
 
+#define ADD(name) add_number(&line, #name, (long long)stats.name);
 static void put_stats(void) {
     forkserve_stats stats = FORKSERVE_STATS_INIT;
     struct line line;
     if (forkserve_server_stats(server, &stats) < 0)
         abort();
     begin_line(&line, "stats");
-    add_number(&line, "accepted", (long long)stats.accepted);
-    add_number(&line, "live", (long long)stats.live);
-    add_number(&line, "idle", (long long)stats.idle);
-    add_number(&line, "held", (long long)stats.held);
-    add_number(&line, "ended", (long long)stats.ended);
-    add_number(&line, "crashed", (long long)stats.crashed);
-    add_number(&line, "unknown", (long long)stats.unknown);
-    add_number(&line, "refused", (long long)stats.refused);
-    add_number(&line, "refused_capacity", (long long)stats.refused_capacity);
-    add_number(&line, "refused_source", (long long)stats.refused_source);
-    add_number(&line, "refused_fork", (long long)stats.refused_fork);
-    add_number(&line, "fork_failures", (long long)stats.fork_failures);
-    add_number(&line, "accept_errors", (long long)stats.accept_errors);
-    add_number(&line, "starvations", (long long)stats.starvations);
-    add_number(&line, "refused_rate", (long long)stats.refused_rate);
-    add_number(&line, "refused_source_rate", (long long)stats.refused_source_rate);
-    add_number(&line, "refused_penalty", (long long)stats.refused_penalty);
-    add_number(&line, "refused_denied", (long long)stats.refused_denied);
-    add_number(&line, "penalties", (long long)stats.penalties);
+    COUNTERS(ADD)
     end_line(&line);
 }
 
@@ -453,12 +422,6 @@ static _Noreturn void bad_usage(const char *what) {
     exit(2);
 }
 
-static int32_t choice(const char *value, const char *zero, const char *one) {
-    if (strcmp(value, zero) != 0 && strcmp(value, one) != 0)
-        bad_usage(value);
-    return strcmp(value, one) == 0;
-}
-
 static _Noreturn void die(const char *message) {
     fprintf(stderr, "testserver: %s\n", message);
     exit(1);
@@ -474,8 +437,6 @@ struct plan {
 
 static void take_option(struct plan *plan, const char *name, const char *value) {
     forkserve_options *options = &plan->options;
-    if (take_field(options, name, value))
-        return;
     if (strcmp(name, "--mode") == 0)
         plan->mode = value;
     else if (strcmp(name, "--address") == 0 && plan->address_count < 64)
@@ -492,13 +453,10 @@ static void take_option(struct plan *plan, const char *name, const char *value) 
         plan->again = atoi(value) != 0;
     else if (strcmp(name, "--observe") == 0)
         plan->observe = atoi(value) != 0;
-    else if (strcmp(name, "--at-capacity") == 0)
-        options->at_capacity = choice(value, "queue", "refuse");
-    else if (strcmp(name, "--at-rate") == 0)
-        options->at_rate = choice(value, "queue", "refuse");
-    else if (strcmp(name, "--orphans") == 0)
-        options->orphans = choice(value, "finish", "terminate");
-    else
+    else if (strcmp(name, "--option") == 0) {
+        if (!take_option_text(options, value))
+            bad_usage(value);
+    } else if (!take_flag(options, name, value))
         bad_usage(name);
 }
 

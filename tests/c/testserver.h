@@ -39,7 +39,8 @@ void stop(int number);
  * number of a process among other things, until the client has something to say. */
 int scribble(int fd, pid_t victim);
 
-/* Sets the option of the server's with this name; 0: there is none. */
-int take_field(forkserve_options *options, const char *name, const char *value);
+/* Sets an option of the server's by "name=value", or by a flag; 0: there is none. */
+int take_option_text(forkserve_options *options, const char *text);
+int take_flag(forkserve_options *options, const char *flag, const char *value);
 
 #endif

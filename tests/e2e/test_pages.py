@@ -91,10 +91,12 @@ def test_the_defaults_of_the_options_are_those_of_the_library(tmp_path):
     rows = re.findall(r"^\| (`.*?`) \| ([^|]*?) \|", table, re.MULTILINE)
     shown = {}
     for names, default in rows:
-        value = re.match(r"`?(FORKSERVE_\w+|[\d,]+|none)", default)[1].replace(",", "")
+        value = re.match(r"-?[\d,]+|\w+", default)[0].replace(",", "")
         for name in re.findall(r"`(\w+)`", names):
-            shown[name] = "NULL" if value == "none" else value
-    assert set(shown) == set(fields_of("options")) - {"size", "reserved"}
+            # A word is that of a constant, but for "none".
+            word = f"FORKSERVE_{name}_{value}".upper() if value.isalpha() else value
+            shown[name] = "NULL" if value == "none" else word
+    assert set(shown) == set(fields_of("options")) - {"size"}
     checks = "\n".join(f"    CHECK({name}, {value});" for name, value in shown.items())
     source = f"""
 #include <forkserve.h>

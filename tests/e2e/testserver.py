@@ -20,6 +20,7 @@ import threading
 import time
 
 import forkserve
+from forkserve._table import OPTIONS
 
 # ---- What is printed ----
 
@@ -42,15 +43,12 @@ def put(event, **fields):
 
 
 def observe(event):
-    reason = event.reason
-    if event.kind == "paused" and reason == "held":
-        reason = "fork"
     fields = {
         "id": event.conn_id,
         "peer": event.peer,
         "address": event.address,
         "pid": event.pid,
-        "reason": reason,
+        "reason": event.reason,
         "error": event.error,
     }
     if event.kind == "draining":
@@ -399,8 +397,35 @@ def run(mode, server):
 # ---- The command line ----
 
 
-def millis(text):
-    return int(text) / 1000
+def value_of(option, text):
+    """The value that a text stands for; numbers are those of C, times in milliseconds."""
+    if option.kind == "number":
+        return int(text)
+    if option.kind == "flag":
+        return text != "0"
+    if option.kind == "time":
+        return int(text) / 1000
+    if option.kind == "limit":
+        # C writes none as 0 where there is no limit of 0, else as -1.
+        return None if int(text) < option.least or text == "-1" else int(text) / 1000
+    if option.kind == "bytes":
+        return os.fsencode(text)
+    if option.kind == "statuses":
+        return list(map(int, text.replace(",", " ").split()))
+    return text
+
+
+class Take(argparse.Action):
+    """--option max_children=3, or --max-children 3, with the names of C but for the unit."""
+
+    def __call__(self, parser, namespace, text, flag=None):
+        name, text = text.split("=", 1) if flag == "--option" else (flag[2:], text)
+        name = name.replace("-", "_").removesuffix("_ms")
+        name = {"per_child": "connections_per_child"}.get(name, name)
+        options = {option.name: option for option in OPTIONS}
+        if name not in options:
+            parser.error(f"{name}: no such option")
+        setattr(namespace, name, value_of(options[name], text))
 
 
 def parse():
@@ -413,23 +438,9 @@ def parse():
     parser.add_argument("--report", type=int, default=1)
     parser.add_argument("--again", type=int, default=0)
     parser.add_argument("--observe", type=int, default=1)
-    parser.add_argument("--per-child", type=int, dest="connections_per_child")
-    for name in ("--spares", "--max-children", "--max-per-source", "--backlog"):
-        parser.add_argument(name, type=int)
-    for name in ("--lifetime", "--grace", "--kill-after", "--fork-retry", "--linger"):
-        parser.add_argument(name, type=millis)
-    parser.add_argument("--refuse-message", type=os.fsencode)
-    parser.add_argument("--at-capacity")
-    parser.add_argument("--orphans")
-    for name in ("--source-prefix-v4", "--source-prefix-v6", "--rate", "--rate-burst"):
-        parser.add_argument(name, type=int)
-    for name in ("--rate-per-source", "--rate-per-source-burst"):
-        parser.add_argument(name, type=int)
-    for name in ("--rate-interval", "--penalty", "--penalty-max"):
-        parser.add_argument(name, type=millis)
-    parser.add_argument("--penalty-statuses", type=lambda text: list(map(int, text.split(","))))
-    for name in ("--source-exempt", "--allow", "--deny", "--at-rate"):
-        parser.add_argument(name)
+    flags = [f"--{option.name.replace('_', '-')}" for option in OPTIONS]
+    for flag in ("--option", "--per-child", *flags):
+        parser.add_argument(flag, action=Take)
     return vars(parser.parse_args())
 
 
@@ -442,10 +453,6 @@ def main():
     stop_first = options.pop("stop_first")
     addresses = options.pop("address", ["127.0.0.1:0"])
     serve = handler(options.pop("handler"))
-    # What C writes as 0 and -1 is None here.
-    options["lifetime"] = options.get("lifetime") or None
-    if options.get("grace", 0) < 0:
-        options["grace"] = None
     for setup in setups:
         SETUPS[setup]()
     try:

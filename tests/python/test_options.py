@@ -6,6 +6,7 @@ import sys
 
 import forkserve
 import pytest
+from forkserve._table import OPTIONS
 
 from support import connect, read_all
 
@@ -18,76 +19,56 @@ def make(**options):
     return forkserve.Server("127.0.0.1:0", handler, **options)
 
 
-MILLION = 1_000_000
+def values(option):
+    """Values of an option: that are taken, that are out of its range, of a wrong type."""
+    least, most = option.least, option.most
+    if option.kind == "number":
+        return [least, most], [least - 1, most + 1, 2**70, -(2**70)], ["1", 1.0, None, True]
+    if option.kind == "flag":
+        return [False, True], [], [0, 1, None, "yes"]
+    if option.kind in ("time", "limit"):
+        never = [float("nan"), float("inf"), float("-inf"), 10**400, most / 1000 + 1, -1e-9]
+        if option.kind == "time":
+            lower = [least / 1000 - 0.5]
+            return [least / 1000, most / 1000], [*never, *lower], [None, "5", True, [1]]
+        # There is no limit of 0 where that means none in C.
+        zero = [0, 0.0]
+        good, bad = ([], zero) if least else (zero, [])
+        return [None, 0.001, 1, most / 1000, *good], [*never, *bad], ["none", True, [1]]
+    if option.kind == "bytes":
+        return [b"", bytes(most), bytearray(b"busy")], [bytes(most + 1)], ["busy", None, 5]
+    if option.kind == "choice":
+        return option.words, ["", "wait"], [None, 0, True, option.words[0].encode()]
+    if option.kind == "networks":
+        return ["", "10.0.0.0/8, ::1", []], [], [None, 1, 10.0]
+    assert option.kind == "statuses"
+    return [(), range(256)], [], [70, None]
 
 
-@pytest.mark.parametrize(
-    ("name", "bad", "good"),
-    [
-        ("max_children", [0, -1, MILLION + 1, 2**32, 2**70], [1, MILLION]),
-        ("max_per_source", [-1, MILLION + 1], [0, MILLION]),
-        ("spares", [-1, 10_001, 2**40], [0, 256]),
-        ("connections_per_child", [0, -1, 2**40], [1, 2**32 - 1]),
-        ("backlog", [0, -1, 2**31], [1, 2**31 - 1]),
-        ("lifetime", [0, 0.0, -0.1, 1e9 + 1, float("nan"), float("inf")], [None, 0.5, 10**9]),
-        ("grace", [-1, -0.1, 1e9 + 1, float("nan"), 10**400], [None, 0, 1.5, 1e9]),
-        ("kill_after", [-1, float("-inf")], [0, 2]),
-        ("fork_retry", [-1e-9, 2e9], [0, 2.5]),
-        ("linger", [-1, 60.1], [0, 2.5, 60]),
-        ("refuse_message", [bytes(4097)], [b"", bytes(4096), bytearray(b"busy")]),
-        ("at_capacity", ["", "wait"], ["queue", "refuse"]),
-        ("orphans", ["die"], ["finish", "terminate"]),
-        ("source_prefix_v4", [-1, 33], [0, 32]),
-        ("source_prefix_v6", [-1, 129], [0, 128]),
-        ("rate", [-1, 100_001], [0, 100_000]),
-        ("rate_burst", [-1, 100_001], [0, 100_000]),
-        ("rate_per_source", [-1, 100_001], [0, 100_000]),
-        ("rate_per_source_burst", [-1, 100_001], [0, 100_000]),
-        ("rate_interval", [0, 0.5, -1, 86400.5, float("nan")], [1, 1.5, 86400]),
-        ("at_rate", ["wait"], ["queue", "refuse"]),
-        ("penalty", [0, -1, 1e9 + 1], [None, 0.001, 3600]),
-        ("penalty_max", [-1, 2e9], [0, 1e9]),
-    ],
-)
-def test_values_out_of_range_are_refused_by_name(name, bad, good):
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_an_option_is_taken_within_its_range_only(option):
+    good, bad, wrong = values(option)
+    name = option.name
+    # Room for those that another option limits.
+    room = {"max_children": 10_000, "penalty_max": 1e9}
     for value in good:
-        make(**{name: value}).close()
+        make(**{**room, name: value}).close()
     for value in bad:
         with pytest.raises(ValueError, match=f"^{name}: ") as info:
-            make(**{name: value})
+            make(**{**room, name: value})
         assert not isinstance(info.value, OSError)
-        shown = "4097 bytes" if name == "refuse_message" else repr(value)
+        shown = f"{len(value)} bytes" if isinstance(value, bytes) else repr(value)
         assert shown in str(info.value)
+    for value in wrong:
+        with pytest.raises(
+            TypeError, match=f"^{name}: expected .*, got {type(value).__name__}$"
+        ):
+            make(**{**room, name: value})
 
 
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("max_children", ["1", 1.0, None, True]),
-        ("max_per_source", [b"1"]),
-        ("spares", [0.0]),
-        ("connections_per_child", [None]),
-        ("backlog", ["128"]),
-        ("lifetime", ["1", True, [1]]),
-        ("grace", ["none", False]),
-        ("kill_after", [None, "5"]),
-        ("fork_retry", [None]),
-        ("refuse_message", ["busy", None, 5]),
-        ("at_capacity", [None, 0, b"queue"]),
-        ("orphans", [True]),
-        ("source_prefix_v4", ["24"]),
-        ("rate", [1.5, None]),
-        ("rate_interval", [None]),
-        ("at_rate", [None]),
-        ("penalty", ["1"]),
-        ("penalty_max", [None]),
-        ("penalty_statuses", [70]),
-        ("source_exempt", [None]),
-        ("allow", [1, 10.0]),
-        ("deny", [None]),
-        ("nodelay", [1, None, "yes"]),
-        ("keepalive", [0]),
-        ("reuse_port", ["no"]),
         ("handshake_timeout", ["10", True]),
         ("gc_freeze", [1, None]),
         ("observer", [1, "print"]),

@@ -1,6 +1,6 @@
 //! Events as one flat struct.
 
-use core::{Event, Exit, Pause, Refusal};
+use core::{Event, Exit};
 use libc::{c_char, c_void};
 use std::ffi::CString;
 use std::time::Duration;
@@ -34,28 +34,6 @@ pub const FORKSERVE_EVENT_SUPERVISOR_ENDED: i32 = 12;
 /// on. The call that runs the loop returns an error, too; a supervisor ends if it was
 /// the last.
 pub const FORKSERVE_EVENT_LISTENER_FAILED: i32 = 13;
-
-/// max_children children live.
-pub const FORKSERVE_REASON_CAPACITY: i32 = 1;
-/// max_per_source children serve this source.
-pub const FORKSERVE_REASON_SOURCE: i32 = 2;
-/// fork fails or kept failing; error says why.
-pub const FORKSERVE_REASON_FORK: i32 = 3;
-/// The client left while its connection was held.
-pub const FORKSERVE_REASON_GONE: i32 = 4;
-/// The time for the drain was over.
-pub const FORKSERVE_REASON_DRAINING: i32 = 5;
-/// accept had no descriptor or no memory, or failed for one connection after the
-/// other; error says why.
-pub const FORKSERVE_REASON_RESOURCES: i32 = 6;
-/// More than rate connections.
-pub const FORKSERVE_REASON_RATE: i32 = 7;
-/// More than rate_per_source connections of this source.
-pub const FORKSERVE_REASON_SOURCE_RATE: i32 = 8;
-/// The source is being penalised for crashes.
-pub const FORKSERVE_REASON_PENALTY: i32 = 9;
-/// The address is in deny, or not in allow.
-pub const FORKSERVE_REASON_DENIED: i32 = 10;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -165,18 +143,7 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         }
         Event::Refused { id, peer, reason } => {
             who = Some((id, peer));
-            (flat.reason, flat.error) = match reason {
-                Refusal::Capacity => (FORKSERVE_REASON_CAPACITY, 0),
-                Refusal::Source => (FORKSERVE_REASON_SOURCE, 0),
-                Refusal::Fork(errno) => (FORKSERVE_REASON_FORK, errno),
-                Refusal::Gone => (FORKSERVE_REASON_GONE, 0),
-                Refusal::Draining => (FORKSERVE_REASON_DRAINING, 0),
-                Refusal::Rate => (FORKSERVE_REASON_RATE, 0),
-                Refusal::SourceRate => (FORKSERVE_REASON_SOURCE_RATE, 0),
-                Refusal::Penalty => (FORKSERVE_REASON_PENALTY, 0),
-                Refusal::Denied => (FORKSERVE_REASON_DENIED, 0),
-                _ => (0, 0),
-            };
+            (flat.reason, flat.error) = (reason.number(), reason.errno());
             FORKSERVE_EVENT_REFUSED
         }
         Event::Ended { id, peer, pid, exit, duration, usage } => {
@@ -190,13 +157,7 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
             FORKSERVE_EVENT_ENDED
         }
         Event::Paused { reason } => {
-            (flat.reason, flat.error) = match reason {
-                Pause::Capacity => (FORKSERVE_REASON_CAPACITY, 0),
-                Pause::Held => (FORKSERVE_REASON_FORK, 0),
-                Pause::Resources(errno) => (FORKSERVE_REASON_RESOURCES, errno),
-                Pause::Rate => (FORKSERVE_REASON_RATE, 0),
-                _ => (0, 0),
-            };
+            (flat.reason, flat.error) = (reason.number(), reason.errno());
             FORKSERVE_EVENT_PAUSED
         }
         Event::Resumed => FORKSERVE_EVENT_RESUMED,

@@ -18,45 +18,39 @@ macro_rules! layout {
     };
 }
 
-layout!(forkserve_options: 184 {
+// By `make tables`. structs:begin
+layout!(forkserve_options: 192 {
     size: 0,
-    max_children: 8,
-    max_per_source: 12,
-    spares: 16,
-    connections_per_child: 20,
-    backlog: 24,
-    at_capacity: 28,
-    orphans: 32,
-    nodelay: 36,
-    keepalive: 40,
-    reuse_port: 44,
+    backlog: 8,
+    reuse_port: 12,
+    nodelay: 16,
+    keepalive: 20,
+    linger_ms: 24,
+    max_children: 32,
+    spares: 36,
+    connections_per_child: 40,
+    orphans: 44,
     lifetime_ms: 48,
     grace_ms: 56,
     kill_after_ms: 64,
     fork_retry_ms: 72,
-    refuse_message: 80,
-    source_prefix_v4: 88,
-    source_prefix_v6: 92,
-    rate: 96,
-    rate_burst: 100,
-    rate_per_source: 104,
-    rate_per_source_burst: 108,
-    rate_interval_ms: 112,
-    penalty_ms: 120,
-    penalty_max_ms: 128,
-    penalty_statuses: 136,
-    source_exempt: 144,
-    allow: 152,
-    deny: 160,
-    at_rate: 168,
-    reserved: 172,
-    linger_ms: 176,
-});
-
-layout!(forkserve_error: 256 {
-    size: 0,
-    code: 8,
-    message: 12,
+    max_per_source: 80,
+    source_prefix_v4: 84,
+    source_prefix_v6: 88,
+    source_exempt: 96,
+    allow: 104,
+    deny: 112,
+    rate: 120,
+    rate_burst: 124,
+    rate_per_source: 128,
+    rate_per_source_burst: 132,
+    rate_interval_ms: 136,
+    at_rate: 144,
+    penalty_ms: 152,
+    penalty_max_ms: 160,
+    penalty_statuses: 168,
+    at_capacity: 176,
+    refuse_message: 184,
 });
 
 layout!(forkserve_stats: 424 {
@@ -72,16 +66,23 @@ layout!(forkserve_stats: 424 {
     refused_capacity: 72,
     refused_source: 80,
     refused_fork: 88,
-    fork_failures: 96,
-    accept_errors: 104,
-    starvations: 112,
-    supervisor: 120,
-    duration_us_log2: 128,
-    refused_rate: 384,
-    refused_source_rate: 392,
-    refused_penalty: 400,
-    refused_denied: 408,
-    penalties: 416,
+    refused_rate: 96,
+    refused_source_rate: 104,
+    refused_penalty: 112,
+    refused_denied: 120,
+    penalties: 128,
+    fork_failures: 136,
+    accept_errors: 144,
+    starvations: 152,
+    supervisor: 160,
+    duration_us_log2: 168,
+});
+// structs:end
+
+layout!(forkserve_error: 256 {
+    size: 0,
+    code: 8,
+    message: 12,
 });
 
 layout!(forkserve_live: 160 {
@@ -132,6 +133,7 @@ constants! {
     FORKSERVE_EVENT_SUPERVISOR_ENDED = 12,
     FORKSERVE_EVENT_LISTENER_FAILED = 13,
 
+    // By `make tables`. constants:begin
     FORKSERVE_REASON_CAPACITY = 1,
     FORKSERVE_REASON_SOURCE = 2,
     FORKSERVE_REASON_FORK = 3,
@@ -142,13 +144,13 @@ constants! {
     FORKSERVE_REASON_SOURCE_RATE = 8,
     FORKSERVE_REASON_PENALTY = 9,
     FORKSERVE_REASON_DENIED = 10,
-
     FORKSERVE_AT_CAPACITY_QUEUE = 0,
     FORKSERVE_AT_CAPACITY_REFUSE = 1,
     FORKSERVE_AT_RATE_QUEUE = 0,
     FORKSERVE_AT_RATE_REFUSE = 1,
     FORKSERVE_ORPHANS_FINISH = 0,
     FORKSERVE_ORPHANS_TERMINATE = 1,
+    // constants:end
 
     FORKSERVE_DURATIONS = 32,
 }

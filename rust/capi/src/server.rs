@@ -4,9 +4,10 @@
 use crate::conn::{forkserve_conn, lend};
 use crate::error::forkserve_error;
 use crate::failure::{failure, Failure};
+use crate::generated::forkserve_options;
 use crate::guard::{guard, guard_fork};
 use crate::handle::{forkserve_server, free, server};
-use crate::options::{self, forkserve_options};
+use crate::options;
 use crate::sized::borrow;
 use core::{serve, Connection, Server, Start, StdioHooks, Turn};
 use libc::{c_char, c_int, c_void};

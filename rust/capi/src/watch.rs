@@ -3,11 +3,11 @@
 #![allow(unsafe_code)]
 
 use crate::event::{flatten, forkserve_observer};
+use crate::generated::{forkserve_stats, STATS_FIRST};
 use crate::guard::guard;
 use crate::handle::{forkserve_server, server};
 use crate::live::{self, forkserve_live};
 use crate::sized::{caller_size, write_sized};
-use crate::stats::{self, forkserve_stats};
 use libc::{c_int, c_void};
 
 /// Copies the counters of the server to *out.
@@ -25,7 +25,7 @@ pub unsafe extern "C" fn forkserve_server_stats(
         let handle = unsafe { server(s) }?;
         handle.parts.stopper.check_owner()?;
         // SAFETY: as above.
-        let size = unsafe { caller_size(out, stats::FIRST, "out") }?;
+        let size = unsafe { caller_size(out, STATS_FIRST, "out") }?;
         let stats = forkserve_stats::new(handle.parts.stats.read(), size);
         // SAFETY: `out` has `size` bytes by the contract of the function.
         unsafe { write_sized(&stats, out.cast(), size) };

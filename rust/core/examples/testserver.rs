@@ -5,8 +5,7 @@
 //! described; the modes `run`, `dispatch`, `step` and `start` are those of the Rust API.
 #![allow(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
-use forkserve::{AtCapacity, AtRate, CidrList, Connection, Event, Fork};
-use forkserve::{Options, Orphans, Pause, Refusal, Server};
+use forkserve::{CidrList, Connection, Event, Fork, Options, Server};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -72,13 +71,7 @@ fn observe(event: &Event<'_>) {
         }
         Event::Held { id, peer } => about("held", id, peer),
         Event::Refused { id, peer, reason } => {
-            let (name, errno) = refusal(reason);
-            let line = about("refused", id, peer).text("reason", name);
-            if errno != 0 {
-                line.number("error", errno)
-            } else {
-                line
-            }
+            with_reason(about("refused", id, peer), reason.name(), reason.errno())
         }
         Event::Ended { id, peer, pid, exit, duration, usage } => {
             let (code, signal) = code_and_signal(exit);
@@ -90,15 +83,7 @@ fn observe(event: &Event<'_>) {
                 .number("cpu_us", (usage.user + usage.system).as_micros())
                 .number("max_rss_kib", usage.max_rss_kib)
         }
-        Event::Paused { reason } => match reason {
-            Pause::Capacity => Line::new("paused").text("reason", "capacity"),
-            Pause::Held => Line::new("paused").text("reason", "fork"),
-            Pause::Resources(errno) => {
-                Line::new("paused").text("reason", "resources").number("error", errno)
-            }
-            Pause::Rate => Line::new("paused").text("reason", "rate"),
-            _ => Line::new("paused"),
-        },
+        Event::Paused { reason } => with_reason(Line::new("paused"), reason.name(), reason.errno()),
         Event::Resumed => Line::new("resumed"),
         Event::ListenerFailed { address, errno } => {
             Line::new("listener_failed").text("address", address).number("error", errno)
@@ -125,44 +110,31 @@ fn code_and_signal(exit: forkserve::Exit) -> (i32, i32) {
     }
 }
 
-fn refusal(reason: Refusal) -> (&'static str, i32) {
-    match reason {
-        Refusal::Capacity => ("capacity", 0),
-        Refusal::Source => ("source", 0),
-        Refusal::Fork(errno) => ("fork", errno),
-        Refusal::Gone => ("gone", 0),
-        Refusal::Draining => ("draining", 0),
-        Refusal::Rate => ("rate", 0),
-        Refusal::SourceRate => ("source_rate", 0),
-        Refusal::Penalty => ("penalty", 0),
-        Refusal::Denied => ("denied", 0),
-        _ => ("", 0),
+fn with_reason(line: Line, name: &str, errno: i32) -> Line {
+    let line = line.text("reason", name);
+    if errno != 0 {
+        line.number("error", errno)
+    } else {
+        line
     }
 }
 
+/// A line with all counters that are numbers.
+macro_rules! counters {
+    (
+        $($(#[doc = $doc:literal])+ $name:ident $(= $word:ident)?, since $since:literal;)*
+        histogram $($rest:tt)*
+    ) => {
+        fn counters(stats: &forkserve::Stats) -> Line {
+            Line::new("stats")$(.number(stringify!($name), stats.$name))*
+        }
+    };
+}
+
+forkserve::counters_table!(counters);
+
 fn put_stats(server: &Server) {
-    let stats = server.stats();
-    Line::new("stats")
-        .number("accepted", stats.accepted)
-        .number("live", stats.live)
-        .number("idle", stats.idle)
-        .number("held", stats.held)
-        .number("ended", stats.ended)
-        .number("crashed", stats.crashed)
-        .number("unknown", stats.unknown)
-        .number("refused", stats.refused)
-        .number("refused_capacity", stats.refused_capacity)
-        .number("refused_source", stats.refused_source)
-        .number("refused_fork", stats.refused_fork)
-        .number("fork_failures", stats.fork_failures)
-        .number("accept_errors", stats.accept_errors)
-        .number("starvations", stats.starvations)
-        .number("refused_rate", stats.refused_rate)
-        .number("refused_source_rate", stats.refused_source_rate)
-        .number("refused_penalty", stats.refused_penalty)
-        .number("refused_denied", stats.refused_denied)
-        .number("penalties", stats.penalties)
-        .put();
+    counters(&server.stats()).put();
 }
 
 // ---- Handlers: what a child does --------------------------------------------
@@ -406,6 +378,58 @@ fn millis(value: &str) -> Duration {
     Duration::from_millis(number(value))
 }
 
+/// The value that a text stands for, written as in C.
+macro_rules! value {
+    (number $arguments:tt $text:ident) => {
+        number($text)
+    };
+    (flag $arguments:tt $text:ident) => {
+        $text != "0"
+    };
+    (time $arguments:tt $text:ident) => {
+        millis($text)
+    };
+    (limit ($none:expr, $most:tt, $meaning:tt) $text:ident) => {
+        (number::<i64>($text) != $none).then(|| millis($text))
+    };
+    (bytes $arguments:tt $text:ident) => {
+        $text.into()
+    };
+    (choice $arguments:tt $text:ident) => {
+        choice($text)
+    };
+    (networks $arguments:tt $text:ident) => {
+        networks($text)
+    };
+    (statuses $arguments:tt $text:ident) => {
+        $text.split(',').map(|status| number(status.trim())).collect()
+    };
+}
+
+macro_rules! options {
+    ($($topic:literal {$(
+        $(#[doc = $doc:literal])+
+        $name:ident $(as $c_name:ident)?: $kind:ident $arguments:tt = $default:tt
+            $(, $word:ident $about:literal)*;
+    )*})*) => {
+        /// Sets the option of this name; whether there is one.
+        fn set(options: &mut Options, name: &str, text: &str) -> bool {
+            match name.trim_end_matches("_ms") {
+                $($(stringify!($name) => options.$name = value!($kind $arguments text),)*)*
+                _ => return false,
+            }
+            true
+        }
+    };
+}
+
+forkserve::options_table!(options);
+
+fn choice<T: forkserve::Choice>(word: &str) -> T {
+    let found = T::ALL.iter().find(|(_, known)| *known == word);
+    found.map_or_else(|| bad_usage(word), |(choice, _)| *choice)
+}
+
 fn take_option(plan: &mut Plan, name: &str, value: String) {
     let options = &mut plan.options;
     match name {
@@ -417,39 +441,13 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
         "--report" => REPORT.store(number(&value), Ordering::Relaxed),
         "--again" => plan.again = value != "0",
         "--observe" => plan.silent = value == "0",
-        "--spares" => options.spares = number(&value),
+        "--option" => match value.split_once('=') {
+            Some((name, value)) if set(options, name, value) => {}
+            _ => bad_usage(&value),
+        },
         "--per-child" => options.connections_per_child = number(&value),
-        "--max-children" => options.max_children = number(&value),
-        "--max-per-source" => options.max_per_source = number(&value),
-        "--backlog" => options.backlog = number(&value),
-        "--lifetime" => options.lifetime = Some(millis(&value)).filter(|time| !time.is_zero()),
-        "--grace" => options.grace = (value != "-1").then(|| millis(&value)),
-        "--kill-after" => options.kill_after = millis(&value),
-        "--fork-retry" => options.fork_retry = millis(&value),
-        "--refuse-message" => options.refuse_message = value.into_bytes(),
-        "--at-capacity" if value == "queue" => options.at_capacity = AtCapacity::Queue,
-        "--at-capacity" if value == "refuse" => options.at_capacity = AtCapacity::Refuse,
-        "--orphans" if value == "finish" => options.orphans = Orphans::Finish,
-        "--orphans" if value == "terminate" => options.orphans = Orphans::Terminate,
-        "--source-prefix-v4" => options.source_prefix_v4 = number(&value),
-        "--source-prefix-v6" => options.source_prefix_v6 = number(&value),
-        "--source-exempt" => options.source_exempt = networks(&value),
-        "--rate" => options.rate = number(&value),
-        "--rate-burst" => options.rate_burst = number(&value),
-        "--rate-per-source" => options.rate_per_source = number(&value),
-        "--rate-per-source-burst" => options.rate_per_source_burst = number(&value),
-        "--rate-interval" => options.rate_interval = millis(&value),
-        "--at-rate" if value == "queue" => options.at_rate = AtRate::Queue,
-        "--at-rate" if value == "refuse" => options.at_rate = AtRate::Refuse,
-        "--linger" => options.linger = millis(&value),
-        "--penalty" => options.penalty = millis(&value),
-        "--penalty-max" => options.penalty_max = millis(&value),
-        "--penalty-statuses" => {
-            options.penalty_statuses =
-                value.split(',').map(|status| number(status.trim())).collect()
-        }
-        "--allow" => options.allow = networks(&value),
-        "--deny" => options.deny = networks(&value),
+        // With dashes, and without the unit.
+        _ if set(options, &name.replacen("--", "", 1).replace('-', "_"), &value) => {}
         _ => bad_usage(name),
     }
 }

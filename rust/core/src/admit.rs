@@ -116,17 +116,7 @@ pub(crate) fn turn_away(connection: Connection, message: &[u8]) {
 
 /// In the counters: a connection was closed without a child.
 pub(crate) fn count_refusal(board: &Board, reason: Refusal) {
-    let counter = match reason {
-        Refusal::Capacity => Some(Counter::RefusedCapacity),
-        Refusal::Source => Some(Counter::RefusedSource),
-        Refusal::Fork(_) => Some(Counter::RefusedFork),
-        Refusal::Rate => Some(Counter::RefusedRate),
-        Refusal::SourceRate => Some(Counter::RefusedSourceRate),
-        Refusal::Penalty => Some(Counter::RefusedPenalty),
-        Refusal::Denied => Some(Counter::RefusedDenied),
-        Refusal::Gone | Refusal::Draining => None,
-    };
-    counter.map(|counter| board.add(counter));
+    reason.counter().map(|counter| board.add(counter));
     board.add(Counter::Refused);
 }
 

@@ -102,51 +102,45 @@ pub struct Live {
     pub served: u64,
 }
 
-/// Counters of the scoreboard, by the place of their word.
-#[derive(Clone, Copy)]
-#[repr(usize)]
-pub(crate) enum Counter {
-    Accepted,
-    Held,
-    Ended,
-    Crashed,
-    Unknown,
-    Refused,
-    RefusedCapacity,
-    RefusedSource,
-    RefusedFork,
-    ForkFailures,
-    AcceptErrors,
-    Starvations,
-    /// How many spares wait, roughly: children count it down, the supervisor
-    /// sets it right whenever it looks.
-    SparesLeft,
-    /// With fewer left than this, a child calls for more.
-    SparesLow,
-    /// Not zero once a drain has begun.
-    Draining,
-    /// What a new spare found unusable: the listener's number, and below it the
-    /// errno, in 32 bits each.
-    Unusable,
-    /// In the host of a supervisor: its number, until its end is known.
-    Supervisor,
-    /// Not zero once that end is known.
-    Deserted,
-    /// Slots from here on have never had a child.
-    Used,
-    RefusedRate,
-    RefusedSourceRate,
-    RefusedPenalty,
-    RefusedDenied,
-    Penalties,
-    /// When the token bucket of `rate` is full: see `rate`.
-    RateFullAt,
-    /// Not zero once a child has shut the gate: see `throttle`.
-    GateShut,
-    /// The process that has begun to serve: see `owner`.
-    Owner,
-    Last,
+/// The words of the first page, by their place: those of `counters_table`, and
+/// others.
+macro_rules! counters {
+    (
+        $($(#[doc = $doc:literal])+ $name:ident $(= $word:ident)?, since $since:literal;)*
+        histogram $($rest:tt)*
+    ) => {
+        #[derive(Clone, Copy)]
+        #[repr(usize)]
+        pub(crate) enum Counter {
+            $($($word,)?)*
+            /// How many spares wait, roughly: children count it down, the supervisor
+            /// sets it right whenever it looks.
+            SparesLeft,
+            /// With fewer left than this, a child calls for more.
+            SparesLow,
+            /// Not zero once a drain has begun.
+            Draining,
+            /// What a new spare found unusable: the listener's number, and below it the
+            /// errno, in 32 bits each.
+            Unusable,
+            /// In the host of a supervisor: its number, until its end is known.
+            Supervisor,
+            /// Not zero once that end is known.
+            Deserted,
+            /// Slots from here on have never had a child.
+            Used,
+            /// When the token bucket of `rate` is full: see `rate`.
+            RateFullAt,
+            /// Not zero once a child has shut the gate: see `throttle`.
+            GateShut,
+            /// The process that has begun to serve: see `owner`.
+            Owner,
+            Last,
+        }
+    };
 }
+
+crate::counters_table!(counters);
 
 const HISTOGRAM: usize = Counter::Last as usize;
 const _: () = assert!(HISTOGRAM + DURATIONS <= PAGE_WORDS);

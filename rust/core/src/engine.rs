@@ -519,7 +519,7 @@ impl Engine {
     /// Why no connection may be accepted now; `None`: one may.
     pub(crate) fn obstacle(&self) -> Option<Pause> {
         if self.hold.is_some() {
-            return Some(Pause::Held);
+            return Some(Pause::Fork);
         }
         if let Some(starved) = self.starved.as_ref().filter(|starved| starved.shut) {
             return Some(Pause::Resources(starved.errno as i32));

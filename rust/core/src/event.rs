@@ -4,48 +4,9 @@
 //! things happened, from inside the call that runs it. The library itself
 //! prints nothing: a program that logs does so from here.
 
+pub use crate::reasons::{Pause, Refusal};
 use crate::sys::process::{Exit, Usage};
 use std::time::Duration;
-
-/// Why a connection was closed without a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// `max_children` children live, and `at_capacity` says to refuse.
-    Capacity,
-    /// `max_per_source` children serve this source already.
-    Source,
-    /// `fork` kept failing for `fork_retry`; the errno of the last try.
-    Fork(i32),
-    /// The client left while its connection was held.
-    Gone,
-    /// The time for the drain was over before a child could be had.
-    Draining,
-    /// More than `rate` connections, and `at_rate` says to refuse.
-    Rate,
-    /// More than `rate_per_source` connections of this source.
-    SourceRate,
-    /// The source is being penalised for crashes.
-    Penalty,
-    /// The address is in `deny`, or not in `allow`.
-    Denied,
-}
-
-/// Why accepting has paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Pause {
-    /// `max_children` children live; the kernel's queue holds the others.
-    Capacity,
-    /// A connection is held because `fork` failed.
-    Held,
-    /// `accept` had no descriptor or no memory (EMFILE, ENFILE, ENOBUFS,
-    /// ENOMEM), or failed for one connection after the other, as where a
-    /// sandbox hides it (EPERM); the errno.
-    Resources(i32),
-    /// More than `rate` connections; the kernel's queue holds the others.
-    Rate,
-}
 
 /// One thing that happened. Times are of the monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq)]

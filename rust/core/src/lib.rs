@@ -66,6 +66,7 @@ mod pool;
 mod procfs;
 mod rate;
 mod reap;
+mod reasons;
 mod recall;
 mod server;
 mod socket_file;
@@ -88,6 +89,8 @@ pub use event::{Event, Pause, Refusal};
 pub use exit::{serve, ExitStatus, EXIT_PANIC};
 pub use heap::prepare_heap;
 pub use hooks::{Hooks, StdioHooks};
+#[doc(hidden)]
+pub use options::{Amount, Choice, Misfit};
 pub use options::{AtCapacity, AtRate, Options, Orphans};
 pub use server::{Fork, Server, Stopper};
 pub use stats::{Stats, StatsReader};

@@ -48,7 +48,7 @@ impl Limits {
         let pace = |rate, burst| (rate > 0).then(|| Pace::new(rate, interval, burst));
         let rate = pace(options.rate, options.rate_burst);
         let rate_per_source = pace(options.rate_per_source, options.rate_per_source_burst);
-        let (first, longest) = (options.penalty, options.penalty_max);
+        let (first, longest) = (options.penalty.unwrap_or_default(), options.penalty_max);
         let tariff = (!first.is_zero()).then(|| Tariff::new(first, longest));
         let remembers = rate_per_source.is_some() || tariff.is_some();
         let listed = !options.allow.is_empty() || !options.deny.is_empty();
@@ -227,8 +227,11 @@ mod tests {
     #[test]
     fn crashes_are_told_from_other_ends() {
         let penalty = Duration::from_secs(1);
-        let with =
-            limits(Options { penalty, penalty_statuses: vec![0, 70, 255], ..Options::default() });
+        let with = limits(Options {
+            penalty: Some(penalty),
+            penalty_statuses: vec![0, 70, 255],
+            ..Options::default()
+        });
         for signal in [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS, libc::SIGILL, libc::SIGKILL] {
             assert!(with.is_crash(Exit::Signal(signal), false), "{signal}");
         }
@@ -246,7 +249,8 @@ mod tests {
     #[test]
     fn a_crash_bars_its_source_and_no_other() {
         let board = Board::new(1).expect("mapped");
-        let limits = limits(Options { penalty: Duration::from_secs(3600), ..Options::default() });
+        let limits =
+            limits(Options { penalty: Some(Duration::from_secs(3600)), ..Options::default() });
         let source = limits.source(&peer("10.0.0.1:1"));
         limits.punish(&board, source);
         limits.punish(&board, 0);

@@ -7,59 +7,97 @@ use crate::board::{Board, Counter, Doing, Live, DURATIONS};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process;
 
-/// The counters of a server. At rest,
-/// `accepted == live + held + ended + refused`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Connections taken from the kernel.
-    pub accepted: u64,
-    /// Connections that are being served now.
-    pub live: u64,
-    /// Children that wait for a connection now.
-    pub idle: u64,
-    /// Connections held now, for want of a child.
-    pub held: u64,
-    /// Connections that have been served to their end.
-    pub ended: u64,
-    /// Of `ended`: because a signal ended the child.
-    pub crashed: u64,
-    /// Of `ended`: with a status that someone else took, or that a killed
-    /// supervisor cannot tell any more.
-    pub unknown: u64,
-    /// Connections closed without being served, for whatever reason.
-    pub refused: u64,
-    /// Of `refused`: because of `max_children`.
-    pub refused_capacity: u64,
-    /// Of `refused`: because of `max_per_source`.
-    pub refused_source: u64,
-    /// Of `refused`: because `fork` kept failing.
-    pub refused_fork: u64,
-    /// Failed calls of `fork`.
-    pub fork_failures: u64,
-    /// Failed calls of `accept` that concern one connection only.
-    pub accept_errors: u64,
-    /// Times that accepting paused for want of descriptors or memory, or because it
-    /// failed for one connection after the other.
-    pub starvations: u64,
-    /// In the host, after `start`: the supervisor's number while it lives, and 0
-    /// once it has ended. 0 without one.
-    pub supervisor: u64,
-    /// How long the connections of `ended` lasted: entry `i` counts those of
-    /// less than 2^i microseconds that entry `i - 1` does not count; the last
-    /// one counts all that are longer.
-    pub durations: [u64; DURATIONS],
-    /// Of `refused`: because of `rate`.
-    pub refused_rate: u64,
-    /// Of `refused`: because of `rate_per_source`.
-    pub refused_source_rate: u64,
-    /// Of `refused`: because of a penalty.
-    pub refused_penalty: u64,
-    /// Of `refused`: because of `deny` or `allow`.
-    pub refused_denied: u64,
-    /// Connections whose source was given a penalty for them.
-    pub penalties: u64,
+/// Calls the macro `$then` with the counters, each once. A row is a
+/// description, the name, the word of the scoreboard if it is one, and the
+/// version that had it first. The histogram is the last.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! counters_table {
+    ($then:ident) => {
+        $then! {
+            /// Connections taken from the kernel.
+            accepted = Accepted, since "0.1.0";
+            /// Connections that are being served now.
+            live, since "0.1.0";
+            /// Children that wait for a connection now.
+            idle, since "0.1.0";
+            /// Connections held now because `fork` failed: 0 or 1.
+            held = Held, since "0.1.0";
+            /// Connections that have been served to their end.
+            ended = Ended, since "0.1.0";
+            /// Of `ended`: because a signal ended the child, whoever sent it.
+            crashed = Crashed, since "0.1.0";
+            /// Of `ended`: with a status that is not known, because someone else took it
+            /// (the host ignores SIGCHLD or waits for all of its children), or because a
+            /// supervisor was killed.
+            unknown = Unknown, since "0.1.0";
+            /// Connections closed without being served, for whatever reason.
+            refused = Refused, since "0.1.0";
+            /// Of `refused`: because of `max_children`.
+            refused_capacity = RefusedCapacity, since "0.1.0";
+            /// Of `refused`: because of `max_per_source`.
+            refused_source = RefusedSource, since "0.1.0";
+            /// Of `refused`: because `fork` kept failing.
+            refused_fork = RefusedFork, since "0.1.0";
+            /// Of `refused`: because of `rate`.
+            refused_rate = RefusedRate, since "0.1.0";
+            /// Of `refused`: because of `rate_per_source`.
+            refused_source_rate = RefusedSourceRate, since "0.1.0";
+            /// Of `refused`: because of a penalty.
+            refused_penalty = RefusedPenalty, since "0.1.0";
+            /// Of `refused`: because of `deny` or `allow`.
+            refused_denied = RefusedDenied, since "0.1.0";
+            /// Connections whose source was given a penalty for them.
+            penalties = Penalties, since "0.1.0";
+            /// Failed calls of `fork`.
+            fork_failures = ForkFailures, since "0.1.0";
+            /// Failed calls of `accept` that concern one connection only.
+            accept_errors = AcceptErrors, since "0.1.0";
+            /// Times that accepting paused for want of descriptors or memory, or because it
+            /// failed for one connection after the other.
+            starvations = Starvations, since "0.1.0";
+            /// In the host, after `start`: the supervisor's process while it lives, and 0
+            /// once it has ended. 0 without one.
+            supervisor, since "0.1.0";
+
+            histogram
+            /// How long the connections of `ended` lasted: entry i counts those of less than
+            /// 2^i microseconds that entry i - 1 does not count. The last entry counts all
+            /// that were longer.
+            durations as duration_us_log2, since "0.1.0";
+        }
+    };
 }
+
+macro_rules! stats {
+    (
+        $($(#[doc = $doc:literal])+ $name:ident $(= $word:ident)?, since $since:literal;)*
+        histogram $(#[doc = $about:literal])+ $durations:ident as $c_name:ident, since $first:literal;
+    ) => {
+        /// The counters of a server. At rest,
+        /// `accepted == live + held + ended + refused`.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[doc = $doc])+ pub $name: u64,)*
+            $(#[doc = $about])+
+            pub $durations: [u64; DURATIONS],
+        }
+
+        impl Stats {
+            /// What the words of the scoreboard say; the rest is 0.
+            fn counted(board: &Board) -> Stats {
+                Stats {
+                    $($($name: board.get(Counter::$word),)?)*
+                    $durations: board.durations(),
+                    ..Stats::default()
+                }
+            }
+        }
+    };
+}
+
+crate::counters_table!(stats);
 
 /// Reads a server's scoreboard, from any thread, also while the loop runs or a
 /// supervisor runs it.
@@ -70,46 +108,24 @@ impl StatsReader {
     /// The counters now.
     pub fn read(&self) -> Stats {
         let board = &self.0;
-        let (mut live, mut idle, mut served) = (0, 0, 0_u64);
+        let mut stats = Stats::counted(board);
         for (_, state) in board.states() {
-            live += u64::from(state.busy());
-            idle += u64::from(state.doing == Doing::Waiting);
-            // Children that serve several connections count for themselves.
-            served = served.wrapping_add(state.served);
+            stats.live += u64::from(state.busy());
+            stats.idle += u64::from(state.doing == Doing::Waiting);
+            // Children that serve several connections count for themselves. They may
+            // have written anything there: no sum may be trusted.
+            stats.ended = stats.ended.wrapping_add(state.served);
         }
-        let mut held = board.get(Counter::Held);
         // What a killed supervisor leaves has ended for the server: nobody will
         // tell how.
-        let (mut lost, mut closed) = (0, 0);
         if self.deserted() {
-            idle = 0;
-            lost = std::mem::take(&mut live);
-            closed = std::mem::take(&mut held);
+            stats.idle = 0;
+            stats.ended = stats.ended.wrapping_add(stats.live);
+            stats.unknown = stats.unknown.wrapping_add(std::mem::take(&mut stats.live));
+            stats.refused = stats.refused.wrapping_add(std::mem::take(&mut stats.held));
         }
-        Stats {
-            accepted: board.get(Counter::Accepted),
-            live,
-            idle,
-            held,
-            // A child may have written anything there: no sum may be trusted.
-            ended: board.get(Counter::Ended).wrapping_add(served).wrapping_add(lost),
-            crashed: board.get(Counter::Crashed),
-            unknown: board.get(Counter::Unknown).wrapping_add(lost),
-            refused: board.get(Counter::Refused).wrapping_add(closed),
-            refused_capacity: board.get(Counter::RefusedCapacity),
-            refused_source: board.get(Counter::RefusedSource),
-            refused_fork: board.get(Counter::RefusedFork),
-            fork_failures: board.get(Counter::ForkFailures),
-            accept_errors: board.get(Counter::AcceptErrors),
-            starvations: board.get(Counter::Starvations),
-            supervisor: self.supervisor(),
-            durations: board.durations(),
-            refused_rate: board.get(Counter::RefusedRate),
-            refused_source_rate: board.get(Counter::RefusedSourceRate),
-            refused_penalty: board.get(Counter::RefusedPenalty),
-            refused_denied: board.get(Counter::RefusedDenied),
-            penalties: board.get(Counter::Penalties),
-        }
+        stats.supervisor = self.supervisor();
+        stats
     }
 
     /// The supervisor's number, if it has not ended.

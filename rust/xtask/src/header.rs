@@ -33,7 +33,8 @@ pub(crate) fn header(root: &Path, check: bool) -> Result<(), Failure> {
 }
 
 /// The template with its items in their places: `@name@` is one, `@PREFIX_*@`
-/// all constants whose names begin so. Each item has one place.
+/// all constants whose names begin so. Each item has one place. The values of the
+/// `_INIT` macros come from the tables of the core.
 fn fill(template: &str, items: &[Item]) -> Result<String, Failure> {
     let mut placed = BTreeSet::new();
     let mut text = String::new();
@@ -47,6 +48,10 @@ fn fill(template: &str, items: &[Item]) -> Result<String, Failure> {
             Some(prefix) => item.name.starts_with(prefix),
             None => item.name == name,
         };
+        if let Some(init) = crate::tables::init(name) {
+            text += &init;
+            continue;
+        }
         let found: Vec<&Item> = items.iter().filter(wanted).collect();
         if found.is_empty() {
             return Err(format!("{TEMPLATE}: rust/capi has no {name}").into());

@@ -2,13 +2,17 @@
 //!
 //! - `header [--check]` writes include/forkserve.h from the C crate, or says
 //!   whether the committed file is what it would write;
-//! - `man DIRECTORY` writes the manual pages there.
+//! - `man DIRECTORY` writes the manual pages there;
+//! - `tables [--check]` writes what is made from the tables of the core, or says
+//!   whether the committed files are what it would write.
 
 #[cfg(feature = "header")]
 mod header;
 mod items;
 mod man;
 mod mdoc;
+#[cfg(feature = "header")]
+mod tables;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,9 +26,13 @@ fn main() -> ExitCode {
         ["header"] => header::header(&root, false),
         #[cfg(feature = "header")]
         ["header", "--check"] => header::header(&root, true),
+        #[cfg(feature = "header")]
+        ["tables"] => tables::tables(&root, false),
+        #[cfg(feature = "header")]
+        ["tables", "--check"] => tables::tables(&root, true),
         ["man", directory] => man::man(&root, Path::new(directory)),
         _ => {
-            eprintln!("Usage: forkserve-xtask header [--check] | man DIRECTORY");
+            eprintln!("Usage: forkserve-xtask header [--check] | man DIRECTORY | tables [--check]");
             return ExitCode::from(2);
         }
     };

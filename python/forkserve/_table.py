@@ -1,0 +1,312 @@
+"""The tables of the core, for the command, the drop-ins and the tests.
+
+Written by `make tables`.
+"""
+
+
+class Option:
+    """An option of Server. Times are milliseconds here."""
+
+    def __init__(
+        self,
+        name: str,
+        topic: str,
+        kind: str,
+        default: str,
+        about: str,
+        *,
+        least: int = 0,
+        most: int = 0,
+        words: tuple[str, ...] = (),
+        dropins: bool = True,
+    ) -> None:
+        self.name = name
+        self.topic = topic
+        self.kind = kind
+        self.default = default
+        self.about = about
+        self.least = least
+        self.most = most
+        self.words = words
+        self.dropins = dropins
+
+
+OPTIONS = (
+    Option(
+        "backlog",
+        "Listening",
+        "number",
+        "1024",
+        "how many connections the kernel queues until they are accepted",
+        least=1,
+        most=2147483647,
+        dropins=False,
+    ),
+    Option(
+        "reuse_port",
+        "Listening",
+        "flag",
+        "no",
+        "sets SO_REUSEPORT on TCP listeners",
+        dropins=False,
+    ),
+    Option(
+        "nodelay",
+        "Connections",
+        "flag",
+        "no",
+        "sets TCP_NODELAY on connections",
+        dropins=False,
+    ),
+    Option(
+        "keepalive",
+        "Connections",
+        "flag",
+        "no",
+        "sets SO_KEEPALIVE on connections",
+        dropins=False,
+    ),
+    Option(
+        "linger",
+        "Connections",
+        "time",
+        "2",
+        "how long a child goes on reading, after its handler, what the client sends and "
+        "the handler has not read",
+        least=0,
+        most=60000,
+        dropins=False,
+    ),
+    Option(
+        "max_children",
+        "Children",
+        "number",
+        "256",
+        "how many children may live at once",
+        least=1,
+        most=1000000,
+        dropins=False,
+    ),
+    Option(
+        "spares",
+        "Children",
+        "number",
+        "0",
+        "how many children wait for a connection ahead of time",
+        least=0,
+        most=10000,
+    ),
+    Option(
+        "connections_per_child",
+        "Children",
+        "number",
+        "1",
+        "how many connections a child serves, one after the other",
+        least=1,
+        most=4294967295,
+    ),
+    Option(
+        "orphans",
+        "Children",
+        "choice",
+        "finish",
+        "what happens to the children when their parent dies without a drain",
+        words=("finish", "terminate"),
+        dropins=False,
+    ),
+    Option(
+        "lifetime",
+        "Time limits",
+        "limit",
+        "none",
+        "how long a connection may last before its child gets SIGTERM, and kill_after "
+        "later SIGKILL",
+        least=1,
+        most=1000000000000,
+    ),
+    Option(
+        "grace",
+        "Time limits",
+        "limit",
+        "10",
+        "how long a drain waits for the children before it sends SIGTERM",
+        least=0,
+        most=1000000000000,
+        dropins=False,
+    ),
+    Option(
+        "kill_after",
+        "Time limits",
+        "time",
+        "5",
+        "the time from SIGTERM to SIGKILL",
+        least=0,
+        most=1000000000000,
+    ),
+    Option(
+        "fork_retry",
+        "Time limits",
+        "time",
+        "10",
+        "how long an accepted connection is held while fork fails, before it is closed",
+        least=0,
+        most=1000000000000,
+    ),
+    Option(
+        "max_per_source",
+        "Sources",
+        "number",
+        "0",
+        "how many children may serve one source at once; 0: no limit",
+        least=0,
+        most=1000000,
+    ),
+    Option(
+        "source_prefix_v4",
+        "Sources",
+        "number",
+        "32",
+        "how many leading bits of an IPv4 address make a source",
+        least=0,
+        most=32,
+    ),
+    Option(
+        "source_prefix_v6",
+        "Sources",
+        "number",
+        "64",
+        "how many leading bits of an IPv6 address make a source",
+        least=0,
+        most=128,
+    ),
+    Option(
+        "source_exempt",
+        "Sources",
+        "networks",
+        "none",
+        "networks whose clients have no source",
+    ),
+    Option(
+        "allow",
+        "Sources",
+        "networks",
+        "none",
+        "networks whose clients are served, and no others, unless it is empty",
+    ),
+    Option(
+        "deny",
+        "Sources",
+        "networks",
+        "none",
+        "networks whose clients are not served, also where allow has them",
+    ),
+    Option(
+        "rate",
+        "Rates",
+        "number",
+        "0",
+        "how many connections may be accepted in each rate_interval; 0: no limit",
+        least=0,
+        most=100000,
+    ),
+    Option(
+        "rate_burst",
+        "Rates",
+        "number",
+        "0",
+        "how many connections may come at once under rate; 0: as many as that",
+        least=0,
+        most=100000,
+    ),
+    Option(
+        "rate_per_source",
+        "Rates",
+        "number",
+        "0",
+        "how many connections of one source may be accepted in each rate_interval; 0: no limit",
+        least=0,
+        most=100000,
+    ),
+    Option(
+        "rate_per_source_burst",
+        "Rates",
+        "number",
+        "0",
+        "how many connections of one source may come at once under rate_per_source; 0: as "
+        "many as that",
+        least=0,
+        most=100000,
+    ),
+    Option(
+        "rate_interval",
+        "Rates",
+        "time",
+        "1",
+        "the time that both rates are for",
+        least=1000,
+        most=86400000,
+    ),
+    Option(
+        "at_rate",
+        "Rates",
+        "choice",
+        "queue",
+        "what to do with connections above rate",
+        words=("queue", "refuse"),
+    ),
+    Option(
+        "penalty",
+        "Penalties",
+        "limit",
+        "none",
+        "how long a source is refused after a connection that crashed its child",
+        least=1,
+        most=1000000000000,
+    ),
+    Option(
+        "penalty_max",
+        "Penalties",
+        "time",
+        "3600",
+        "the longest penalty, at least penalty",
+        least=0,
+        most=1000000000000,
+    ),
+    Option(
+        "penalty_statuses",
+        "Penalties",
+        "statuses",
+        "none",
+        "exit statuses that are as bad as a crash",
+    ),
+    Option(
+        "at_capacity",
+        "Refusals",
+        "choice",
+        "queue",
+        "what to do with connections while max_children children live",
+        words=("queue", "refuse"),
+    ),
+    Option(
+        "refuse_message",
+        "Refusals",
+        "bytes",
+        "none",
+        "sent, without waiting, to a connection that is refused",
+        most=4096,
+    ),
+)
+
+# What people are told, by the reason of an event.
+REASONS = {
+    "capacity": "as many children as allowed",
+    "source": "too many from this address",
+    "fork": "no child can be made",
+    "gone": "the client has left",
+    "draining": "no time left",
+    "resources": "accept fails",
+    "rate": "more than the rate",
+    "source_rate": "more than the rate from this address",
+    "penalty": "penalty for crashes",
+    "denied": "address not allowed",
+}

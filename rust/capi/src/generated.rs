@@ -1,0 +1,229 @@
+//! What the tables of the core are in C. Written by `make tables`.
+
+use crate::FORKSERVE_DURATIONS;
+use libc::c_char;
+use std::mem::offset_of;
+
+/// For at_capacity: leave it in the kernel's queue until a child ends. The
+/// default.
+pub const FORKSERVE_AT_CAPACITY_QUEUE: i32 = 0;
+/// For at_capacity: accept it, send refuse_message, close it.
+pub const FORKSERVE_AT_CAPACITY_REFUSE: i32 = 1;
+
+/// For at_rate: leave it in the kernel's queue until it is its turn. The
+/// default.
+pub const FORKSERVE_AT_RATE_QUEUE: i32 = 0;
+/// For at_rate: accept it, send refuse_message, close it.
+pub const FORKSERVE_AT_RATE_REFUSE: i32 = 1;
+
+/// For orphans: they finish their connections. The default.
+pub const FORKSERVE_ORPHANS_FINISH: i32 = 0;
+/// For orphans: they get SIGTERM from the kernel (PR_SET_PDEATHSIG) when the
+/// thread that forked them ends.
+pub const FORKSERVE_ORPHANS_TERMINATE: i32 = 1;
+
+/// max_children children live.
+pub const FORKSERVE_REASON_CAPACITY: i32 = 1;
+/// max_per_source children serve this source already.
+pub const FORKSERVE_REASON_SOURCE: i32 = 2;
+/// fork fails. A connection is refused for it when fork kept failing for
+/// fork_retry_ms, and held until then. The event's error says why.
+pub const FORKSERVE_REASON_FORK: i32 = 3;
+/// The client left while its connection was held.
+pub const FORKSERVE_REASON_GONE: i32 = 4;
+/// The time for the drain was over before a child could be had.
+pub const FORKSERVE_REASON_DRAINING: i32 = 5;
+/// accept has no descriptor or no memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), or
+/// failed for one connection after the other, as where a sandbox hides it
+/// (EPERM). The event's error says why.
+pub const FORKSERVE_REASON_RESOURCES: i32 = 6;
+/// More than rate connections came.
+pub const FORKSERVE_REASON_RATE: i32 = 7;
+/// More than rate_per_source connections of this source came.
+pub const FORKSERVE_REASON_SOURCE_RATE: i32 = 8;
+/// The source has a penalty for crashes.
+pub const FORKSERVE_REASON_PENALTY: i32 = 9;
+/// The address is in deny, or not in allow.
+pub const FORKSERVE_REASON_DENIED: i32 = 10;
+
+/// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
+/// defaults, and change what you need.
+#[repr(C)]
+pub struct forkserve_options {
+    /// sizeof(forkserve_options), set by FORKSERVE_OPTIONS_INIT.
+    pub size: usize,
+    /// How many connections the kernel queues until they are accepted. It
+    /// lowers the number to net.core.somaxconn (4096 by default) without
+    /// notice. 1 to 2147483647. Default 1024.
+    pub backlog: u32,
+    /// Sets SO_REUSEPORT on TCP listeners. 0 or 1. Default 0.
+    pub reuse_port: i32,
+    /// Sets TCP_NODELAY on connections. 0 or 1. Default 0.
+    pub nodelay: i32,
+    /// Sets SO_KEEPALIVE on connections. 0 or 1. Default 0.
+    pub keepalive: i32,
+    /// How long a child goes on reading, after its handler, what the client
+    /// sends and the handler has not read. Only a client that has sent more
+    /// than was read is waited for, until it finishes. If the connection were
+    /// closed at once, the client would see a reset (ECONNRESET) in place of
+    /// the end of its reply. 0: close at once. Milliseconds, 0 to 60000.
+    /// Default 2000.
+    pub linger_ms: i64,
+    /// How many children may live at once. 1 to 1000000. Default 256.
+    pub max_children: u32,
+    /// How many children wait for a connection ahead of time. With 0, a child
+    /// is forked when a connection has come. Spares count among max_children,
+    /// and cannot be more than that. While they run out, twice as many are
+    /// kept, under a supervisor up to eight times as many. 0 to 10000. Default
+    /// 0.
+    pub spares: u32,
+    /// How many connections a child serves, one after the other. More than 1
+    /// implies at least one spare. Ignored by forkserve_server_accept_fork,
+    /// whose children serve one each. 1 to 4294967295. Default 1.
+    pub connections_per_child: u32,
+    /// What happens to the children when their parent dies without a drain.
+    /// FORKSERVE_ORPHANS_*. Default FORKSERVE_ORPHANS_FINISH.
+    pub orphans: i32,
+    /// How long a connection may last before its child gets SIGTERM, and
+    /// kill_after_ms later SIGKILL. Milliseconds, at most 1000000000000. 0, the
+    /// default: no limit.
+    pub lifetime_ms: i64,
+    /// How long a drain waits for the children before it sends SIGTERM.
+    /// Milliseconds, 0 to 1000000000000; -1: no limit. Default 10000.
+    pub grace_ms: i64,
+    /// The time from SIGTERM to SIGKILL. Milliseconds, 0 to 1000000000000.
+    /// Default 5000.
+    pub kill_after_ms: i64,
+    /// How long an accepted connection is held while fork fails, before it is
+    /// closed. Milliseconds, 0 to 1000000000000. Default 10000.
+    pub fork_retry_ms: i64,
+    /// How many children may serve one source at once; 0: no limit. What a
+    /// source is, source_prefix_v4 and source_prefix_v6 say. 0 to 1000000.
+    /// Default 0.
+    pub max_per_source: u32,
+    /// How many leading bits of an IPv4 address make a source. With 0, all of
+    /// IPv4 is one. IPv4 clients of an IPv6 listener count as IPv4. Unix
+    /// sockets have no source. 0 to 32. Default 32.
+    pub source_prefix_v4: u32,
+    /// How many leading bits of an IPv6 address make a source. The default is
+    /// what one subscriber commonly gets. 0 to 128. Default 64.
+    pub source_prefix_v6: u32,
+    /// Networks whose clients have no source. Neither max_per_source nor
+    /// rate_per_source nor a penalty is for them. As text, like all lists of
+    /// networks here: addresses or ADDRESS/PREFIX, separated by commas or white
+    /// space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
+    /// Copied. NULL, the default: none.
+    pub source_exempt: *const c_char,
+    /// Networks whose clients are served, and no others, unless it is empty.
+    /// Unix sockets are not looked at. NULL, the default: none.
+    pub allow: *const c_char,
+    /// Networks whose clients are not served, also where allow has them. NULL,
+    /// the default: none.
+    pub deny: *const c_char,
+    /// How many connections may be accepted in each rate_interval_ms; 0: no
+    /// limit. It is a bucket of rate_burst tokens that fills at this rate. A
+    /// connection that is refused for another reason takes no token. 0 to
+    /// 100000. Default 0.
+    pub rate: u32,
+    /// How many connections may come at once under rate; 0: as many as that.
+    /// Where clients queue, a burst smaller than what comes in a millisecond
+    /// makes the rate slower. 0 to 100000. Default 0.
+    pub rate_burst: u32,
+    /// How many connections of one source may be accepted in each
+    /// rate_interval_ms; 0: no limit. Those above it are refused. 0 to 100000.
+    /// Default 0.
+    pub rate_per_source: u32,
+    /// How many connections of one source may come at once under
+    /// rate_per_source; 0: as many as that. 0 to 100000. Default 0.
+    pub rate_per_source_burst: u32,
+    /// The time that both rates are for. Milliseconds, 1000 to 86400000.
+    /// Default 1000.
+    pub rate_interval_ms: i64,
+    /// What to do with connections above rate. FORKSERVE_AT_RATE_*. Default
+    /// FORKSERVE_AT_RATE_QUEUE.
+    pub at_rate: i32,
+    /// How long a source is refused after a connection that crashed its child.
+    /// A crash is an end by a signal other than SIGHUP, SIGINT, SIGPIPE,
+    /// SIGALRM, SIGTERM and the server's own SIGKILL. The time doubles with
+    /// each crash. Milliseconds, at most 1000000000000. 0, the default: no
+    /// penalties.
+    pub penalty_ms: i64,
+    /// The longest penalty, at least penalty_ms. With each such time without a
+    /// crash one doubling is forgiven. Milliseconds, 0 to 1000000000000.
+    /// Default 3600000.
+    pub penalty_max_ms: i64,
+    /// Exit statuses that are as bad as a crash. As text: "70, 134". NULL, the
+    /// default: none.
+    pub penalty_statuses: *const c_char,
+    /// What to do with connections while max_children children live.
+    /// FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
+    pub at_capacity: i32,
+    /// Sent, without waiting, to a connection that is refused. At most 4096
+    /// bytes, copied. NULL, the default: nothing.
+    pub refuse_message: *const c_char,
+}
+
+/// Its size in the first version: a caller's cannot be smaller.
+pub(crate) const OPTIONS_FIRST: usize =
+    offset_of!(forkserve_options, refuse_message) + size_of::<*const c_char>();
+
+/// Counters of a server, since it was made. Set it to FORKSERVE_STATS_INIT
+/// before the call. While nothing is going on, accepted is the sum of live,
+/// held, ended and refused.
+#[repr(C)]
+pub struct forkserve_stats {
+    /// sizeof(forkserve_stats), set by FORKSERVE_STATS_INIT.
+    pub size: usize,
+    /// Connections taken from the kernel.
+    pub accepted: u64,
+    /// Connections that are being served now.
+    pub live: u64,
+    /// Children that wait for a connection now.
+    pub idle: u64,
+    /// Connections held now because fork failed: 0 or 1.
+    pub held: u64,
+    /// Connections that have been served to their end.
+    pub ended: u64,
+    /// Of ended: because a signal ended the child, whoever sent it.
+    pub crashed: u64,
+    /// Of ended: with a status that is not known, because someone else took it
+    /// (the host ignores SIGCHLD or waits for all of its children), or because
+    /// a supervisor was killed.
+    pub unknown: u64,
+    /// Connections closed without being served, for whatever reason.
+    pub refused: u64,
+    /// Of refused: because of max_children.
+    pub refused_capacity: u64,
+    /// Of refused: because of max_per_source.
+    pub refused_source: u64,
+    /// Of refused: because fork kept failing.
+    pub refused_fork: u64,
+    /// Of refused: because of rate.
+    pub refused_rate: u64,
+    /// Of refused: because of rate_per_source.
+    pub refused_source_rate: u64,
+    /// Of refused: because of a penalty.
+    pub refused_penalty: u64,
+    /// Of refused: because of deny or allow.
+    pub refused_denied: u64,
+    /// Connections whose source was given a penalty for them.
+    pub penalties: u64,
+    /// Failed calls of fork.
+    pub fork_failures: u64,
+    /// Failed calls of accept that concern one connection only.
+    pub accept_errors: u64,
+    /// Times that accepting paused for want of descriptors or memory, or
+    /// because it failed for one connection after the other.
+    pub starvations: u64,
+    /// In the host, after start: the supervisor's process while it lives, and 0
+    /// once it has ended. 0 without one.
+    pub supervisor: u64,
+    /// How long the connections of ended lasted: entry i counts those of less
+    /// than 2^i microseconds that entry i - 1 does not count. The last entry
+    /// counts all that were longer.
+    pub duration_us_log2: [u64; FORKSERVE_DURATIONS],
+}
+
+/// Its size in the first version: a caller's cannot be smaller.
+pub(crate) const STATS_FIRST: usize =
+    offset_of!(forkserve_stats, duration_us_log2) + size_of::<[u64; FORKSERVE_DURATIONS]>();

@@ -1,0 +1,166 @@
+//! Every limit and time-out, with its default and its range.
+//!
+//! Options are checked once, when a server is made; an error names the option
+//! and the range. Nothing in the library has a limit that is not in `table`.
+
+mod choice;
+mod misfit;
+mod table;
+
+pub use choice::{AtCapacity, AtRate, Choice, Orphans};
+use misfit::Check;
+pub use misfit::{Amount, Misfit};
+
+use crate::cidr::CidrList;
+use crate::error::Error;
+use nix::errno::Errno;
+use std::time::Duration;
+
+/// The longest time-out: about 31 years, far from any overflow of `Instant`.
+pub(crate) const MAX_TIME: Duration = Duration::from_millis(1_000_000_000_000);
+
+macro_rules! option_type {
+    (number $arguments:tt) => { u32 };
+    (flag $arguments:tt) => { bool };
+    (time $arguments:tt) => { Duration };
+    (limit $arguments:tt) => { Option<Duration> };
+    (bytes $arguments:tt) => { Vec<u8> };
+    (choice ($choice:ident)) => { $choice };
+    (networks $arguments:tt) => { CidrList };
+    (statuses $arguments:tt) => { Vec<u8> };
+}
+
+macro_rules! default_value {
+    (number $default:tt) => {
+        $default
+    };
+    (flag $default:tt) => {
+        $default
+    };
+    (time $default:tt) => {
+        Duration::from_millis($default)
+    };
+    (limit None) => {
+        None
+    };
+    (limit $default:tt) => {
+        Some(Duration::from_millis($default))
+    };
+    // Of a choice the first; of a list none.
+    ($kind:ident $default:tt) => {
+        Default::default()
+    };
+}
+
+/// The last line of a description.
+macro_rules! note {
+    (number ($least:tt, $most:tt) $default:tt) => {
+        concat!("Range: ", $least, " to ", $most, ". Default: ", $default, ".")
+    };
+    (flag () $default:tt) => {
+        concat!("Default: ", $default, ".")
+    };
+    (time ($least:tt, $most:tt) $default:tt) => {
+        concat!("Range: ", $least, " to ", $most, " ms. Default: ", $default, " ms.")
+    };
+    (limit ($none:expr, $most:tt, $meaning:tt) None) => {
+        concat!("At most ", $most, " ms. Default: `None`, ", $meaning, ".")
+    };
+    (limit ($none:expr, $most:tt, $meaning:tt) $default:tt) => {
+        concat!("At most ", $most, " ms; `None`: ", $meaning, ". Default: ", $default, " ms.")
+    };
+    (bytes ($most:tt) $default:tt) => {
+        concat!("At most ", $most, " bytes. Default: none.")
+    };
+    (choice $choice:tt $default:tt) => {
+        concat!("Default: `", stringify!($default), "`.")
+    };
+    ($kind:ident () none) => {
+        "Default: none."
+    };
+}
+
+macro_rules! check {
+    (number ($least:tt, $most:tt) $check:ident $name:ident $value:expr) => {
+        $check.number(stringify!($name), $value, $least, $most)
+    };
+    (time ($least:tt, $most:tt) $check:ident $name:ident $value:expr) => {
+        $check.time(stringify!($name), $value, $least, $most)
+    };
+    (limit ($none:expr, $most:tt, $meaning:tt) $check:ident $name:ident $value:expr) => {
+        $check.time(stringify!($name), $value.unwrap_or_default(), 0, $most)
+    };
+    (bytes ($most:tt) $check:ident $name:ident $value:expr) => {
+        $check.bytes(stringify!($name), $value.len(), $most)
+    };
+    ($kind:ident $arguments:tt $check:ident $name:ident $value:expr) => {};
+}
+
+macro_rules! options {
+    ($($topic:literal {$(
+        $(#[doc = $doc:literal])+
+        $name:ident $(as $c_name:ident)?: $kind:ident $arguments:tt = $default:tt
+            $(, $word:ident $text:literal)*;
+    )*})*) => {
+        /// The settings of a server. `Options::default()` has the defaults.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Options {
+            $($(
+                $(#[doc = $doc])+
+                #[doc = ""]
+                #[doc = note!($kind $arguments $default)]
+                pub $name: option_type!($kind $arguments),
+            )*)*
+        }
+
+        impl Default for Options {
+            fn default() -> Options {
+                Options { $($($name: default_value!($kind $default),)*)* }
+            }
+        }
+
+        impl Options {
+            /// The first option that is out of its own range.
+            fn first_misfit(&self) -> Option<Misfit> {
+                let mut check = Check::default();
+                $($(check!($kind $arguments check $name self.$name);)*)*
+                check.0
+            }
+        }
+    };
+}
+
+crate::options_table!(options);
+
+impl Options {
+    /// Checks each option against its range. The error, EINVAL, names the first
+    /// that is out of it.
+    pub fn validate(&self) -> Result<(), Error> {
+        match self.misfit() {
+            Some(misfit) => Err(Error::new(Errno::EINVAL, misfit.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// The first option that is out of its range, for bindings, which have
+    /// names and units of their own.
+    #[doc(hidden)]
+    pub fn misfit(&self) -> Option<Misfit> {
+        let found = self.first_misfit();
+        if found.is_some() {
+            return found;
+        }
+        let mut check = Check::default();
+        check.number("spares", self.spares, 0, self.max_children);
+        let by = |other, misfit| Misfit { other: Some(other), ..misfit };
+        if let Some(misfit) = check.0 {
+            return Some(by("max_children", misfit));
+        }
+        let most = self.penalty_max.as_millis() as u64;
+        check.time("penalty", self.penalty.unwrap_or_default(), 0, most);
+        check.0.map(|misfit| by("penalty_max", misfit))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The options, each once.
+//!
+//! Everything that has one entry an option is made from this table: here the
+//! struct, its defaults and its checks; in the bindings the reading of values;
+//! and by `make tables` what is text, such as the C struct and the pages.
+//! CONTRIBUTING.md says how to add one.
+//!
+//! A row is a description, the name (`as` its name in C, where that has a
+//! unit), the kind with what it allows, the default, and the version that had
+//! it first. `c` and `python` add a sentence to the description in that
+//! language; `dropins "no"` keeps it out of what the drop-ins for `socketserver`
+//! take. The first sentence of a description also stands alone.
+//!
+//! Kinds, times in milliseconds:
+//!
+//! - `number(least, most)`;
+//! - `flag()`;
+//! - `time(least, most)`;
+//! - `limit(none, most, what none means)`: a time or none, which C writes as
+//!   the number `none`; if that is 0, there is no time of 0;
+//! - `bytes(most)`;
+//! - `choice(Enum)`: one of `choices_table`, by default the first;
+//! - `networks()`, `statuses()`: lists.
+
+/// Calls the macro `$then` with the rows, by topic.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! options_table {
+    ($then:ident) => {
+        $then! {
+            "Listening" {
+                /// How many connections the kernel queues until they are accepted. It
+                /// lowers the number to `net.core.somaxconn` (4096 by default) without
+                /// notice.
+                backlog: number(1, 2_147_483_647) = 1024, since "0.1.0", dropins "no";
+
+                /// Sets SO_REUSEPORT on TCP listeners.
+                reuse_port: flag() = false, since "0.1.0", dropins "no";
+            }
+
+            "Connections" {
+                /// Sets TCP_NODELAY on connections.
+                nodelay: flag() = false, since "0.1.0", dropins "no";
+
+                /// Sets SO_KEEPALIVE on connections.
+                keepalive: flag() = false, since "0.1.0", dropins "no";
+
+                /// How long a child goes on reading, after its handler, what the client sends
+                /// and the handler has not read. Only a client that has sent more than was
+                /// read is waited for, until it finishes. If the connection were closed at
+                /// once, the client would see a reset (ECONNRESET) in place of the end of its
+                /// reply. 0: close at once.
+                linger as linger_ms: time(0, 60_000) = 2_000, since "0.1.0", dropins "no";
+            }
+
+            "Children" {
+                /// How many children may live at once.
+                max_children: number(1, 1_000_000) = 256, since "0.1.0", dropins "no";
+
+                /// How many children wait for a connection ahead of time. With 0, a child is
+                /// forked when a connection has come. Spares count among `max_children`,
+                /// and cannot be more than that. While they run out, twice as many are
+                /// kept, under a supervisor up to eight times as many.
+                spares: number(0, 10_000) = 0, since "0.1.0";
+
+                /// How many connections a child serves, one after the other. More than 1
+                /// implies at least one spare.
+                connections_per_child: number(1, 4_294_967_295) = 1, since "0.1.0",
+                    c "Ignored by forkserve_server_accept_fork, whose children serve one each.",
+                    python "What a handler leaves behind is there in the next call then: globals, \
+threads too. An exception ends the connection, sys.exit() the child.";
+
+                /// What happens to the children when their parent dies without a drain.
+                orphans: choice(Orphans) = Finish, since "0.1.0", dropins "no";
+            }
+
+            "Time limits" {
+                /// How long a connection may last before its child gets SIGTERM, and
+                /// `kill_after` later SIGKILL.
+                lifetime as lifetime_ms: limit(0, 1_000_000_000_000, "no limit") = None,
+                    since "0.1.0";
+
+                /// How long a drain waits for the children before it sends SIGTERM.
+                grace as grace_ms: limit(-1, 1_000_000_000_000, "no limit") = 10_000,
+                    since "0.1.0", dropins "no";
+
+                /// The time from SIGTERM to SIGKILL.
+                kill_after as kill_after_ms: time(0, 1_000_000_000_000) = 5_000, since "0.1.0";
+
+                /// How long an accepted connection is held while `fork` fails, before it is
+                /// closed.
+                fork_retry as fork_retry_ms: time(0, 1_000_000_000_000) = 10_000, since "0.1.0";
+            }
+
+            "Sources" {
+                /// How many children may serve one source at once; 0: no limit. What a source
+                /// is, `source_prefix_v4` and `source_prefix_v6` say.
+                max_per_source: number(0, 1_000_000) = 0, since "0.1.0";
+
+                /// How many leading bits of an IPv4 address make a source. With 0, all of IPv4
+                /// is one. IPv4 clients of an IPv6 listener count as IPv4. Unix sockets have
+                /// no source.
+                source_prefix_v4: number(0, 32) = 32, since "0.1.0";
+
+                /// How many leading bits of an IPv6 address make a source. The default is what
+                /// one subscriber commonly gets.
+                source_prefix_v6: number(0, 128) = 64, since "0.1.0";
+
+                /// Networks whose clients have no source. Neither `max_per_source` nor
+                /// `rate_per_source` nor a penalty is for them.
+                source_exempt: networks() = none, since "0.1.0";
+
+                /// Networks whose clients are served, and no others, unless it is empty. Unix
+                /// sockets are not looked at.
+                allow: networks() = none, since "0.1.0";
+
+                /// Networks whose clients are not served, also where `allow` has them.
+                deny: networks() = none, since "0.1.0";
+            }
+
+            "Rates" {
+                /// How many connections may be accepted in each `rate_interval`; 0: no limit.
+                /// It is a bucket of `rate_burst` tokens that fills at this rate. A connection
+                /// that is refused for another reason takes no token.
+                rate: number(0, 100_000) = 0, since "0.1.0";
+
+                /// How many connections may come at once under `rate`; 0: as many as that.
+                /// Where clients queue, a burst smaller than what comes in a millisecond makes
+                /// the rate slower.
+                rate_burst: number(0, 100_000) = 0, since "0.1.0";
+
+                /// How many connections of one source may be accepted in each `rate_interval`;
+                /// 0: no limit. Those above it are refused.
+                rate_per_source: number(0, 100_000) = 0, since "0.1.0";
+
+                /// How many connections of one source may come at once under
+                /// `rate_per_source`; 0: as many as that.
+                rate_per_source_burst: number(0, 100_000) = 0, since "0.1.0";
+
+                /// The time that both rates are for.
+                rate_interval as rate_interval_ms: time(1_000, 86_400_000) = 1_000,
+                    since "0.1.0";
+
+                /// What to do with connections above `rate`.
+                at_rate: choice(AtRate) = Queue, since "0.1.0";
+            }
+
+            "Penalties" {
+                /// How long a source is refused after a connection that crashed its child. A
+                /// crash is an end by a signal other than SIGHUP, SIGINT, SIGPIPE, SIGALRM,
+                /// SIGTERM and the server's own SIGKILL. The time doubles with each crash.
+                penalty as penalty_ms: limit(0, 1_000_000_000_000, "no penalties") = None,
+                    since "0.1.0";
+
+                /// The longest penalty, at least `penalty`. With each such time without a crash
+                /// one doubling is forgiven.
+                penalty_max as penalty_max_ms: time(0, 1_000_000_000_000) = 3_600_000,
+                    since "0.1.0";
+
+                /// Exit statuses that are as bad as a crash.
+                penalty_statuses: statuses() = none, since "0.1.0";
+            }
+
+            "Refusals" {
+                /// What to do with connections while `max_children` children live.
+                at_capacity: choice(AtCapacity) = Queue, since "0.1.0";
+
+                /// Sent, without waiting, to a connection that is refused.
+                refuse_message: bytes(4096) = none, since "0.1.0";
+            }
+        }
+    };
+}
+
+/// Calls the macro `$then` with what options of the kind `choice` can be. In C a
+/// choice is a number, counted from 0.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! choices_table {
+    ($then:ident) => {
+        $then! {
+            /// What to do with a connection while `max_children` children live.
+            AtCapacity {
+                /// Leave it in the kernel's queue until a child ends. The default.
+                Queue = "queue",
+                /// Accept it, send `refuse_message`, close it.
+                Refuse = "refuse",
+            }
+
+            /// What to do with a connection above `rate`.
+            AtRate {
+                /// Leave it in the kernel's queue until it is its turn. The default.
+                Queue = "queue",
+                /// Accept it, send `refuse_message`, close it.
+                Refuse = "refuse",
+            }
+
+            /// What happens to the children when their parent dies without a drain.
+            Orphans {
+                /// They finish their connections. The default.
+                Finish = "finish",
+                /// They get SIGTERM from the kernel (`PR_SET_PDEATHSIG`) when the thread that
+                /// forked them ends.
+                Terminate = "terminate",
+            }
+        }
+    };
+}

@@ -1,0 +1,88 @@
+//! Each option at both ends of its range and beyond, from the table.
+
+use super::*;
+
+/// The values of an option, each with whether it is to be taken.
+macro_rules! values {
+    (number ($least:tt, $most:tt)) => {
+        [(false, i64::from($least as u32) - 1), (true, $least), (true, $most), (false, $most + 1)]
+            .into_iter()
+            .filter_map(|(taken, value)| Some((taken, u32::try_from(value).ok()?)))
+    };
+    (time ($least:tt, $most:tt)) => {
+        [(false, $least - 1_i64), (true, $least), (true, $most), (false, $most + 1)]
+            .into_iter()
+            .filter_map(|(taken, ms)| Some((taken, Duration::from_millis(u64::try_from(ms).ok()?))))
+    };
+    (limit ($none:expr, $most:tt, $meaning:tt)) => {
+        [(true, None), (true, Some($most)), (false, Some($most + 1))]
+            .into_iter()
+            .map(|(taken, ms)| (taken, ms.map(Duration::from_millis)))
+    };
+    (bytes ($most:tt)) => {
+        [(true, vec![0; $most]), (false, vec![0; $most + 1])].into_iter()
+    };
+    (flag ()) => {
+        [(true, false), (true, true)].into_iter()
+    };
+    (choice ($choice:ident)) => {
+        $choice::ALL.iter().map(|(choice, _)| (true, *choice))
+    };
+    ($kind:ident ()) => {
+        [(true, Default::default())].into_iter()
+    };
+}
+
+macro_rules! check {
+    ($($topic:literal {$(
+        $(#[doc = $doc:literal])+
+        $name:ident $(as $c_name:ident)?: $kind:ident $arguments:tt = $default:tt
+            $(, $word:ident $text:literal)*;
+    )*})*) => {$($(
+        for (taken, value) in values!($kind $arguments) {
+            // What two options have to do with each other is tested below.
+            let mut options = Options {
+                max_children: 1_000_000,
+                penalty_max: MAX_TIME,
+                ..Options::default()
+            };
+            options.$name = value;
+            let misfit = options.first_misfit();
+            assert_eq!(misfit.is_none(), taken, "{options:?}");
+            assert!(misfit.is_none_or(|misfit| misfit.name == stringify!($name)));
+            assert_eq!(options.validate().is_ok(), misfit.is_none());
+        }
+    )*)*};
+}
+
+#[test]
+fn each_option_is_taken_within_its_range_only() {
+    crate::options_table!(check);
+}
+
+#[test]
+fn the_defaults_are_valid() {
+    assert_eq!(Options::default().misfit(), None);
+}
+
+#[test]
+fn errors_name_option_value_and_range() {
+    let text = |options: Options| options.misfit().map(|misfit| misfit.to_string());
+    let base = Options::default;
+    let expected = "max_children: 0 is not in the range 1 to 1000000";
+    assert_eq!(text(Options { max_children: 0, ..base() }).as_deref(), Some(expected));
+    let short = Duration::from_millis(999);
+    let expected = "rate_interval: 999 ms is not in the range 1000 ms to 86400000 ms";
+    assert_eq!(text(Options { rate_interval: short, ..base() }).as_deref(), Some(expected));
+    let expected = "refuse_message: 4097 bytes are more than 4096";
+    assert_eq!(
+        text(Options { refuse_message: vec![0; 4097], ..base() }).as_deref(),
+        Some(expected)
+    );
+    let expected = "spares: 4 is more than max_children, 3";
+    let few = Options { max_children: 3, spares: 4, ..base() };
+    assert_eq!(text(few).as_deref(), Some(expected));
+    let day = Some(Duration::from_secs(86_400));
+    let expected = "penalty: 86400000 ms is more than penalty_max, 3600000 ms";
+    assert_eq!(text(Options { penalty: day, ..base() }).as_deref(), Some(expected));
+}

@@ -1,0 +1,196 @@
+//! Why a connection was refused, or accepting paused: each reason once.
+//!
+//! From this table come the enums here, the constants of C, the texts of Python,
+//! and by `make tables` the tables of the pages. A reason is also an event's and,
+//! for some, a counter's: see `counters_table`.
+
+use crate::board::Counter;
+
+/// Calls the macro `$then` with the reasons. A row is a description, the name,
+/// the number in C, the variants, and what people are told in a few words.
+/// `(errno)`: the variant has the errno. `counted`: the counter of these
+/// refusals.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! reasons_table {
+    ($then:ident) => {
+        $then! {
+            refused and paused {
+                /// `max_children` children live.
+                capacity = 1, Capacity and Capacity,
+                    counted RefusedCapacity, words "as many children as allowed";
+
+                /// `fork` fails. A connection is refused for it when `fork` kept failing for
+                /// `fork_retry`, and held until then.
+                fork = 3, Fork(errno) and Fork,
+                    counted RefusedFork, words "no child can be made";
+
+                /// More than `rate` connections came.
+                rate = 7, Rate and Rate,
+                    counted RefusedRate, words "more than the rate";
+            }
+            refused {
+                /// `max_per_source` children serve this source already.
+                source = 2, Source,
+                    counted RefusedSource, words "too many from this address";
+
+                /// The client left while its connection was held.
+                gone = 4, Gone,
+                    words "the client has left";
+
+                /// The time for the drain was over before a child could be had.
+                draining = 5, Draining,
+                    words "no time left";
+
+                /// More than `rate_per_source` connections of this source came.
+                source_rate = 8, SourceRate,
+                    counted RefusedSourceRate, words "more than the rate from this address";
+
+                /// The source has a penalty for crashes.
+                penalty = 9, Penalty,
+                    counted RefusedPenalty, words "penalty for crashes";
+
+                /// The address is in `deny`, or not in `allow`.
+                denied = 10, Denied,
+                    counted RefusedDenied, words "address not allowed";
+            }
+            paused {
+                /// `accept` has no descriptor or no memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), or
+                /// failed for one connection after the other, as where a sandbox hides it
+                /// (EPERM).
+                resources = 6, Resources(errno),
+                    words "accept fails";
+            }
+        }
+    };
+}
+
+/// What `(errno)` of a variant is.
+macro_rules! payload {
+    (errno) => {
+        i32
+    };
+}
+
+macro_rules! reasons {
+    (
+        refused and paused {$(
+            $(#[doc = $both_doc:literal])+
+            $both:ident = $both_number:literal,
+                $refusal:ident $(($errno:ident))? and $pause:ident $(($pause_errno:ident))?,
+                $(counted $both_counter:ident,)? words $both_words:literal;
+        )*}
+        refused {$(
+            $(#[doc = $refused_doc:literal])+
+            $refused:ident = $refused_number:literal,
+                $only_refusal:ident $(($only_errno:ident))?,
+                $(counted $counter:ident,)? words $refused_words:literal;
+        )*}
+        paused {$(
+            $(#[doc = $paused_doc:literal])+
+            $paused:ident = $paused_number:literal,
+                $only_pause:ident $(($only_pause_errno:ident))?,
+                words $paused_words:literal;
+        )*}
+    ) => {
+        /// Why a connection was closed without a child.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Refusal {
+            $($(#[doc = $both_doc])+ $refusal $((payload!($errno)))?,)*
+            $($(#[doc = $refused_doc])+ $only_refusal $((payload!($only_errno)))?,)*
+        }
+
+        /// Why accepting has paused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Pause {
+            $($(#[doc = $both_doc])+ $pause $((payload!($pause_errno)))?,)*
+            $($(#[doc = $paused_doc])+ $only_pause $((payload!($only_pause_errno)))?,)*
+        }
+
+        impl Refusal {
+            /// The reason in a word, as Python and the counters have it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Refusal::$refusal { .. } => stringify!($both),)*
+                    $(Refusal::$only_refusal { .. } => stringify!($refused),)*
+                }
+            }
+
+            /// The errno behind it; 0 without one.
+            pub fn errno(self) -> i32 {
+                match self {
+                    $(Refusal::$refusal $(($errno))? => 0 $(+ $errno)?,)*
+                    $(Refusal::$only_refusal $(($only_errno))? => 0 $(+ $only_errno)?,)*
+                }
+            }
+
+            /// Its number in C.
+            #[doc(hidden)]
+            pub fn number(self) -> i32 {
+                match self {
+                    $(Refusal::$refusal { .. } => $both_number,)*
+                    $(Refusal::$only_refusal { .. } => $refused_number,)*
+                }
+            }
+
+            /// Its counter beside that of all refusals.
+            pub(crate) fn counter(self) -> Option<Counter> {
+                match self {
+                    $($(Refusal::$refusal { .. } => Some(Counter::$both_counter),)?)*
+                    $($(Refusal::$only_refusal { .. } => Some(Counter::$counter),)?)*
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+        }
+
+        impl Pause {
+            /// The reason in a word, as Python has it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Pause::$pause { .. } => stringify!($both),)*
+                    $(Pause::$only_pause { .. } => stringify!($paused),)*
+                }
+            }
+
+            /// The errno behind it; 0 without one.
+            pub fn errno(self) -> i32 {
+                match self {
+                    $(Pause::$pause $(($pause_errno))? => 0 $(+ $pause_errno)?,)*
+                    $(Pause::$only_pause $(($only_pause_errno))? => 0 $(+ $only_pause_errno)?,)*
+                }
+            }
+
+            /// Its number in C.
+            #[doc(hidden)]
+            pub fn number(self) -> i32 {
+                match self {
+                    $(Pause::$pause { .. } => $both_number,)*
+                    $(Pause::$only_pause { .. } => $paused_number,)*
+                }
+            }
+        }
+    };
+}
+
+crate::reasons_table!(reasons);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_one_name_and_one_number_in_both_enums() {
+        let refused = [Refusal::Capacity, Refusal::Fork(11), Refusal::Rate];
+        let paused = [Pause::Capacity, Pause::Fork, Pause::Rate];
+        for (refused, paused) in refused.into_iter().zip(paused) {
+            assert_eq!(refused.name(), paused.name());
+            assert_eq!(refused.number(), paused.number());
+        }
+        assert_eq!((Refusal::Fork(11).name(), Refusal::Fork(11).errno()), ("fork", 11));
+        assert_eq!((Refusal::Gone.errno(), Pause::Resources(24).errno()), (0, 24));
+        assert!(Refusal::Gone.counter().is_none() && Refusal::Rate.counter().is_some());
+    }
+}

@@ -1,0 +1,74 @@
+/* The tables of the core for the C tests. Written by `make tables`. */
+#ifndef TABLES_H
+#define TABLES_H
+
+/* The options, by kind. */
+#define OPTIONS(NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES)              \
+    NUMBER(backlog, 1, 2147483647)                                                         \
+    FLAG(reuse_port)                                                                       \
+    FLAG(nodelay)                                                                          \
+    FLAG(keepalive)                                                                        \
+    TIME(linger_ms, 0, 60000)                                                              \
+    NUMBER(max_children, 1, 1000000)                                                       \
+    NUMBER(spares, 0, 10000)                                                               \
+    NUMBER(connections_per_child, 1, 4294967295)                                           \
+    CHOICE(orphans, "finish", "terminate")                                                 \
+    LIMIT(lifetime_ms, 0, 1000000000000)                                                   \
+    LIMIT(grace_ms, -1, 1000000000000)                                                     \
+    TIME(kill_after_ms, 0, 1000000000000)                                                  \
+    TIME(fork_retry_ms, 0, 1000000000000)                                                  \
+    NUMBER(max_per_source, 0, 1000000)                                                     \
+    NUMBER(source_prefix_v4, 0, 32)                                                        \
+    NUMBER(source_prefix_v6, 0, 128)                                                       \
+    NETWORKS(source_exempt)                                                                \
+    NETWORKS(allow)                                                                        \
+    NETWORKS(deny)                                                                         \
+    NUMBER(rate, 0, 100000)                                                                \
+    NUMBER(rate_burst, 0, 100000)                                                          \
+    NUMBER(rate_per_source, 0, 100000)                                                     \
+    NUMBER(rate_per_source_burst, 0, 100000)                                               \
+    TIME(rate_interval_ms, 1000, 86400000)                                                 \
+    CHOICE(at_rate, "queue", "refuse")                                                     \
+    LIMIT(penalty_ms, 0, 1000000000000)                                                    \
+    TIME(penalty_max_ms, 0, 1000000000000)                                                 \
+    STATUSES(penalty_statuses)                                                             \
+    CHOICE(at_capacity, "queue", "refuse")                                                 \
+    BYTES(refuse_message, 4096)
+
+/* The reasons of events. */
+#define REASONS(REASON)                                                                    \
+    REASON(FORKSERVE_REASON_CAPACITY, "capacity")                                          \
+    REASON(FORKSERVE_REASON_SOURCE, "source")                                              \
+    REASON(FORKSERVE_REASON_FORK, "fork")                                                  \
+    REASON(FORKSERVE_REASON_GONE, "gone")                                                  \
+    REASON(FORKSERVE_REASON_DRAINING, "draining")                                          \
+    REASON(FORKSERVE_REASON_RESOURCES, "resources")                                        \
+    REASON(FORKSERVE_REASON_RATE, "rate")                                                  \
+    REASON(FORKSERVE_REASON_SOURCE_RATE, "source_rate")                                    \
+    REASON(FORKSERVE_REASON_PENALTY, "penalty")                                            \
+    REASON(FORKSERVE_REASON_DENIED, "denied")
+
+/* The counters that are numbers. */
+#define COUNTERS(COUNTER)                                                                  \
+    COUNTER(accepted)                                                                      \
+    COUNTER(live)                                                                          \
+    COUNTER(idle)                                                                          \
+    COUNTER(held)                                                                          \
+    COUNTER(ended)                                                                         \
+    COUNTER(crashed)                                                                       \
+    COUNTER(unknown)                                                                       \
+    COUNTER(refused)                                                                       \
+    COUNTER(refused_capacity)                                                              \
+    COUNTER(refused_source)                                                                \
+    COUNTER(refused_fork)                                                                  \
+    COUNTER(refused_rate)                                                                  \
+    COUNTER(refused_source_rate)                                                           \
+    COUNTER(refused_penalty)                                                               \
+    COUNTER(refused_denied)                                                                \
+    COUNTER(penalties)                                                                     \
+    COUNTER(fork_failures)                                                                 \
+    COUNTER(accept_errors)                                                                 \
+    COUNTER(starvations)                                                                   \
+    COUNTER(supervisor)
+
+#endif
