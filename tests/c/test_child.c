@@ -277,3 +277,32 @@ TEST(a_handler_may_close_its_connection_early) {
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 5);
     forkserve_server_free(server);
 }
+
+static int replace_connection(const forkserve_conn *conn, void *userdata) {
+    int fd = forkserve_conn_fd(conn);
+    char byte;
+
+    CHECK_EQUAL(forkserve_read(fd, &byte, 1), 1);
+    CHECK_EQUAL(dup2(*(int *)userdata, fd), fd);
+    return 0;
+}
+
+TEST(a_descriptor_that_means_something_else_is_left_alone) {
+    forkserve_server *server = server_at("127.0.0.1:0", NULL);
+    int client, pair[2];
+    char buf[8];
+
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    client = queue_client(server, "xyz");
+    serve(server, replace_connection, &pair[1], 1);
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
+    /* It was not shut down for those who share it. */
+    CHECK_EQUAL(send(pair[0], "still", 5, MSG_NOSIGNAL), 5);
+    CHECK_EQUAL(recv(pair[1], buf, sizeof buf, 0), 5);
+    CHECK_EQUAL(send(pair[1], "there", 5, MSG_NOSIGNAL), 5);
+    CHECK_EQUAL(recv(pair[0], buf, sizeof buf, MSG_DONTWAIT), 5);
+    close(pair[0]);
+    close(pair[1]);
+    close(client);
+    forkserve_server_free(server);
+}

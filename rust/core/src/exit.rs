@@ -5,6 +5,7 @@
 use crate::child::{Child, Ending};
 use crate::conn::Connection;
 use crate::hooks::Hooks;
+use crate::sys::identity;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
@@ -56,8 +57,11 @@ pub fn serve<R: ExitStatus>(
 }
 
 impl Ending for Connection {
+    /// The number may mean another socket by now, which is not to be shut down.
+    #[inline(always)]
     fn farewell(&mut self) -> Option<RawFd> {
-        Some(self.as_raw_fd())
+        let fd = self.as_raw_fd();
+        identity::has_address(fd, self.local_sockaddr()).then_some(fd)
     }
 
     fn close(self, again: bool) {

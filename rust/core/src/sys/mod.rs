@@ -11,6 +11,7 @@ pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod file;
+pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod random;
