@@ -61,7 +61,7 @@ fn serve_one(
     hooks: &mut PythonHooks<'_, '_>,
 ) {
     let connection = Connection::new(&work.class, work.room, connection, work.tls)
-        .and_then(|connection| connection.map(|c| Bound::new(py, c)).transpose());
+        .and_then(|(connection, established)| Ok((Bound::new(py, connection)?, established)));
     let fail = |child: &mut forkserve::Child, error: PyErr| {
         if error.is_instance_of::<PySystemExit>(py) {
             // It has asked for the end of the process.
@@ -71,14 +71,14 @@ fn serve_one(
     };
     let status = match &connection {
         // The result goes at once, and what its end prints is still written.
-        Ok(Some(connection)) => {
+        Ok((connection, true)) => {
             match work.handler.call1((connection,)).and_then(|result| refuse_lazy(&result)) {
                 Ok(()) => 0,
                 Err(error) if client_left(connection, &error) => CLIENT_LEFT,
                 Err(error) => fail(child, error),
             }
         }
-        Ok(None) => HANDSHAKE_FAILED,
+        Ok((_, false)) => HANDSHAKE_FAILED,
         Err(error) => fail(child, error.clone_ref(py)),
     };
     // Threads may print, and have the connection.
@@ -86,9 +86,10 @@ fn serve_one(
     if last {
         join_threads(py);
     }
-    let complete = status == 0 && work.tls.is_some();
-    let connection = connection.unwrap_or_default();
-    child.end(status, hooks, Served { py, connection, complete, last });
+    let encrypted = work.tls.is_some();
+    let complete = status == 0 && encrypted;
+    let connection = connection.ok().map(|(connection, _)| connection);
+    child.end(status, hooks, Served { py, connection, encrypted, complete, pending: false, last });
 }
 
 /// A coroutine or a generator as the result: of the handler itself nothing has run.

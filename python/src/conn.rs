@@ -149,14 +149,13 @@ impl Room {
 }
 
 impl Connection {
-    /// In the child. `class` is `socket.socket`. `None`: the TLS handshake has failed, and
-    /// the connection is closed.
+    /// In the child. `class` is `socket.socket`. False: the TLS handshake has failed.
     pub(crate) fn new(
         class: &Bound<'_, PyAny>,
         room: &Room,
         connection: forkserve::Connection,
         tls: Option<&Tls>,
-    ) -> PyResult<Option<Connection>> {
+    ) -> PyResult<(Connection, bool)> {
         let id = connection.id();
         let peer: Box<[u8]> = connection.peer_sockaddr().into();
         let local: Box<[u8]> = connection.local_sockaddr().into();
@@ -164,14 +163,12 @@ impl Connection {
         let local_name = connection.local_name().to_owned();
         let family = i32::from(family(&peer));
         let mut socket = room.socket(class, family, connection.into())?;
+        let mut established = true;
         if let Some(tls) = tls {
-            match tls.handshake(&socket, &peer_name)? {
-                Some(encrypted) => socket = encrypted,
-                None => return Ok(None),
-            }
+            (socket, established) = tls.handshake(socket, &peer_name)?;
         }
         let socket = socket.unbind();
-        Ok(Some(Connection { socket, id, peer_name, local_name, peer, local }))
+        Ok((Connection { socket, id, peer_name, local_name, peer, local }, established))
     }
 
     /// In a spare that has no connection yet; as large as one of a client.

@@ -24,8 +24,12 @@ pub(crate) struct Served<'py> {
     pub(crate) py: Python<'py>,
     /// `None`: there never was one.
     pub(crate) connection: Option<Bound<'py, Connection>>,
-    /// It speaks TLS, and the client is told that this is the end of what was to come.
+    /// It speaks TLS.
+    pub(crate) encrypted: bool,
+    /// If so, the client is told that this is the end of what was to come.
     pub(crate) complete: bool,
+    /// Something has been decrypted that nobody has read.
+    pub(crate) pending: bool,
     /// The child was known to exit after this connection.
     pub(crate) last: bool,
 }
@@ -33,10 +37,20 @@ pub(crate) struct Served<'py> {
 impl Ending for Served<'_> {
     fn farewell(&mut self) -> Option<RawFd> {
         let socket = self.connection.as_ref()?.get().socket(self.py);
+        self.pending = self.encrypted && tls::has_pending(socket);
         if self.complete {
             tls::close_notify(socket);
         }
         descriptor(socket)
+    }
+
+    fn has_unread(&mut self) -> bool {
+        self.pending
+    }
+
+    /// Threads of earlier handlers go on.
+    fn wait(&mut self, wait: impl FnOnce() + Send) {
+        self.py.detach(wait);
     }
 
     fn close(self, again: bool) {

@@ -21,45 +21,56 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// The `ssl.SSLSocket` over `socket`. `None`: the client did not get through.
+    /// The `ssl.SSLSocket` over `socket`. False: the client did not get through, and
+    /// what is to be closed is given back.
     pub(crate) fn handshake<'py>(
         &self,
-        socket: &Bound<'py, PyAny>,
+        socket: Bound<'py, PyAny>,
         peer: &str,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    ) -> PyResult<(Bound<'py, PyAny>, bool)> {
         let py = socket.py();
-        match self.wrap(socket) {
-            Ok(encrypted) => Ok(encrypted),
+        let (socket, result) = match self.wrap(&socket) {
+            Ok(encrypted) => {
+                let result = shake_hands(&encrypted);
+                (encrypted, result)
+            }
+            // What was not wrapped is still the old one.
+            Err(error) => (socket, Err(error)),
+        };
+        match result {
+            Ok(established) => Ok((socket, established)),
             // ssl.SSLError, TimeoutError and a reset connection are OSErrors; anything
             // else is a fault of the program, in a callback of the context perhaps.
             Err(error) if error.is_instance_of::<PyOSError>(py) => {
                 log(py, peer, &error)?;
-                // Where it did not come to be wrapped.
-                socket.call_method0(intern!(py, "close"))?;
-                Ok(None)
+                Ok((socket, false))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn wrap<'py>(&self, socket: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn wrap<'py>(&self, socket: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = socket.py();
         let timeout = self.timeout.map(|timeout| timeout.as_secs_f64());
-        let settimeout = intern!(py, "settimeout");
-        socket.call_method1(settimeout, (timeout,))?;
+        socket.call_method1(intern!(py, "settimeout"), (timeout,))?;
         // wrap_socket leaves its socket open if the client has left already.
         socket.call_method0(intern!(py, "getpeername"))?;
-        let context = self.context.bind(py);
-        // (socket, server_side)
-        let encrypted = context.call_method1(intern!(py, "wrap_socket"), (socket, true))?;
-        // Of a client that has left already it makes a socket that would not encrypt.
-        if encrypted.call_method0(intern!(py, "version"))?.is_none() {
-            encrypted.call_method0(intern!(py, "close"))?;
-            return Ok(None);
-        }
-        encrypted.call_method1(settimeout, (py.None(),))?;
-        Ok(Some(encrypted))
+        // (socket, server_side, do_handshake_on_connect): a socket whose handshake fails
+        // inside is closed there, and with it the client reset that has sent more.
+        let arguments = (socket, true, false);
+        self.context.bind(py).call_method1(intern!(py, "wrap_socket"), arguments)
     }
+}
+
+fn shake_hands(encrypted: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = encrypted.py();
+    encrypted.call_method0(intern!(py, "do_handshake"))?;
+    // Of a client that has left already wrap_socket makes a socket that would not encrypt.
+    if encrypted.call_method0(intern!(py, "version"))?.is_none() {
+        return Ok(false);
+    }
+    encrypted.call_method1(intern!(py, "settimeout"), (py.None(),))?;
+    Ok(true)
 }
 
 /// Logs the reason if logging is set up, and not otherwise, because any port scanner
@@ -71,6 +82,12 @@ fn log(py: Python<'_>, peer: &str, error: &PyErr) -> PyResult<()> {
         logger.call_method1("info", (format, peer, error.value(py)))?;
     }
     Ok(())
+}
+
+/// Whether the client has sent what has been decrypted and not been read.
+pub(crate) fn has_pending(socket: &Bound<'_, PyAny>) -> bool {
+    let pending = socket.call_method0(intern!(socket.py(), "pending"));
+    pending.and_then(|pending| pending.is_truthy()).unwrap_or(false)
 }
 
 /// Tells the client that nothing follows, without waiting for its reply. Whether that

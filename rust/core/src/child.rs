@@ -88,6 +88,17 @@ pub trait Ending {
     /// where its end is not the library's: the handler has closed it, perhaps.
     fn farewell(&mut self) -> Option<RawFd>;
 
+    /// Whether something lies unread that has been taken from the socket, as by
+    /// TLS, which takes whole records.
+    fn has_unread(&mut self) -> bool {
+        false
+    }
+
+    /// Calls `wait`, which may take some time, after giving up locks.
+    fn wait(&mut self, wait: impl FnOnce() + Send) {
+        wait();
+    }
+
     /// Closes the connection. `again`: this child is going to have another.
     fn close(self, again: bool);
 }
@@ -187,11 +198,15 @@ impl Child {
         // Output first, so that whoever waits for the end of the connection finds it.
         hooks.exit();
         let mut open = ending.farewell();
-        if let Some(fd) = open.filter(|fd| self.seat.linger_ms > 0 && socket::is_unread(*fd)) {
+        let lingers = self.seat.linger_ms > 0;
+        if let Some(fd) =
+            open.filter(|fd| lingers && (socket::is_unread(*fd) || ending.has_unread()))
+        {
             // Closed with bytes unread, it would be reset. This is a part of the
             // connection: the child is not free, and may be told to end.
             socket::finish_sending(fd);
-            socket::discard_until_end(fd, u32::from(self.seat.linger_ms));
+            let ms = u32::from(self.seat.linger_ms);
+            ending.wait(|| socket::discard_until_end(fd, ms));
             open = None;
         }
         let again = match &mut self.spare {
