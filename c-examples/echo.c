@@ -138,6 +138,12 @@ static void print_event(const forkserve_event *e, void *settings) {
         printf("listener  %s is closed", e->address);
         end_line(e->error);
         break;
+    case FORKSERVE_EVENT_CHILD_DISTRUSTED:
+        printf("distrusted pid %d has told what cannot be true\n", e->pid);
+        break;
+    case FORKSERVE_EVENT_SPARES_RENEWED:
+        puts("renewed   spares");
+        break;
     case FORKSERVE_EVENT_DRAINING:
         printf("draining  %" PRIu64 " alive\n", e->live);
         break;

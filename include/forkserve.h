@@ -718,6 +718,18 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  */
 #define FORKSERVE_EVENT_LISTENER_FAILED 13
 
+/*
+ * A child that serves several connections has told what cannot be true. Nothing more
+ * of it is believed, and it is ended by SIGKILL: pid.
+ */
+#define FORKSERVE_EVENT_CHILD_DISTRUSTED 14
+
+/*
+ * A child has spoilt what the children share that serve several connections. There is
+ * a new one, and new spares; those that serve finish: reason.
+ */
+#define FORKSERVE_EVENT_SPARES_RENEWED 15
+
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1
 
@@ -754,6 +766,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 
 /* The address is in deny, or not in allow. */
 #define FORKSERVE_REASON_DENIED 10
+
+/* A child has spoilt the socket by which children report to the supervisor. */
+#define FORKSERVE_REASON_CHANNEL 11
+
+/* A child has taken the words by which spares are told to leave. */
+#define FORKSERVE_REASON_LEAVE 12
 
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,

@@ -309,4 +309,6 @@ REASONS = {
     "source_rate": "more than the rate from this address",
     "penalty": "penalty for crashes",
     "denied": "address not allowed",
+    "channel": "a child has spoilt the way by which children report",
+    "leave": "a child has spoilt the way by which spares are told to leave",
 }

@@ -31,6 +31,8 @@ EventKind: TypeAlias = Literal[
     "stopped",
     "supervisor_ended",
     "listener_failed",
+    "child_distrusted",
+    "spares_renewed",
     "other",
 ]
 
@@ -46,6 +48,8 @@ EventReason: TypeAlias = Literal[
     "source_rate",
     "penalty",
     "denied",
+    "channel",
+    "leave",
     # reasons:end
     "other",
 ]

@@ -20,9 +20,9 @@ pub(crate) struct Event {
     /// What happened: "listening" (address), "accepted" (conn_id, peer), "forked"
     /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "held" (conn_id, peer),
     /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
-    /// used), "paused" (reason), "resumed", "listener_failed" (address, error), "draining"
-    /// or "stopped"; in the host of a supervisor "supervisor_ended" (pid, how). More kinds
-    /// may come.
+    /// used), "paused" (reason), "resumed", "listener_failed" (address, error),
+    /// "child_distrusted" (pid), "spares_renewed" (reason), "draining" or "stopped"; in the
+    /// host of a supervisor "supervisor_ended" (pid, how). More kinds may come.
     kind: &'static str,
     /// Number of the connection.
     conn_id: Option<u64>,
@@ -134,6 +134,12 @@ impl Event {
             Core::ListenerFailed { address, errno } => {
                 let (address, error) = (Some(address.to_owned()), Some(errno));
                 Event { kind: "listener_failed", address, error, ..Event::default() }
+            }
+            Core::ChildDistrusted { pid } => {
+                Event { kind: "child_distrusted", pid: Some(pid), ..Event::default() }
+            }
+            Core::SparesRenewed { reason } => {
+                Event { kind: "spares_renewed", reason: Some(reason.name()), ..Event::default() }
             }
             Core::Draining { .. } => Event { kind: "draining", ..Event::default() },
             Core::Stopped => Event { kind: "stopped", ..Event::default() },

@@ -121,7 +121,7 @@ extern int madvise_errno; /* madvise fails with this */
 extern int pidfd_errno;   /* pidfd_open fails with this */
 extern int getsockname_errno;
 extern int eventfd_errno;
-extern int skip_waits; /* poll puts the clock forward instead of waiting */
+extern int skip_waits;       /* poll puts the clock forward instead of waiting */
 void advance_clock(long ms); /* for clock_gettime; of a supervisor too */
 
 /* OLD_CALLS_ONLY in the environment says that old_calls.c is loaded: no pidfd can

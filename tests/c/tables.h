@@ -46,7 +46,9 @@
     REASON(FORKSERVE_REASON_RATE, "rate")                                                  \
     REASON(FORKSERVE_REASON_SOURCE_RATE, "source_rate")                                    \
     REASON(FORKSERVE_REASON_PENALTY, "penalty")                                            \
-    REASON(FORKSERVE_REASON_DENIED, "denied")
+    REASON(FORKSERVE_REASON_DENIED, "denied")                                              \
+    REASON(FORKSERVE_REASON_CHANNEL, "channel")                                            \
+    REASON(FORKSERVE_REASON_LEAVE, "leave")
 
 /* The counters that are numbers. */
 #define COUNTERS(COUNTER)                                                                  \

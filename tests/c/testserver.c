@@ -34,6 +34,7 @@ static const char usage[] =
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
     "  shut-listeners answer stay\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
+    "  lie=HOW nobody-lie=HOW\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
 
@@ -91,6 +92,8 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_STOPPED] = "stopped",
     [FORKSERVE_EVENT_SUPERVISOR_ENDED] = "supervisor_ended",
     [FORKSERVE_EVENT_LISTENER_FAILED] = "listener_failed",
+    [FORKSERVE_EVENT_CHILD_DISTRUSTED] = "child_distrusted",
+    [FORKSERVE_EVENT_SPARES_RENEWED] = "spares_renewed",
 };
 
 #define NAME(number, name) [number] = name,
@@ -357,6 +360,13 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         greet(fd);
         return scribble(fd, atoi(handler_name + 9));
     }
+    if (strncmp(handler_name, "nobody-", 7) == 0) {
+        if (become_nobody())
+            return 1;
+        handler_name += 7;
+    }
+    if (strncmp(handler_name, "lie=", 4) == 0)
+        return greet(fd) || lie(fd, handler_name + 4);
     if (handler_name[0] == '_') {
         greet(fd);
         _exit(atoi(handler_name + strlen("_exit=")));

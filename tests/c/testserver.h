@@ -1,6 +1,7 @@
 /*
  * What the files of the testserver share: testserver.c, where it is described,
- * testserver_host.c, testserver_options.c and testserver_scribble.c.
+ * testserver_host.c, testserver_options.c, testserver_scribble.c and
+ * testserver_meddle.c.
  */
 #ifndef TESTSERVER_H
 #define TESTSERVER_H
@@ -38,6 +39,11 @@ void stop(int number);
 /* A handler: writes over all memory that is shared with other processes, with the
  * number of a process among other things, until the client has something to say. */
 int scribble(int fd, pid_t victim);
+
+/* A handler: tells the parent what is not true, and waits. */
+int lie(int fd, const char *how);
+/* Gives up all rights; not 0: it failed. */
+int become_nobody(void);
 
 /* Sets an option of the server's by "name=value", or by a flag; 0: there is none. */
 int take_option_text(forkserve_options *options, const char *text);

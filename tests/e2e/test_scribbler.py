@@ -146,10 +146,7 @@ def test_nor_is_anybody_else_harmed_without_an_observer(front, serve, victim):
 
 @pytest.mark.parametrize("front", SCRIBBLED, ids=[front.name for front in SCRIBBLED])
 def test_a_deadline_holds_whatever_the_scoreboard_says(front, serve, victim):
-    """For children with one connection: where a child serves several, only the
-    scoreboard tells which."""
-    if front.reuse:
-        pytest.skip("only the scoreboard tells which connection it is")
+    """Where a child serves several it has told which, and not of its end."""
     server = serve(front, "--handler", "obey", "--lifetime", 300, *LIMITS)
     server.judged = True
     with Client(server.address) as scribbler:

@@ -34,6 +34,12 @@ pub const FORKSERVE_EVENT_SUPERVISOR_ENDED: i32 = 12;
 /// on. The call that runs the loop returns an error, too; a supervisor ends if it was
 /// the last.
 pub const FORKSERVE_EVENT_LISTENER_FAILED: i32 = 13;
+/// A child that serves several connections has told what cannot be true. Nothing more
+/// of it is believed, and it is ended by SIGKILL: pid.
+pub const FORKSERVE_EVENT_CHILD_DISTRUSTED: i32 = 14;
+/// A child has spoilt what the children share that serve several connections. There is
+/// a new one, and new spares; those that serve finish: reason.
+pub const FORKSERVE_EVENT_SPARES_RENEWED: i32 = 15;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -165,6 +171,14 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
             place = Some(address);
             flat.error = errno;
             FORKSERVE_EVENT_LISTENER_FAILED
+        }
+        Event::ChildDistrusted { pid } => {
+            flat.pid = pid;
+            FORKSERVE_EVENT_CHILD_DISTRUSTED
+        }
+        Event::SparesRenewed { reason } => {
+            flat.reason = reason.number();
+            FORKSERVE_EVENT_SPARES_RENEWED
         }
         Event::Draining { .. } => FORKSERVE_EVENT_DRAINING,
         Event::Stopped => FORKSERVE_EVENT_STOPPED,

@@ -45,6 +45,10 @@ pub const FORKSERVE_REASON_SOURCE_RATE: i32 = 8;
 pub const FORKSERVE_REASON_PENALTY: i32 = 9;
 /// The address is in deny, or not in allow.
 pub const FORKSERVE_REASON_DENIED: i32 = 10;
+/// A child has spoilt the socket by which children report to the supervisor.
+pub const FORKSERVE_REASON_CHANNEL: i32 = 11;
+/// A child has taken the words by which spares are told to leave.
+pub const FORKSERVE_REASON_LEAVE: i32 = 12;
 
 /// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
 /// defaults, and change what you need.

@@ -88,6 +88,10 @@ fn observe(event: &Event<'_>) {
         Event::ListenerFailed { address, errno } => {
             Line::new("listener_failed").text("address", address).number("error", errno)
         }
+        Event::ChildDistrusted { pid } => Line::new("child_distrusted").number("pid", pid),
+        Event::SparesRenewed { reason } => {
+            Line::new("spares_renewed").text("reason", reason.name())
+        }
         Event::Draining { live } => Line::new("draining").number("live", live),
         Event::Stopped => Line::new("stopped"),
         Event::SupervisorEnded { pid, exit } => {

@@ -22,13 +22,11 @@ use crate::listener::{set_connection_options, Site};
 use crate::note::Note;
 use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
-use crate::sys::channel;
 use crate::sys::clock::{millis_until, monotonic_us};
 use crate::sys::epoll::{self, Reports};
 use crate::sys::process;
-use crate::sys::{socket, wake};
+use crate::sys::{channel, leave, socket, wake};
 use nix::errno::Errno;
-use std::ops::BitOr;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,14 +42,16 @@ pub(crate) struct Kit {
     pub(crate) sites: Vec<(RawFd, Site)>,
     /// Rung when the spares run low.
     pub(crate) bell: RawFd,
-    /// Gives a token to each spare that is to leave.
+    /// Gives a token to each spare that is to leave, or tells all.
     pub(crate) leave: RawFd,
     /// Readable once the process that makes the spares is gone.
     pub(crate) parent: RawFd,
     pub(crate) parent_pid: libc::pid_t,
     /// An epoll with the listeners and the two above, in which all spares wait:
-    /// the kernel wakes one of them for each connection.
-    pub(crate) gate: RawFd,
+    /// the kernel wakes one of them for each connection. `None` where a handler
+    /// could get at it, because its child goes on afterwards: what it did there
+    /// would be done to all, and outlast it. Then each that has to wait makes one.
+    pub(crate) gate: Option<RawFd>,
     /// Where notes go, if anybody wants them.
     pub(crate) notes: Option<RawFd>,
     /// All descriptors named above.
@@ -64,8 +64,13 @@ pub(crate) struct Kit {
 /// to fault in.
 pub struct Child {
     seat: Seat,
-    connection: Option<Connection>,
-    spare: Option<Spare>,
+    role: Role,
+}
+
+enum Role {
+    /// Born with its only connection.
+    Born(Option<Connection>),
+    Spare(Spare),
 }
 
 const _: () = assert!(size_of::<Child>() <= 64);
@@ -113,6 +118,26 @@ impl Seat {
 struct Spare {
     kit: Arc<Kit>,
     room: Arc<Ends>,
+    /// The gate that this child has made for itself; `NONE` while a handler runs, which
+    /// might leave it deaf.
+    gate: RawFd,
+    /// The connection that it has, or had last. Not what the scoreboard says: others
+    /// write there, and the parent ends who tells of two at once.
+    id: u64,
+}
+
+const NONE: RawFd = -1;
+
+/// Why no listener gave a connection, besides that nobody has come.
+enum Obstacle {
+    /// No descriptor or no memory.
+    Shortage,
+    /// It concerned one connection each time, and was so often.
+    OneLess,
+    /// There is no token of the rate, and somebody has come.
+    NoToken,
+    /// A listener is of no use.
+    Broken,
 }
 
 /// What the parent has back of what it gave to a child. It is moved and not
@@ -141,39 +166,86 @@ impl Kit {
 
     /// How the listeners are reported at the gate. Each connection to one spare,
     /// and that one says so if there may be more (see `Spare::pass_on`). But
-    /// where a rate may shut the gate, a connection stays there until it is taken.
+    /// where a rate may shut the gate, a connection stays there until it is taken,
+    /// and so it does at a gate of the child's own.
     pub(crate) fn site_events(&self) -> u32 {
-        if self.limits.is_some() {
+        if self.gate.is_none() {
+            epoll::IN | epoll::EXCLUSIVE
+        } else if self.limits.is_some() {
             epoll::IN
         } else {
             epoll::IN | epoll::EDGE
         }
     }
+
+    /// In a child: a gate of its own.
+    fn make_gate(&self) -> Result<RawFd, (Refused, Errno)> {
+        let gate = epoll::create().map_err(|errno| (Refused::EpollCreate, errno))?;
+        let sites = self.sites.iter().zip(SITE..);
+        let all = sites.map(|((listener, _), token)| (*listener, self.site_events(), token));
+        for (fd, events, token) in
+            [(self.leave, epoll::IN, LEAVE), (self.parent, epoll::IN, PARENT)]
+                .into_iter()
+                .chain(all)
+        {
+            if let Err(errno) = epoll::add(gate, fd, events, token) {
+                process::close_range(gate, gate);
+                return Err((Refused::EpollCtl, errno));
+            }
+        }
+        Ok(gate)
+    }
+}
+
+/// What has failed instead of a listener, in place of its number.
+#[derive(Clone, Copy)]
+pub(crate) enum Refused {
+    EpollCreate = -2,
+    EpollCtl = -3,
+    EpollWait = -4,
+    Recv = -5,
+}
+
+impl Refused {
+    /// The call that failed; `None`: it was a listener.
+    pub(crate) fn operation(number: RawFd) -> Option<&'static str> {
+        const NAMES: [(Refused, &str); 4] = [
+            (Refused::EpollCreate, "epoll_create1"),
+            (Refused::EpollCtl, "epoll_ctl"),
+            (Refused::EpollWait, "epoll_wait"),
+            (Refused::Recv, "recv"),
+        ];
+        NAMES.iter().find(|(call, _)| *call as RawFd == number).map(|(_, name)| *name)
+    }
 }
 
 impl Child {
     pub(crate) fn with(connection: Connection, seat: Seat) -> Child {
-        Child { seat, connection: Some(connection), spare: None }
+        Child { seat, role: Role::Born(Some(connection)) }
     }
 
     pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, room: Arc<Ends>) -> Child {
-        Child { seat, connection: None, spare: Some(Spare { kit, room }) }
+        Child { seat, role: Role::Spare(Spare { kit, room, gate: NONE, id: 0 }) }
     }
 
     /// The descriptors that it goes on using.
     pub(crate) fn lasting(&self) -> &Owned {
         const NONE: &Owned = &Owned::none();
-        self.spare.as_ref().map_or(NONE, |spare| &spare.kit.lasting)
+        match &self.role {
+            Role::Born(_) => NONE,
+            Role::Spare(spare) => &spare.kit.lasting,
+        }
     }
 
     /// The next connection to serve. A spare waits for it; `None`: it is to
     /// leave. To be followed by [`Child::end`] each time.
     pub fn next_connection(&mut self) -> Option<Connection> {
-        if let Some(connection) = self.connection.take() {
-            return Some(connection);
-        }
-        let spare = self.spare.as_mut()?;
+        let spare = match &mut self.role {
+            Role::Born(connection) => return connection.take(),
+            Role::Spare(spare) => spare,
+        };
         let connection = spare.wait(&self.seat)?;
+        spare.close_gate();
         self.seat.left -= 1;
         if self.seat.left == 0 {
             spare.close_lasting();
@@ -209,8 +281,8 @@ impl Child {
             ending.wait(|| socket::discard_until_end(fd, ms));
             open = None;
         }
-        let again = match &mut self.spare {
-            Some(spare) if self.seat.left > 0 => spare.finish(&self.seat, status),
+        let again = match &mut self.role {
+            Role::Spare(spare) if self.seat.left > 0 => spare.finish(&self.seat, status),
             _ => false,
         };
         // Then the connection: the client has its end of file before the kernel
@@ -228,17 +300,16 @@ impl Child {
 
     /// Whether [`Child::next_connection`] would wait: nobody has connected yet.
     pub fn waits(&self) -> bool {
-        self.connection.is_none()
+        !matches!(self.role, Role::Born(Some(_)))
     }
 
     /// Whether this child has no connection and none is queued: it has time to get
     /// ready for one.
-    pub fn has_time(&self) -> bool {
-        match &self.spare {
-            Some(spare) if self.waits() => {
-                !socket::wait_readable([spare.kit.gate], 0).unwrap_or(true)
-            }
-            _ => false,
+    pub fn has_time(&mut self) -> bool {
+        let Role::Spare(spare) = &mut self.role else { return false };
+        match spare.gate() {
+            Ok(gate) => !socket::wait_readable([gate], 0).unwrap_or(true),
+            Err(_) => false,
         }
     }
 
@@ -252,14 +323,17 @@ impl Child {
 
     /// In the parent: what the child was given, back again.
     pub(crate) fn take_back(self) -> Luggage {
-        let spare = self.spare.map(|Spare { kit, room }| (kit, room));
-        Luggage { board: self.seat.board, connection: self.connection, spare }
+        let (connection, spare) = match self.role {
+            Role::Born(connection) => (connection, None),
+            Role::Spare(Spare { kit, room, .. }) => (None, Some((kit, room))),
+        };
+        Luggage { board: self.seat.board, connection, spare }
     }
 
     /// For a caller who takes over the process with its only connection. `None`:
     /// it is to leave.
     pub fn into_connection(mut self) -> Option<Connection> {
-        if self.spare.is_some() {
+        if matches!(self.role, Role::Spare(_)) {
             self.seat.left = 1;
         }
         let connection = self.next_connection();
@@ -274,6 +348,7 @@ impl Child {
 impl Spare {
     /// Waits until a connection is its own. `None`: it is to leave.
     fn wait(&mut self, seat: &Seat) -> Option<Connection> {
+        let own = self.kit.gate.is_none();
         let mut reports = Reports::<2>::new();
         let mut shortage: Option<Backoff> = None;
         let mut failing: Option<Failing> = None;
@@ -301,28 +376,26 @@ impl Spare {
                     return Some(connection);
                 }
                 Ok(None) if leaving => return None,
-                Err(Failure::Shortage | Failure::OneLess) if leaving => {
+                Err(Obstacle::Shortage | Obstacle::OneLess) if leaving => {
                     self.pass_on(&reports);
                     return None;
                 }
                 Ok(None) => (shortage, failing) = (None, None),
-                Err(Failure::Shortage | Failure::OneLess) => {
+                // A handler may have left too many open. Nobody else hears of the
+                // connection that it was woken for, but who takes its place asks.
+                Err(Obstacle::Shortage) if own && seat.board.state(seat.slot()).served > 0 => {
+                    return None;
+                }
+                Err(Obstacle::Shortage | Obstacle::OneLess) => {
                     if shortage.is_none() {
                         self.pass_on(&reports);
                     }
-                    let now = Instant::now();
-                    let backoff = shortage.get_or_insert(Backoff::start(now));
-                    let pause = millis_until(backoff.due(), now);
-                    backoff.again(now);
-                    // Not at the gate: a connection waits there, and would not
-                    // let it sleep.
-                    let told = [self.kit.leave, self.kit.parent];
-                    leaving = match socket::wait_readable(told, pause) {
-                        Ok(told) => told && self.is_called(seat),
-                        Err(Errno::EINTR) => false,
-                        // It must not spin.
-                        Err(_) => process::exit_now(EXIT_OSERR),
-                    };
+                    leaving = self.pause(seat, &mut shortage, None);
+                    continue;
+                }
+                Err(Obstacle::NoToken) => {
+                    let due = self.kit.limits.as_ref().map(|l| l.wait_us(&self.kit.board));
+                    leaving = self.pause(seat, &mut shortage, due);
                     continue;
                 }
                 // The supervisor has just closed the door.
@@ -333,11 +406,51 @@ impl Spare {
                 leaving = true;
                 continue;
             }
-            if let Err(errno) = epoll::wait(self.kit.gate, &mut reports) {
-                self.give_up(seat, self.kit.gate, errno);
+            let gate = match self.gate() {
+                Ok(gate) => gate,
+                Err((_, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOSPC)) => {
+                    // It asks now and then.
+                    leaving = self.pause(seat, &mut shortage, None);
+                    continue;
+                }
+                Err((call, errno)) => {
+                    self.give_up(seat, call as RawFd, errno);
+                    process::exit_now(EXIT_OSERR);
+                }
+            };
+            if let Err(errno) = epoll::wait(gate, &mut reports) {
+                self.give_up(seat, Refused::EpollWait as RawFd, errno);
                 process::exit_now(EXIT_OSERR);
             }
             leaving = self.told_to_leave(seat, &reports);
+        }
+    }
+
+    /// Where it waits: with the others, or at a gate of its own.
+    fn gate(&mut self) -> Result<RawFd, (Refused, Errno)> {
+        if let Some(gate) = self.kit.gate {
+            return Ok(gate);
+        }
+        if self.gate == NONE {
+            self.gate = self.kit.make_gate()?;
+        }
+        Ok(self.gate)
+    }
+
+    /// Waits for a while, at most `due_us`, but not at the gate: a connection may
+    /// wait there, and would not let it sleep. True: it is to leave.
+    fn pause(&self, seat: &Seat, pauses: &mut Option<Backoff>, due_us: Option<u64>) -> bool {
+        let now = Instant::now();
+        let backoff = pauses.get_or_insert(Backoff::start(now));
+        let due =
+            due_us.map_or(backoff.due(), |us| backoff.due().min(now + Duration::from_micros(us)));
+        let pause = millis_until(due, now);
+        backoff.again(now);
+        match socket::wait_readable([self.kit.leave, self.kit.parent], pause) {
+            Ok(false) | Err(Errno::EINTR) => false,
+            Ok(true) => self.is_called(seat),
+            // It must not spin.
+            Err(_) => process::exit_now(EXIT_OSERR),
         }
     }
 
@@ -348,13 +461,20 @@ impl Spare {
         reports: &Reports<2>,
         first: usize,
         failing: &mut Option<Failing>,
-    ) -> Result<Option<Connection>, Failure> {
+    ) -> Result<Option<Connection>, Obstacle> {
         if self.kit.limits.is_none() {
             return self.take_any(seat, first, failing);
         }
         let reserved = self.kit.limits.as_ref().is_some_and(|l| l.reserve(&self.kit.board));
-        if !reserved && self.shuts_gate(reports) {
-            return Ok(None);
+        if !reserved {
+            // A listener that is broken is asked all the same: accept says how.
+            let (came, broken) = who_came(reports);
+            if !came {
+                return Ok(None);
+            }
+            if !broken {
+                return self.await_token();
+            }
         }
         let taken = self.take_any(seat, first, failing);
         if let Some(limits) = self.kit.limits.as_ref().filter(|_| reserved) {
@@ -365,36 +485,36 @@ impl Spare {
         taken
     }
 
-    /// There is no token. Who was woken by the listeners takes them out of the
-    /// gate for all: see `throttle`. False: one of them has to be asked.
-    fn shuts_gate(&self, reports: &Reports<2>) -> bool {
+    /// Somebody has come, and there is no token. At the gate of all, the listeners are
+    /// taken out of it for all: see `throttle`. At its own, this spare is to pause.
+    fn await_token(&self) -> Result<Option<Connection>, Obstacle> {
         let kit = &self.kit;
-        let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
-        // A listener that is broken would be reported all the same: accept says how.
-        let Some(broken) =
-            came.map(|came| came.events & (epoll::HUP | epoll::ERR) != 0).reduce(BitOr::bitor)
-        else {
-            return true;
-        };
-        if !broken {
+        if let Some(gate) = kit.gate {
             for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
-                epoll::modify(kit.gate, *listener, 0, token);
+                epoll::modify(gate, *listener, 0, token);
             }
-            kit.board.set(Counter::GateShut, 1);
-            let _ = wake::add(kit.bell, 1);
+        } else if kit.board.get(Counter::GateShut) != 0 {
+            // Somebody has said so.
+            return Err(Obstacle::NoToken);
         }
-        !broken
+        kit.board.set(Counter::GateShut, 1);
+        let _ = wake::add(kit.bell, 1);
+        match kit.gate {
+            Some(_) => Ok(None),
+            None => Err(Obstacle::NoToken),
+        }
     }
 
     /// This spare has heard of connections and has taken one of them, or none:
     /// of those that are left another one hears.
     fn pass_on(&self, reports: &Reports<2>) {
         let kit = &self.kit;
+        let Some(gate) = kit.gate else { return };
         let events = kit.site_events();
         let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
         for token in came.map(|came| came.token).filter(|_| events & epoll::EDGE != 0) {
             if let Some((listener, _)) = kit.sites.get((token - SITE) as usize) {
-                if !epoll::modify(kit.gate, *listener, events, token) {
+                if !epoll::modify(gate, *listener, events, token) {
                     // Nobody would hear of those that come: the supervisor is to do it.
                     kit.board.set(Counter::GateShut, 1);
                     let _ = wake::add(kit.bell, 1);
@@ -423,11 +543,11 @@ impl Spare {
     /// Takes one of the tokens, if there is one. It is of no use where nobody can take
     /// one, for a drain comes by the scoreboard as well.
     fn has_token(&self, seat: &Seat) -> bool {
-        match wake::take(self.kit.leave) {
-            Ok(count) => count > 0,
+        match leave::told(self.kit.leave) {
+            Ok(told) => told,
             Err(_) if self.kit.board.get(Counter::Draining) != 0 => true,
             Err(errno) => {
-                self.give_up(seat, self.kit.leave, errno);
+                self.give_up(seat, Refused::Recv as RawFd, errno);
                 process::exit_now(EXIT_OSERR)
             }
         }
@@ -436,22 +556,22 @@ impl Spare {
     /// A listener, or the gate, is of no use to this child. One that has never
     /// served is as its parent made it, so the next will fare no better: the
     /// parent is told why.
-    fn give_up(&self, seat: &Seat, fd: RawFd, errno: Errno) -> Failure {
+    fn give_up(&self, seat: &Seat, fd: RawFd, errno: Errno) -> Obstacle {
         if seat.board.state(seat.slot()).served == 0 {
             let why = (fd as u64) << 32 | errno as u64;
             self.kit.board.set(Counter::Unusable, why);
         }
-        Failure::Fatal
+        Obstacle::Broken
     }
 
-    /// Tries each listener once, from number `first` on. [`Failure::OneLess`]: that has
+    /// Tries each listener once, from number `first` on. [`Obstacle::OneLess`]: that has
     /// been true of one connection after the other.
     fn take_any(
         &mut self,
         seat: &Seat,
         first: usize,
         failing: &mut Option<Failing>,
-    ) -> Result<Option<Connection>, Failure> {
+    ) -> Result<Option<Connection>, Obstacle> {
         let count = self.kit.sites.len();
         for step in 0..count {
             let index = if count == 1 { 0 } else { first.wrapping_add(step) % count };
@@ -476,11 +596,11 @@ impl Spare {
                             return Err(self.give_up(seat, *listener, errno));
                         }
                         if failed.lasts(MANY) {
-                            return Err(Failure::OneLess);
+                            return Err(Obstacle::OneLess);
                         }
                     }
                     Failure::Fatal => return Err(self.give_up(seat, *listener, errno)),
-                    Failure::Shortage => return Err(Failure::Shortage),
+                    Failure::Shortage => return Err(Obstacle::Shortage),
                 }
             }
         }
@@ -498,8 +618,10 @@ impl Spare {
         if kit.sites[site].1.adopted {
             let _ = set_connection_options(connection.as_fd(), &kit.options);
         }
-        let id = kit.board.add(Counter::Accepted);
+        // Not 0, which stands for none, whatever somebody has written there.
+        let id = kit.board.add(Counter::Accepted).max(1);
         connection.set_id(id);
+        self.id = id;
         let peer = connection.peer();
         let source = kit.limits.as_ref().map_or(0, |limits| limits.source(peer));
         let serving =
@@ -582,12 +704,27 @@ impl Spare {
     /// About the connection that it has, or had last. False if nobody hears it.
     fn send(&self, seat: &Seat, note: &Note) -> bool {
         let Some(notes) = self.kit.notes else { return false };
-        let id = seat.board.connection(seat.slot());
-        channel::send(notes, &note.encode(seat.token.to_bits(), id, self.room.peer_name()))
+        channel::send(notes, &note.encode(seat.token.to_bits(), self.id, self.room.peer_name()))
     }
 
     /// From here on the child holds its connection and nothing else.
     fn close_lasting(&mut self) {
         self.kit.lasting.close_in_child(&Owned::none());
     }
+
+    /// If it is its own.
+    fn close_gate(&mut self) {
+        if self.gate != NONE {
+            process::close_range(self.gate, self.gate);
+            self.gate = NONE;
+        }
+    }
+}
+
+/// Whether a listener was reported, and whether one of them is broken.
+fn who_came(reports: &Reports<2>) -> (bool, bool) {
+    let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
+    came.fold((false, false), |(_, broken), came| {
+        (true, broken || came.events & (epoll::HUP | epoll::ERR) != 0)
+    })
 }

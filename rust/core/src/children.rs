@@ -17,6 +17,12 @@ pub(crate) struct Child {
     pub(crate) connection: u64,
     /// The last connection that the observer believes it to have served.
     pub(crate) ended: u64,
+    /// How many connections it has told of.
+    pub(crate) taken: u32,
+    /// It has told what cannot be true: see `note`.
+    pub(crate) false_witness: bool,
+    /// By which kit it was made: see `pool`.
+    pub(crate) generation: u32,
 }
 
 /// Names one child of the table, and no later one.
@@ -128,7 +134,16 @@ mod tests {
     use super::*;
 
     fn child(pid: i32) -> Child {
-        Child { pid, pidfd: None, watched: false, connection: 1, ended: 0 }
+        Child {
+            pid,
+            pidfd: None,
+            watched: false,
+            connection: 1,
+            ended: 0,
+            taken: 0,
+            false_witness: false,
+            generation: 0,
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::name::Name;
 use crate::neighbours;
+use crate::notes::TURN;
 use crate::options::{AtCapacity, Options};
 use crate::owned::Owned;
 use crate::owner::{Owner, Standing};
@@ -430,7 +431,9 @@ impl Engine {
                 // The binding's own; it looks at it after each wait.
                 EXTRA => {}
                 BELL => self.take_bell(),
-                NOTES => self.take_notes(),
+                NOTES => {
+                    self.take_notes(TURN);
+                }
                 SIGNALS => self.take_signals(),
                 HOST => self.host_is_gone(),
                 token if token & PORT == PORT => {

@@ -4,7 +4,7 @@
 //! things happened, from inside the call that runs it. The library itself
 //! prints nothing: a program that logs does so from here.
 
-pub use crate::reasons::{Pause, Refusal};
+pub use crate::reasons::{Pause, Refusal, Renewal};
 use crate::sys::process::{Exit, Usage};
 use std::time::Duration;
 
@@ -88,6 +88,18 @@ pub enum Event<'a> {
         address: &'a str,
         /// Why.
         errno: i32,
+    },
+    /// A child that serves several connections has told what cannot be true. Nothing
+    /// more of it is believed, and it is ended by SIGKILL.
+    ChildDistrusted {
+        /// The child.
+        pid: i32,
+    },
+    /// A child has spoilt what the children share that serve several connections.
+    /// There is a new one, and new spares; those that serve finish.
+    SparesRenewed {
+        /// What it was.
+        reason: Renewal,
     },
     /// `stop` was called, or no listener is left; no new clients.
     Draining {

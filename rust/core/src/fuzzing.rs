@@ -101,10 +101,14 @@ fn check_name(name: &Name) {
 pub fn note(data: &[u8]) {
     let mut message: Message = [0; MESSAGE_WORDS];
     message.iter_mut().zip(words(data)).for_each(|(to, from)| *to = from);
-    let (note, child, connection, peer) = Note::decode(&message);
+    // Most of them notes.
+    message[0] %= 4;
+    let Some((note, child, connection, peer)) = Note::decode(&message) else { return };
     check_name(&peer);
     let again = note.encode(child, connection, &peer);
-    let (_, same_child, same_connection, same_peer) = Note::decode(&again);
+    let Some((_, same_child, same_connection, same_peer)) = Note::decode(&again) else {
+        panic!("what was understood is not, again");
+    };
     assert_eq!((same_child, same_connection), (child, connection));
     assert_eq!(same_peer.as_str(), peer.as_str());
     if let Note::Served { usage, .. } = note {

@@ -59,13 +59,14 @@ impl Note {
         words
     }
 
-    /// The note, the child that sent it, the connection and its peer.
-    pub(crate) fn decode(words: &Message) -> (Note, u64, u64, Name) {
+    /// The note, the child that it is of, the connection and its peer. `None`: it is
+    /// not a note.
+    pub(crate) fn decode(words: &Message) -> Option<(Note, u64, u64, Name)> {
         let note = match words[0] {
             0 => Note::Accepted,
             1 => Note::Refused(reason(words[3])),
-            _ => Note::Served {
-                status: words[3] as i32,
+            2 => Note::Served {
+                status: words[3] as i32 & 0xff,
                 duration: Duration::from_micros(words[4]),
                 usage: Usage {
                     user: Duration::from_micros(words[5]),
@@ -73,8 +74,9 @@ impl Note {
                     max_rss_kib: words[7],
                 },
             },
+            _ => return None,
         };
         let peer = std::array::from_fn(|index| words[HEAD + index]);
-        (note, words[1], words[2], Name::from_words(&peer))
+        Some((note, words[1], words[2], Name::from_words(&peer)))
     }
 }

@@ -9,17 +9,18 @@
 use crate::admit::{classify, Failure};
 use crate::backoff::Backoff;
 use crate::board::{Counter, Doing};
-use crate::child::{Kit, LEAVE, PARENT, SITE};
+use crate::child::{Kit, Refused, LEAVE, PARENT, SITE};
+use crate::children::Child;
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
-use crate::event::Event;
 use crate::hooks::Hooks;
 use crate::listener::Listener;
-use crate::note::Note;
 use crate::options::AtCapacity;
 use crate::owned::Owned;
+use crate::renew::Pending;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{self, Epoll};
+use crate::sys::leave::Leave;
 use crate::sys::process;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;
@@ -40,20 +41,20 @@ const MOST_WITH_PIDFDS: u32 = 2;
 /// The spares of a server.
 pub(crate) struct Pool {
     bell: Wake,
-    leave: Wake,
+    pub(crate) leave: Leave,
     /// Where the spares wait: see `Kit`.
-    pub(crate) gate: Epoll,
+    pub(crate) gate: Option<Epoll>,
     /// This process, for the spares to see its end.
-    _parent: OwnedFd,
-    channel: Option<Channel>,
+    parent: OwnedFd,
+    pub(crate) channel: Option<Channel>,
     /// Away only while a spare is being made.
     pub(crate) kit: Option<Arc<Kit>>,
     /// How many spares to have when there is time to make them.
-    high: u32,
+    pub(crate) high: u32,
     /// Whether `high` has been reached since the start.
-    filled: bool,
+    pub(crate) filled: bool,
     /// When to fill up to `high`.
-    fill_at: Option<Instant>,
+    pub(crate) fill_at: Option<Instant>,
     /// When to bring `high` down.
     pub(crate) calm_at: Option<Instant>,
     /// Set while making spares keeps failing.
@@ -68,6 +69,10 @@ pub(crate) struct Pool {
     /// Where spares are used up as fast as they are made, ended children would
     /// never be looked at otherwise.
     pub(crate) made: bool,
+    /// Counts up when what spares share is made anew: see `renew`.
+    pub(crate) generation: u32,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) renewed_at: Option<Instant>,
 }
 
 /// When the next spare may be made, after failures.
@@ -92,7 +97,11 @@ impl Pool {
             Some(births) => Some(births.retry.due()),
             None => self.fill_at,
         };
-        fill.filter(|_| self.wanting).into_iter().chain(self.calm_at).min()
+        let fill = match &self.pending {
+            Some(pending) => Some(pending.due),
+            None => fill.filter(|_| self.wanting),
+        };
+        fill.into_iter().chain(self.calm_at).min()
     }
 
     fn low(&self) -> u32 {
@@ -117,64 +126,36 @@ impl Engine {
             return Ok(());
         }
         let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
+        let named = |(operation, errno)| Error::os(operation, "", errno);
         let bell = Wake::new().map_err(fail("eventfd"))?;
-        let leave = Wake::semaphore().map_err(fail("eventfd"))?;
+        let leave = Leave::new().map_err(named)?;
         let parent = process::pidfd_open(self.owner).map_err(fail("pidfd_open"))?;
-        let gate = Epoll::new().map_err(fail("epoll_create1"))?;
-        let admit =
-            |fd: RawFd, events, token| gate.add(fd, events, token).map_err(fail("epoll_ctl"));
-        admit(leave.as_fd().as_raw_fd(), epoll::IN, LEAVE)?;
-        admit(parent.as_raw_fd(), epoll::IN, PARENT)?;
-        // Only an observer and a deadline want to hear of single connections.
-        let chatty = self.observer.is_some() || self.options.lifetime.is_some();
-        let channel = chatty.then(Channel::new).transpose().map_err(fail("socketpair"))?;
+        // Where no handler ever has it, one for all costs a spare nothing.
+        let alone = self.options.connections_per_child <= 1;
+        let gate = alone.then(Epoll::new).transpose().map_err(fail("epoll_create1"))?;
+        let channel = self.chatty().then(Channel::new).transpose().map_err(named)?;
         // Each ring is reported once, also where it cannot be read.
         self.epoll.add(bell.as_fd(), epoll::IN | epoll::EDGE, BELL).map_err(fail("epoll_ctl"))?;
         if let Some(channel) = &channel {
             let added = self.epoll.add(channel.receiver(), epoll::IN, NOTES);
             added.map_err(fail("epoll_ctl"))?;
         }
-        let mut lasting = Owned::default();
-        let open = self.ports.iter().filter_map(|port| port.listener.as_ref());
-        let sites = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.site()));
-        let sites: Vec<_> = sites.collect();
-        self.ports.iter().filter_map(|p| p.listener.as_ref()).for_each(|l| lasting.add(l));
-        lasting.add(&bell);
-        lasting.add(&leave);
-        lasting.add(&parent);
-        lasting.add(&gate);
-        channel.iter().for_each(|channel| lasting.add(channel.sender()));
         self.owned.add_lasting(&bell);
-        self.owned.add_lasting(&leave);
+        self.owned.add_lasting(leave.supervisor());
+        self.owned.add_lasting(leave.spares());
         self.owned.add_lasting(&parent);
-        self.owned.add_lasting(&gate);
+        gate.iter().for_each(|gate| self.owned.add_lasting(gate));
         if let Some(channel) = &channel {
             self.owned.add_lasting(channel.sender());
             self.owned.add_lasting(channel.receiver());
-        }
-        let kit = Arc::new(Kit {
-            board: self.board.clone(),
-            options: self.options.clone(),
-            limits: self.limits.clone(),
-            sites,
-            bell: bell.as_fd().as_raw_fd(),
-            leave: leave.as_fd().as_raw_fd(),
-            parent: parent.as_raw_fd(),
-            parent_pid: self.owner,
-            gate: gate.as_fd().as_raw_fd(),
-            notes: channel.as_ref().map(|channel| channel.sender().as_raw_fd()),
-            lasting,
-        });
-        for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
-            admit(*listener, kit.site_events(), token)?;
         }
         self.pool = Some(Pool {
             bell,
             leave,
             gate,
-            _parent: parent,
+            parent,
             channel,
-            kit: Some(kit),
+            kit: None,
             high: self.options.spares.max(1),
             filled: false,
             fill_at: Some(self.now),
@@ -184,8 +165,56 @@ impl Engine {
             recalled_at: None,
             dismissed: 0,
             made: false,
+            generation: 0,
+            pending: None,
+            renewed_at: None,
         });
+        let kit = self.make_kit();
+        if let (Some(pool), Some(kit)) = (&mut self.pool, kit) {
+            if let Some(gate) = &pool.gate {
+                let admit =
+                    |fd, events, token| gate.add(fd, events, token).map_err(fail("epoll_ctl"));
+                admit(kit.leave, epoll::IN, LEAVE)?;
+                admit(kit.parent, epoll::IN, PARENT)?;
+                for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
+                    admit(*listener, kit.site_events(), token)?;
+                }
+            }
+            pool.kit = Some(Arc::new(kit));
+        }
         Ok(())
+    }
+
+    /// Only an observer and a deadline want to hear of single connections.
+    pub(crate) fn chatty(&self) -> bool {
+        self.observer.is_some() || self.options.lifetime.is_some()
+    }
+
+    /// What spares are to share from now on.
+    pub(crate) fn make_kit(&self) -> Option<Kit> {
+        let pool = self.pool.as_ref()?;
+        let open = self.ports.iter().filter_map(|port| port.listener.as_ref());
+        let mut lasting = Owned::default();
+        open.clone().for_each(|listener| lasting.add(listener));
+        lasting.add(&pool.bell);
+        lasting.add(pool.leave.spares());
+        lasting.add(&pool.parent);
+        pool.gate.iter().for_each(|gate| lasting.add(gate));
+        pool.channel.iter().for_each(|channel| lasting.add(channel.sender()));
+        let sites = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.site()));
+        Some(Kit {
+            board: self.board.clone(),
+            options: self.options.clone(),
+            limits: self.limits.clone(),
+            sites: sites.collect(),
+            bell: pool.bell.as_fd().as_raw_fd(),
+            leave: pool.leave.spares().as_raw_fd(),
+            parent: pool.parent.as_raw_fd(),
+            parent_pid: self.owner,
+            gate: pool.gate.as_ref().map(|gate| gate.as_fd().as_raw_fd()),
+            notes: pool.channel.as_ref().map(|channel| channel.sender().as_raw_fd()),
+            lasting,
+        })
     }
 
     /// How many spares wait. Only of children that there are: what the scoreboard
@@ -214,7 +243,7 @@ impl Engine {
         if self.pool.is_none() || !matches!(self.phase, Phase::Running) {
             return Ok(None);
         }
-        if self.pool.as_ref().is_some_and(|pool| pool.made) {
+        if self.pool.as_ref().is_some_and(|pool| pool.made) || !self.renew_if_due() {
             return Ok(None);
         }
         let idle = self.count_spares();
@@ -234,11 +263,10 @@ impl Engine {
         if pool.calm_at.is_some_and(|calm_at| calm_at <= now) {
             pool.high = (pool.high / 2).max(self.options.spares.max(1));
             pool.calm_at = (pool.high > self.options.spares.max(1)).then_some(now + CALM);
-            let surplus = u64::from(idle.saturating_sub(pool.high));
+            let surplus = idle.saturating_sub(pool.high);
             if surplus > 0 {
                 // Failing is no harm: they wait on, and the next time may work.
-                let _ = pool.leave.notify_many(surplus);
-                pool.dismissed = pool.dismissed.saturating_add(surplus as u32);
+                pool.dismissed = pool.dismissed.saturating_add(pool.leave.dismiss(surplus));
             }
         }
         self.board.set(Counter::SparesLow, u64::from(pool.low()));
@@ -278,19 +306,14 @@ impl Engine {
             pool.births = None;
         }
         let (number, errno) = ((why >> 32) as RawFd, Errno::from_raw(why as u32 as i32));
-        let call = self.pool.as_ref().and_then(|pool| match number {
-            number if number == pool.gate.as_fd().as_raw_fd() => Some("epoll_wait"),
-            number if number == pool.leave.as_fd().as_raw_fd() => Some("read"),
-            _ => None,
-        });
-        if let Some(call) = call {
-            // There is no other to wait at.
+        if let Some(operation) = Refused::operation(number) {
+            // There is no other way to wait.
             for index in 0..self.ports.len() {
                 if self.ports[index].listener.is_some() {
-                    self.fail_port(index, call, errno);
+                    self.fail_port(index, operation, errno);
                 }
             }
-            return Err(Error::os(call, "", errno));
+            return Err(Error::os(operation, "", errno));
         }
         let is_it = |l: &Listener| l.as_fd().as_raw_fd() == number;
         let index = self.ports.iter().position(|port| port.listener.as_ref().is_some_and(is_it));
@@ -308,8 +331,11 @@ impl Engine {
     }
 
     /// A spare has ended by itself that had served nobody; true: it had been told to.
-    pub(crate) fn was_dismissed(&mut self) -> bool {
+    pub(crate) fn was_dismissed(&mut self, child: &Child) -> bool {
         let Some(pool) = &mut self.pool else { return true };
+        if child.generation != pool.generation {
+            return true;
+        }
         let told = pool.dismissed > 0;
         pool.dismissed = pool.dismissed.saturating_sub(1);
         told || pool.recalled_at.is_some() || !matches!(self.phase, Phase::Running)
@@ -389,8 +415,7 @@ impl Engine {
     pub(crate) fn dismiss_spares(&mut self) {
         self.board.set(Counter::Draining, 1);
         if let Some(pool) = &self.pool {
-            // More than there are children, so that it is there for all of them.
-            let _ = pool.leave.notify_many(u64::from(u32::MAX));
+            pool.leave.dismiss_all();
         }
     }
 
@@ -398,53 +423,16 @@ impl Engine {
     /// and those to come would look for it.
     pub(crate) fn shut_gate(&mut self, listener: &Listener) {
         if let Some(pool) = &mut self.pool {
-            let _ = pool.gate.remove(listener.as_fd());
+            let _ = pool.gate.as_ref().map(|gate| gate.remove(listener.as_fd()));
             // Nobody else here has it between two forks.
             if let Some(kit) = pool.kit.as_mut().and_then(Arc::get_mut) {
                 kit.sites.retain(|(number, _)| *number != listener.as_fd().as_raw_fd());
                 kit.lasting.remove(listener);
             }
         }
-    }
-
-    /// Tells the observer what the children have told.
-    pub(crate) fn take_notes(&mut self) {
-        while let Some(message) =
-            self.pool.as_ref().and_then(|pool| pool.channel.as_ref()?.receive())
-        {
-            self.handled += 1;
-            let (note, child, id, peer) = Note::decode(&message);
-            let token = crate::children::Token::from_bits(child);
-            let Some(child) = self.children.get_mut(token) else {
-                continue;
-            };
-            let (pid, name) = (child.pid, peer.as_str());
-            match note {
-                Note::Accepted => {
-                    child.connection = id;
-                    self.emit(&Event::Accepted { id, peer: name });
-                    self.emit(&Event::Forked { id, peer: name, pid });
-                    if let Some(lifetime) = self.options.lifetime {
-                        self.alarms.set_term(token, id, self.now + lifetime);
-                    }
-                }
-                Note::Refused(reason) => {
-                    self.emit(&Event::Accepted { id, peer: name });
-                    self.emit(&Event::Refused { id, peer: name, reason });
-                }
-                Note::Served { status, duration, usage } => {
-                    let unheard = child.connection != id;
-                    (child.connection, child.ended) = (0, id);
-                    if unheard {
-                        // The child could not tell of its beginning.
-                        self.emit(&Event::Accepted { id, peer: name });
-                        self.emit(&Event::Forked { id, peer: name, pid });
-                    }
-                    let exit = process::Exit::Code(status);
-                    self.emit(&Event::Ended { id, peer: name, pid, exit, duration, usage });
-                    self.forget_alarms();
-                }
-            }
+        if self.shares() && matches!(self.phase, Phase::Running) {
+            // It is at the spares' own gates, where it would not let them wait.
+            self.renew(None);
         }
     }
 

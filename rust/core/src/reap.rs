@@ -15,6 +15,7 @@ use crate::engine::{Engine, Phase, FEW};
 use crate::event::Event;
 use crate::failing::Failing;
 use crate::host::MARGIN;
+use crate::notes::BURIAL;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Exit, Target, Usage};
 use nix::errno::Errno;
@@ -52,6 +53,10 @@ impl Alarms {
 
     pub(crate) fn set_term(&mut self, token: Token, connection: u64, when: Instant) {
         self.0.push(Reverse((when, token, connection, Alarm::Term)));
+    }
+
+    pub(crate) fn set_kill(&mut self, token: Token, connection: u64, when: Instant) {
+        self.0.push(Reverse((when, token, connection, Alarm::Kill)));
     }
 
     fn take_due(&mut self, now: Instant) -> Option<Entry> {
@@ -145,7 +150,7 @@ impl Engine {
     /// A child has ended: everything that was kept for it goes.
     pub(crate) fn bury(&mut self, token: Token, exit: Exit, usage: Usage) {
         // What it told before it ended comes first.
-        self.take_notes();
+        self.take_notes(BURIAL);
         let Some(child) = self.take_child(token) else {
             return;
         };
@@ -172,7 +177,7 @@ impl Engine {
             self.punish(slot, state, exit);
             self.close_account(&child, slot, exit, usage);
             self.trust_births();
-        } else if state.served == 0 && !(exit == Exit::Code(0) && self.was_dismissed()) {
+        } else if state.served == 0 && !(exit == Exit::Code(0) && self.was_dismissed(&child)) {
             // It could not even wait. The next one may fare no better.
             self.throttle_births(true);
             if exit == Exit::Code(EXIT_OSERR) {
@@ -183,6 +188,7 @@ impl Engine {
             self.pass_on_for_the_dead();
         }
         self.board.close(slot);
+        self.look_after_pool(&child, !state.busy() && exit != Exit::Code(0));
     }
 
     /// A source whose connection crashes its child is refused for a time.
@@ -231,32 +237,52 @@ impl Engine {
     /// Sends the signals whose time has come.
     pub(crate) fn ring_alarms(&mut self) {
         while let Some((_, token, connection, alarm)) = self.alarms.take_due(self.now) {
+            let serves = self.still_serves(token, connection);
             let Some(child) = self.children.get_mut(token) else {
                 continue;
             };
-            // It may serve another connection by now, which has time of its own. One
-            // that has a single connection cannot, whatever the scoreboard says.
-            let only = self.options.connections_per_child <= 1 && child.connection == connection;
-            if !self.board.condemn(token.slot(), connection) && !only {
-                continue;
-            }
-            self.handled += 1;
-            match alarm {
-                Alarm::Term => {
+            match (serves, alarm) {
+                (Some(false), _) => continue,
+                (None, _) => {
+                    let again = self.now + AGAIN;
+                    self.alarms.0.push(Reverse((again, token, connection, alarm)));
+                }
+                (Some(true), Alarm::Term) => {
                     let _ = process::send_signal(target(child), libc::SIGTERM);
                     let kill = self.now + self.options.kill_after;
-                    self.alarms.0.push(Reverse((kill, token, connection, Alarm::Kill)));
+                    self.alarms.set_kill(token, connection, kill);
                 }
-                Alarm::Kill => {
+                (Some(true), Alarm::Kill) => {
                     // Once more later, unless it has ended: nothing else would end it.
                     let sent = process::send_signal(target(child), libc::SIGKILL);
                     if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
                         let again = self.now + self.options.kill_after.max(AGAIN);
-                        self.alarms.0.push(Reverse((again, token, connection, Alarm::Kill)));
+                        self.alarms.set_kill(token, connection, again);
                     }
                 }
             }
+            self.handled += 1;
         }
+    }
+
+    /// Whether this child serves that connection. It may serve another by now, which
+    /// has time of its own, and from here on it takes no other. `None`: that is yet to
+    /// be heard.
+    fn still_serves(&mut self, token: Token, connection: u64) -> Option<bool> {
+        let condemned = self.board.condemn(token.slot(), connection);
+        let Some(child) = self.children.get_mut(token) else { return Some(false) };
+        let told = child.connection == connection;
+        // One that has a single connection has no other, whatever the scoreboard says.
+        let single = self.options.connections_per_child <= 1;
+        let certain = condemned || child.false_witness || (single && told);
+        if certain || !told {
+            return Some(certain);
+        }
+        // A child tells of the end before it shows it. If all has been heard, and not
+        // this, somebody has written over the scoreboard.
+        let heard = self.take_notes(BURIAL);
+        let told = self.children.get_mut(token).is_some_and(|c| c.connection == connection);
+        (heard || !told).then_some(told)
     }
 
     /// For the supervisor: `first` and perhaps others have ended.
@@ -380,7 +406,9 @@ impl Engine {
         if self.alarms.0.len() > 64 + 2 * self.children.len() {
             let children = &mut self.children;
             let mut lasts = |token, connection| {
-                children.get_mut(token).is_some_and(|child| child.connection == connection)
+                children
+                    .get_mut(token)
+                    .is_some_and(|child| child.connection == connection || child.false_witness)
             };
             self.alarms.0.retain(|Reverse((_, token, connection, _))| lasts(*token, *connection));
         }

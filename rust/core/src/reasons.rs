@@ -1,4 +1,5 @@
-//! Why a connection was refused, or accepting paused: each reason once.
+//! Why a connection was refused, accepting paused, or the spares were renewed: each
+//! reason once.
 //!
 //! From this table come the enums here, the constants of C, the texts of Python,
 //! and by `make tables` the tables of the pages. A reason is also an event's and,
@@ -61,6 +62,15 @@ macro_rules! reasons_table {
                 resources = 6, Resources(errno),
                     words "accept fails";
             }
+            renewed {
+                /// A child has spoilt the socket by which children report to the supervisor.
+                channel = 11, Channel,
+                    words "a child has spoilt the way by which children report";
+
+                /// A child has taken the words by which spares are told to leave.
+                leave = 12, Leave,
+                    words "a child has spoilt the way by which spares are told to leave";
+            }
         }
     };
 }
@@ -92,7 +102,36 @@ macro_rules! reasons {
                 $only_pause:ident $(($only_pause_errno:ident))?,
                 words $paused_words:literal;
         )*}
+        renewed {$(
+            $(#[doc = $renewed_doc:literal])+
+            $renewed:ident = $renewed_number:literal, $renewal:ident,
+                words $renewed_words:literal;
+        )*}
     ) => {
+        /// Why the spares were renewed: see [`Event::SparesRenewed`](crate::Event::SparesRenewed).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Renewal {
+            $($(#[doc = $renewed_doc])+ $renewal,)*
+        }
+
+        impl Renewal {
+            /// The reason in a word, as Python has it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Renewal::$renewal => stringify!($renewed),)*
+                }
+            }
+
+            /// Its number in C.
+            #[doc(hidden)]
+            pub fn number(self) -> i32 {
+                match self {
+                    $(Renewal::$renewal => $renewed_number,)*
+                }
+            }
+        }
+
         /// Why a connection was closed without a child.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]

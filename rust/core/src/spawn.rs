@@ -198,6 +198,9 @@ impl Engine {
             watched: self.supervised(),
             connection,
             ended: 0,
+            taken: 0,
+            false_witness: false,
+            generation: self.pool.as_ref().map_or(0, |pool| pool.generation),
         });
         self.board.set_pid(token.slot(), pid);
         if connection != 0 {

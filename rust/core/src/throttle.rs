@@ -5,7 +5,9 @@
 //! when there is none. Where children accept, each looks for a token before it
 //! asks the listeners; the one that is woken and finds none takes the listeners
 //! out of the gate for all of them and rings the bell, and the supervisor puts
-//! them back when it is time. Either way nobody turns over idly.
+//! them back when it is time. A child with a gate of its own pauses until there is
+//! a token, and looks now and then whether one was put back. Either way nobody turns
+//! over idly.
 
 use crate::board::Counter;
 use crate::child::SITE;
@@ -98,10 +100,11 @@ impl Engine {
         };
         // First this: a child that shuts the gate meanwhile says so behind it.
         self.board.set(Counter::GateShut, 0);
+        let Some(gate) = &pool.gate else { return Ok(()) };
         // All of them, also if one fails.
         let mut result = Ok(());
         for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
-            result = result.and(pool.gate.modify(*listener, kit.site_events(), token));
+            result = result.and(gate.modify(*listener, kit.site_events(), token));
         }
         result
     }

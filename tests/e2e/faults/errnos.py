@@ -42,10 +42,12 @@ ERRNOS = {
     "pidfd_send_signal": "EBADF EINVAL EPERM ESRCH ENOSYS",
     # ---- Reading and writing: of connections, too ----
     "read": "EAGAIN EBADF EFAULT EINTR EINVAL EIO",
+    "preadv2": "EAGAIN EBADF EFAULT EINTR EINVAL EIO ENOSYS EOPNOTSUPP EPERM",
     "write": "EAGAIN EBADF EFAULT EINTR EINVAL EIO ENOSPC EPIPE",
     "sendto": "EACCES EAGAIN EBADF ECONNRESET EFAULT EINTR EINVAL ENOBUFS ENOMEM ENOTCONN "
     "ENOTSOCK EPIPE",
     "recvfrom": "EAGAIN EBADF ECONNREFUSED EFAULT EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK",
+    "recvmsg": "EAGAIN EBADF ECONNREFUSED EFAULT EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK",
     # ---- Set-up of a child ----
     # For these two the descriptor is given back all the same, as Linux does.
     "close": "EBADF EINTR EIO",
@@ -114,6 +116,9 @@ OLDER = [
     ("accept4", "ENOSYS"),
     ("epoll_create1", "ENOSYS"),
     ("eventfd2", "ENOSYS"),
+    # Of an eventfd before Linux 5.8, and in a sandbox.
+    ("preadv2", "EOPNOTSUPP"),
+    ("preadv2", "EPERM"),
 ]
 
 # What does not pass: each call from one on, or each second one.

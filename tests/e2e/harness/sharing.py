@@ -16,7 +16,8 @@ _PIDFD_GETFD = 438
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
-def _copy(pid, fd):
+def copy(pid, fd):
+    """A copy of a descriptor of that process."""
     pidfd = os.pidfd_open(pid)
     try:
         got = _syscall(_PIDFD_GETFD, pidfd, fd, 0)
@@ -34,9 +35,9 @@ def listeners(pid):
     for fd, target in procfs.fds(pid).items():
         if not re.fullmatch(r"socket:\[\d+\]", target):
             continue
-        copy = socket.socket(fileno=_copy(pid, fd))
-        if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            found.append(copy)
+        shared = socket.socket(fileno=copy(pid, fd))
+        if shared.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            found.append(shared)
         else:
-            copy.close()
+            shared.close()
     return found

@@ -8,12 +8,14 @@
 use super::{check, own, raw};
 use nix::errno::Errno;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 /// Readable, or a connection to accept.
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
 /// Reported when something comes, and not again while it is there.
 pub(crate) const EDGE: u32 = libc::EPOLLET as u32;
+/// Of those who wait at epolls of their own, at least one is woken.
+pub(crate) const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 /// The peer has shut down its writing half.
 pub(crate) const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 /// Both halves are down; reported whether asked for or not.
@@ -117,6 +119,24 @@ pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, token: u64) -> bool {
     // SAFETY: `event` outlives the call; the kernel checks the descriptors.
     let modify = || raw::check(unsafe { raw::call(libc::SYS_epoll_ctl, args) });
     modify().or_else(|_| modify()).is_ok()
+}
+
+/// [`Epoll::new`] in a child, which keeps the number.
+pub(crate) fn create() -> Result<RawFd, Errno> {
+    // SAFETY: takes no pointers.
+    let created = unsafe { raw::call(libc::SYS_epoll_create1, [libc::EPOLL_CLOEXEC as usize]) };
+    let fd = raw::check(created)? as RawFd;
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    Ok(unsafe { own(fd) }.into_raw_fd())
+}
+
+/// [`Epoll::add`] by number, in a child.
+pub(crate) fn add(epoll: RawFd, fd: RawFd, events: u32, token: u64) -> Result<(), Errno> {
+    let mut event = libc::epoll_event { events, u64: token };
+    let to = (&raw mut event) as usize;
+    let args = [epoll as usize, libc::EPOLL_CTL_ADD as usize, fd as usize, to];
+    // SAFETY: `event` outlives the call; the kernel checks the descriptors.
+    raw::check(unsafe { raw::call(libc::SYS_epoll_ctl, args) }).map(drop)
 }
 
 /// [`Epoll::wait`] without limit and by number, in a child: see `raw`. An

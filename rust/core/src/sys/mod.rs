@@ -12,6 +12,7 @@ pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod file;
 pub(crate) mod identity;
+pub(crate) mod leave;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod random;

@@ -62,7 +62,8 @@ pub(crate) fn reasons_page() -> String {
         let of = match (reason.refused, reason.paused) {
             (true, true) => "refused, paused",
             (true, false) => "refused",
-            _ => "paused",
+            (false, true) => "paused",
+            (false, false) => "spares_renewed",
         };
         let errno = if reason.errno { " With the errno." } else { "" };
         let about = page_text(&reason.about());

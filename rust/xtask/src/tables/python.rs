@@ -107,7 +107,10 @@ pub(crate) fn reason_doc() -> String {
         words.map(|reason| format!("{:?}", reason.name)).collect::<Vec<_>>().join(", ")
     };
     let (refused, paused) = (words(|reason| reason.refused), words(|reason| reason.paused));
-    let text = format!("Why. Of \"refused\": {refused}; of \"paused\": {paused}.");
+    let renewed = words(|reason| !reason.refused && !reason.paused);
+    let text = format!(
+        "Why. Of \"refused\": {refused}; of \"paused\": {paused}; of \"spares_renewed\": {renewed}."
+    );
     wrap(&text, 92).join("\n") + "\n"
 }
 

@@ -137,6 +137,11 @@ macro_rules! reasons {
             $paused:ident = $paused_number:literal, $only_pause:ident $(($pause_errno:ident))?,
                 words $paused_words:literal;
         )*}
+        renewed {$(
+            $(#[doc = $renewed_doc:literal])+
+            $renewed:ident = $renewed_number:literal, $renewal:ident,
+                words $renewed_words:literal;
+        )*}
     ) => {
         /// The reasons, in the order of their numbers.
         pub(crate) fn reasons() -> Vec<Reason> {
@@ -167,6 +172,15 @@ macro_rules! reasons {
                     refused: false,
                     paused: true,
                     errno: !<[&str]>::is_empty(&[$(stringify!($pause_errno),)?]),
+                },)*
+                $(Reason {
+                    name: stringify!($renewed),
+                    number: $renewed_number,
+                    docs: &[$($renewed_doc,)+],
+                    words: $renewed_words,
+                    refused: false,
+                    paused: false,
+                    errno: false,
                 },)*
             ];
             reasons.sort_by_key(|reason| reason.number);
