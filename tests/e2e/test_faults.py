@@ -69,19 +69,22 @@ FOUND = [
     # A stop had no end.
     (Case(BY_NAME["c-run"], "host", "waitid", "EPERM", 12, 1), "gave up"),
     (Case(BY_NAME["c-start"], "supervisor", "waitid", "EPERM", 12, 1), "gave up"),
-    (Case(BY_NAME["c-run"], "host", "read", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run"], "host", "preadv2", "EPERM", 1, 1), "survived"),
     (Case(BY_NAME["c-start"], "supervisor", "read", "EPERM", 1, 1), "survived"),
     (Case(BY_NAME["c-run-grace"], "host", "pidfd_send_signal", "EACCES", 1, 1), "survived"),
     (Case(BY_NAME["c-start-grace"], "supervisor", "kill", "EPERM", 1, 1), "survived"),
     (Case(BY_NAME["c-start"], "host", "poll", "EPERM", 1, 1), "survived"),
     # Clients waited for ever, and nobody was told why.
     (Case(BY_NAME["c-run"], "host", "clone", "EPERM", 1, 1), "gave up"),
-    (Case(BY_NAME["c-run-reuse"], "child", "epoll_ctl", "EPERM", 1, 1), "survived"),
-    (Case(BY_NAME["c-run-ahead"], "child", "read", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-ahead"], "child", "epoll_ctl", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-reuse"], "child", "epoll_ctl", "EPERM", 1, 1), "gave up"),
+    (Case(BY_NAME["c-run-reuse"], "child", "epoll_create1", "EPERM", 1, 1), "gave up"),
+    (Case(BY_NAME["c-run-reuse"], "child", "epoll_create1", "EMFILE", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-ahead"], "child", "recvfrom", "EPERM", 1, 1), "survived"),
     (Case(BY_NAME["c-run-ahead-silent"], "child", "write", "EPERM", 1, 1), "survived"),
     (Case(BY_NAME["c-run-ahead-queue"], "host", "epoll_ctl", "EPERM", 10, 1), "gave up"),
     (Case(BY_NAME["c-run"], "host", "write", "EPERM", 1, 1), "survived"),
-    (Case(BY_NAME["c-run-reuse"], "host", "recvfrom", "EPERM", 1, 1), "survived"),
+    (Case(BY_NAME["c-run-reuse"], "host", "recvmsg", "EPERM", 1, 1), "gave up"),
     # One look each time, and each of them interrupted.
     (Case(BY_NAME["python-start-reuse"], "host", "poll", "EINTR", 1, 2), "survived"),
     # A listener that fails kept those behind it waiting.
