@@ -202,6 +202,8 @@ def service():
     return pytest.skip("no service whose port is free")
 
 
+# One after the other: the port is the same for all.
+@pytest.mark.xdist_group("service")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", ""])
 def test_a_port_may_have_the_name_of_its_service(core_front, launch, service, host):
     name, port = service
