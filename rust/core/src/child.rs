@@ -118,15 +118,22 @@ impl Seat {
 struct Spare {
     kit: Arc<Kit>,
     room: Arc<Ends>,
-    /// The gate that this child has made for itself; `NONE` while a handler runs, which
-    /// might leave it deaf.
+    /// The gate that this child has made for itself; `NONE` before.
     gate: RawFd,
+    /// Whether a handler has run since: it might have left it deaf.
+    tainted: bool,
     /// The connection that it has, or had last. Not what the scoreboard says: others
     /// write there, and the parent ends who tells of two at once.
     id: u64,
 }
 
 const NONE: RawFd = -1;
+
+/// A gate that a handler has had is waited at for so long, and then made anew. Where
+/// connections come faster than that, it costs nothing.
+const TRIAL_MS: i32 = 20;
+/// So often it may wake its child in vain.
+const TRIALS: u32 = 8;
 
 /// Why no listener gave a connection, besides that nobody has come.
 enum Obstacle {
@@ -225,7 +232,7 @@ impl Child {
     }
 
     pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, room: Arc<Ends>) -> Child {
-        Child { seat, role: Role::Spare(Spare { kit, room, gate: NONE, id: 0 }) }
+        Child { seat, role: Role::Spare(Spare { kit, room, gate: NONE, tainted: false, id: 0 }) }
     }
 
     /// The descriptors that it goes on using.
@@ -245,7 +252,6 @@ impl Child {
             Role::Spare(spare) => spare,
         };
         let connection = spare.wait(&self.seat)?;
-        spare.close_gate();
         self.seat.left -= 1;
         if self.seat.left == 0 {
             spare.close_lasting();
@@ -349,6 +355,7 @@ impl Spare {
     /// Waits until a connection is its own. `None`: it is to leave.
     fn wait(&mut self, seat: &Seat) -> Option<Connection> {
         let own = self.kit.gate.is_none();
+        let mut trials = 0;
         let mut reports = Reports::<2>::new();
         let mut shortage: Option<Backoff> = None;
         let mut failing: Option<Failing> = None;
@@ -418,11 +425,16 @@ impl Spare {
                     process::exit_now(EXIT_OSERR);
                 }
             };
-            if let Err(errno) = epoll::wait(gate, &mut reports) {
+            let limit = if self.tainted { TRIAL_MS } else { -1 };
+            if let Err(errno) = epoll::wait(gate, &mut reports, limit) {
                 self.give_up(seat, Refused::EpollWait as RawFd, errno);
                 process::exit_now(EXIT_OSERR);
             }
             leaving = self.told_to_leave(seat, &reports);
+            trials += 1;
+            if self.tainted && (reports.get(0).is_none() || trials > TRIALS) {
+                self.close_gate();
+            }
         }
     }
 
@@ -433,6 +445,7 @@ impl Spare {
         }
         if self.gate == NONE {
             self.gate = self.kit.make_gate()?;
+            self.tainted = false;
         }
         Ok(self.gate)
     }
@@ -618,6 +631,7 @@ impl Spare {
         if kit.sites[site].1.adopted {
             let _ = set_connection_options(connection.as_fd(), &kit.options);
         }
+        self.tainted = self.gate != NONE;
         // Not 0, which stands for none, whatever somebody has written there.
         let id = kit.board.add(Counter::Accepted).max(1);
         connection.set_id(id);
@@ -710,6 +724,7 @@ impl Spare {
     /// From here on the child holds its connection and nothing else.
     fn close_lasting(&mut self) {
         self.kit.lasting.close_in_child(&Owned::none());
+        self.close_gate();
     }
 
     /// If it is its own.

@@ -139,11 +139,15 @@ pub(crate) fn add(epoll: RawFd, fd: RawFd, events: u32, token: u64) -> Result<()
     raw::check(unsafe { raw::call(libc::SYS_epoll_ctl, args) }).map(drop)
 }
 
-/// [`Epoll::wait`] without limit and by number, in a child: see `raw`. An
+/// [`Epoll::wait`] by number, in a child: see `raw`. `limit_ms` of -1: without limit. An
 /// interruption is a wait without reports.
-pub(crate) fn wait<const N: usize>(epoll: RawFd, reports: &mut Reports<N>) -> Result<(), Errno> {
+pub(crate) fn wait<const N: usize>(
+    epoll: RawFd,
+    reports: &mut Reports<N>,
+    limit_ms: i32,
+) -> Result<(), Errno> {
     let start = reports.buffer.as_mut_ptr() as usize;
-    let args = [epoll as usize, start, N, -1_isize as usize, 0, 8];
+    let args = [epoll as usize, start, N, limit_ms as isize as usize, 0, 8];
     // SAFETY: `buffer` has room for N events; no signal mask is given.
     let result = unsafe { raw::call(libc::SYS_epoll_pwait, args) };
     reports.filled = match raw::check(result) {
