@@ -6,19 +6,19 @@
 //! tests feed them random ones, and `make fuzz` those that a fuzzer finds.
 //! Not part of the interface: compiled for tests and fuzzers only.
 
-use crate::address::{Address, Port};
-use crate::board::{Board, Counter};
-use crate::cidr::CidrList;
 use crate::error::Error;
 use crate::escape::is_hidden;
-use crate::name::{Name, NAME_WORDS};
-use crate::note::Note;
-use crate::penalty::Tariff;
-use crate::rate::Pace;
+use crate::limits::cidr::CidrList;
+use crate::limits::penalty::Tariff;
+use crate::limits::rate::Pace;
+use crate::limits::table::Table;
+use crate::net::address::{Address, Port};
+use crate::net::name::{Name, NAME_WORDS};
+use crate::shared::board::{Board, Counter};
+use crate::shared::note::Note;
 use crate::stats::StatsReader;
 use crate::sys::channel::{Message, MESSAGE_WORDS};
 use crate::sys::socket::RawAddress;
-use crate::table::Table;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

@@ -31,70 +31,42 @@
 
 #![deny(missing_docs)]
 
-mod address;
-mod admit;
-mod advice;
-mod backoff;
-mod board;
 mod child;
-mod children;
-mod cidr;
-mod conn;
-mod drain;
+mod descriptors;
 mod engine;
 mod error;
 mod escape;
 mod event;
-mod exit;
-mod failing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod heap;
 mod hooks;
-mod host;
 mod limits;
-mod listener;
-mod name;
-mod neighbours;
-mod note;
-mod notes;
+mod net;
 mod options;
-mod owned;
-mod owner;
-mod penalty;
-mod pool;
-mod procfs;
-mod rate;
-mod reap;
 mod reasons;
-mod recall;
-mod renew;
+mod retry;
 mod server;
-mod socket_file;
-mod sources;
-mod spawn;
+mod shared;
 mod stats;
-mod supervisor;
 mod sys;
-mod table;
-mod throttle;
 
-pub use board::{Live, DURATIONS};
+pub use child::exit::{serve, ExitStatus, EXIT_PANIC};
 pub use child::{Child, Ending};
-pub use cidr::CidrList;
-pub use conn::{read, write_all, Connection};
+pub use engine::supervisor::Start;
 pub use engine::Turn;
 pub use error::{strerror, Error};
 pub use escape::quoted;
 pub use event::{Event, Pause, Refusal, Renewal};
-pub use exit::{serve, ExitStatus, EXIT_PANIC};
 pub use heap::prepare_heap;
 pub use hooks::{Hooks, StdioHooks};
+pub use limits::cidr::CidrList;
+pub use net::conn::{read, write_all, Connection};
 #[doc(hidden)]
 pub use options::{Amount, Choice, Misfit};
 pub use options::{AtCapacity, AtRate, Options, Orphans};
 pub use server::{Fork, Server, Stopper};
+pub use shared::board::{Live, DURATIONS};
 pub use stats::{Stats, StatsReader};
-pub use supervisor::Start;
 pub use sys::process::{Exit, Usage};

@@ -3,19 +3,19 @@
 //! Thin: `run`, `dispatch` and `accept_fork` are three loops around the one
 //! state machine in `engine`.
 
-use crate::board::Live;
+use crate::child::exit::{self, ExitStatus, EXIT_PANIC};
 use crate::child::{Child, EXIT_OSERR};
-use crate::conn::Connection;
+use crate::engine::owner::{Owner, Standing};
+use crate::engine::supervisor::Start;
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::escape::escaped;
 use crate::event::Event;
-use crate::exit::{self, ExitStatus, EXIT_PANIC};
 use crate::hooks::{Hooks, RustHooks};
+use crate::net::conn::Connection;
 use crate::options::Options;
-use crate::owner::{Owner, Standing};
+use crate::shared::board::Live;
 use crate::stats::{Stats, StatsReader};
-use crate::supervisor::Start;
 use crate::sys::process;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;

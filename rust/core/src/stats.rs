@@ -3,7 +3,7 @@
 //! Each number is exact; a snapshot taken while the server works may catch two
 //! numbers on either side of one connection.
 
-use crate::board::{Board, Counter, Doing, Live, DURATIONS};
+use crate::shared::board::{Board, Counter, Doing, Live, DURATIONS};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process;
 

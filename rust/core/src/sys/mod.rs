@@ -15,6 +15,7 @@ pub(crate) mod identity;
 pub(crate) mod leave;
 pub(crate) mod memory;
 pub(crate) mod process;
+pub(crate) mod procfs;
 pub(crate) mod random;
 mod raw;
 pub(crate) mod service;

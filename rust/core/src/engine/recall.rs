@@ -1,10 +1,10 @@
 //! Children beyond the loop: for a caller that serves now and then, and whose
 //! children live on in between.
 
-use crate::children::Token;
+use crate::engine::children::Token;
+use crate::engine::host::MARGIN;
+use crate::engine::reap::{target, Alarms};
 use crate::engine::Engine;
-use crate::host::MARGIN;
-use crate::reap::{target, Alarms};
 use crate::sys::process;
 use std::time::Instant;
 

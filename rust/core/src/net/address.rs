@@ -9,9 +9,9 @@
 //! unix:/path       unix:@abstract-name        fd:3 (a listening socket)
 //! ```
 
-use crate::advice;
 use crate::error::Error;
 use crate::escape::quoted;
+use crate::net::advice;
 use nix::errno::Errno;
 
 /// A listening address, not yet resolved.

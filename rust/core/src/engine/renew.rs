@@ -5,7 +5,7 @@
 //! being served is noticed, and then there are new descriptors and new spares; the
 //! children that have the old ones finish the connections that they serve.
 
-use crate::children::Child;
+use crate::engine::children::Child;
 use crate::engine::{Engine, Phase, NOTES};
 use crate::error::Error;
 use crate::event::{Event, Renewal};

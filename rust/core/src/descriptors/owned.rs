@@ -6,7 +6,7 @@
 //! neighbours with one `close_range`: a few calls, however many children live.
 //! The host's own descriptors lie between the runs and are never touched.
 
-use crate::neighbours;
+use crate::descriptors::neighbours;
 use crate::sys::process;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 

@@ -120,7 +120,7 @@ pub(crate) fn unresolved(host: &str, port: u16) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::address::Address;
+    use crate::net::address::Address;
 
     #[test]
     fn what_to_write_is_said_and_can_be_written() {

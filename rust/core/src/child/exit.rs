@@ -3,8 +3,8 @@
 //! A child never returns into the loop that made it: its end is here.
 
 use crate::child::{Child, Ending};
-use crate::conn::Connection;
 use crate::hooks::Hooks;
+use crate::net::conn::Connection;
 use crate::sys::identity;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};

@@ -5,21 +5,21 @@
 //! nothing else; it allocates nothing, takes no lock, prints nothing and cannot
 //! panic, since the host may have threads that were in the middle of anything.
 
-use crate::admit::Patience;
-use crate::backoff::Backoff;
-use crate::board::{Counter, Serving};
 use crate::child::{Child as Myself, Luggage, Seat};
-use crate::children::{Child, Token};
-use crate::conn::{Connection, Ends};
+use crate::descriptors::neighbours;
+use crate::descriptors::owned::Owned;
+use crate::engine::admit::Patience;
+use crate::engine::children::{Child, Token};
 use crate::engine::{Engine, Phase, Turn, FEW};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
-use crate::failing::{is_refusal, Failing};
 use crate::hooks::Hooks;
-use crate::name::Name;
-use crate::neighbours;
+use crate::net::conn::{Connection, Ends};
+use crate::net::name::Name;
 use crate::options::Orphans;
-use crate::owned::Owned;
+use crate::retry::backoff::Backoff;
+use crate::retry::failing::{is_refusal, Failing};
+use crate::shared::board::{Counter, Serving};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Side, Unborn};
 use crate::sys::{epoll, signal};

@@ -9,10 +9,10 @@
 //! no child left             stopped
 //! ```
 
+use crate::engine::reap::AGAIN;
 use crate::engine::{Engine, Phase};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
-use crate::reap::AGAIN;
 use crate::sys::socket;
 use nix::errno::Errno;
 use std::os::fd::AsFd;

@@ -9,13 +9,13 @@
 //! live), and drains when its host is gone. `host` is the host's side of it.
 
 use crate::child::EXIT_OSERR;
+use crate::descriptors::neighbours;
+use crate::engine::host::encode;
 use crate::engine::{Engine, Phase, Port, HOST, SIGNALS, WAKE, WAKE_EVENTS};
 use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::host::encode;
-use crate::neighbours;
+use crate::net::socket_file::SocketFile;
 use crate::options::Orphans;
-use crate::socket_file::SocketFile;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process::{self, Side, Unborn};
 use crate::sys::signal::{Blocked, Came, Signals};

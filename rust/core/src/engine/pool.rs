@@ -6,18 +6,18 @@
 //! a child that is answering takes processor time from the answer. How many
 //! wait follows the demand between `spares` and a multiple of it.
 
-use crate::admit::{classify, Failure};
-use crate::backoff::Backoff;
-use crate::board::{Counter, Doing};
 use crate::child::{Kit, Refused, LEAVE, PARENT, SITE};
-use crate::children::Child;
+use crate::descriptors::owned::Owned;
+use crate::engine::admit::{classify, Failure};
+use crate::engine::children::Child;
+use crate::engine::renew::Pending;
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::listener::Listener;
+use crate::net::listener::Listener;
 use crate::options::AtCapacity;
-use crate::owned::Owned;
-use crate::renew::Pending;
+use crate::retry::backoff::Backoff;
+use crate::shared::board::{Counter, Doing};
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::leave::Leave;

@@ -2,7 +2,7 @@
 //! and for deadlines.
 
 use crate::event::Refusal;
-use crate::name::{Name, NAME_WORDS};
+use crate::net::name::{Name, NAME_WORDS};
 use crate::sys::channel::{Message, MESSAGE_WORDS};
 use crate::sys::process::Usage;
 use std::time::Duration;

@@ -11,7 +11,7 @@
 //! slot behind. A child that takes a connection writes to two pages; it reads
 //! first, and the kernel then maps the pages around with them: one page fault.
 
-use crate::name::{Name, NAME_WORDS};
+use crate::net::name::{Name, NAME_WORDS};
 use crate::sys::process::Usage;
 use crate::sys::shm::SharedWords;
 use nix::errno::Errno;

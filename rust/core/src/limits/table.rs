@@ -17,8 +17,8 @@
 //!
 //! Times here are counted from the making of the server.
 
-use crate::penalty::{Penalty, Tariff};
-use crate::rate::Pace;
+use crate::limits::penalty::{Penalty, Tariff};
+use crate::limits::rate::Pace;
 use crate::sys::shm::SharedWords;
 use nix::errno::Errno;
 use std::ops::Range;

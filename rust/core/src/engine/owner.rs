@@ -9,9 +9,9 @@
 //! that it has; so all that such a child can bring about is that a process with an idle
 //! copy takes the server for its own, or not for its own.
 
-use crate::board::{Board, Counter};
+use crate::descriptors::neighbours;
 use crate::error::Error;
-use crate::neighbours;
+use crate::shared::board::{Board, Counter};
 use crate::sys::process;
 use nix::errno::Errno;
 use std::sync::atomic::Ordering::Relaxed;

@@ -7,15 +7,15 @@
 //! A child whose pidfd could not be had or watched (no descriptor, no memory)
 //! is polled by its number instead, with growing intervals, until it can be.
 
-use crate::backoff::Backoff;
-use crate::board::{Counter, Doing, State};
 use crate::child::EXIT_OSERR;
-use crate::children::{Child, Token};
+use crate::engine::children::{Child, Token};
+use crate::engine::host::MARGIN;
+use crate::engine::notes::BURIAL;
 use crate::engine::{Engine, Phase, FEW};
 use crate::event::Event;
-use crate::failing::Failing;
-use crate::host::MARGIN;
-use crate::notes::BURIAL;
+use crate::retry::backoff::Backoff;
+use crate::retry::failing::Failing;
+use crate::shared::board::{Counter, Doing, State};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Exit, Target, Usage};
 use nix::errno::Errno;

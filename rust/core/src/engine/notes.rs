@@ -9,11 +9,11 @@
 //!
 //! In one turn only so many are taken: other things wait meanwhile.
 
-use crate::children::Token;
+use crate::engine::children::Token;
+use crate::engine::reap::{target, AGAIN};
 use crate::engine::{Engine, Phase};
 use crate::event::{Event, Renewal};
-use crate::note::Note;
-use crate::reap::{target, AGAIN};
+use crate::shared::note::Note;
 use crate::sys::channel::{Message, Received, MESSAGE_WORDS};
 use crate::sys::process;
 use nix::errno::Errno;

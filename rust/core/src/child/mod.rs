@@ -9,19 +9,21 @@
 //! here. While it waits it keeps the listeners; with its last connection in
 //! hand it closes them, so that it holds that connection and nothing else.
 
-use crate::admit::{classify, count_refusal, turn_away, Failure, MANY};
-use crate::backoff::Backoff;
-use crate::board::{Board, Counter, Serving};
-use crate::children::Token;
-use crate::conn::{accept, Connection, Ends};
+pub(crate) mod exit;
+
+use crate::descriptors::owned::Owned;
+use crate::engine::admit::{classify, count_refusal, turn_away, Failure, MANY};
+use crate::engine::children::Token;
 use crate::event::Refusal;
-use crate::failing::Failing;
 use crate::hooks::Hooks;
 use crate::limits::Limits;
-use crate::listener::{set_connection_options, Site};
-use crate::note::Note;
+use crate::net::conn::{accept, Connection, Ends};
+use crate::net::listener::{set_connection_options, Site};
 use crate::options::{AtCapacity, Options};
-use crate::owned::Owned;
+use crate::retry::backoff::Backoff;
+use crate::retry::failing::Failing;
+use crate::shared::board::{Board, Counter, Serving};
+use crate::shared::note::Note;
 use crate::sys::clock::{millis_until, monotonic_us};
 use crate::sys::epoll::{self, Reports};
 use crate::sys::process;

@@ -5,13 +5,13 @@
 //! machine can do are opened, or none. What a listener changed outside the
 //! process, the file of a Unix socket, it removes when it closes.
 
-use crate::address::{self, Address, Port};
-use crate::advice;
 use crate::error::{strip_number, Error};
 use crate::escape::{escaped, quoted};
-use crate::name::Name;
+use crate::net::address::{self, Address, Port};
+use crate::net::advice;
+use crate::net::name::Name;
+use crate::net::socket_file::{remove_stale, FolderLock, SocketFile};
 use crate::options::Options;
-use crate::socket_file::{remove_stale, FolderLock, SocketFile};
 use crate::sys::service;
 use crate::sys::socket::{self, Flags, RawAddress};
 use nix::errno::Errno;

@@ -9,10 +9,10 @@
 //! a token, and looks now and then whether one was put back. Either way nobody turns
 //! over idly.
 
-use crate::board::Counter;
 use crate::child::SITE;
 use crate::engine::{Engine, Phase, FEW};
-use crate::failing::Failing;
+use crate::retry::failing::Failing;
+use crate::shared::board::Counter;
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 

@@ -4,17 +4,17 @@
 //! ways, and each way tells the observer and the counters. The errno classes of
 //! `accept` are those of accept(2).
 
-use crate::backoff::Backoff;
-use crate::board::{Board, Counter};
-use crate::conn::{accept, Connection};
+use crate::descriptors::neighbours;
 use crate::engine::{Engine, Phase, Turn, HELD};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
-use crate::failing::Failing;
 use crate::hooks::Hooks;
-use crate::listener::set_connection_options;
-use crate::neighbours;
+use crate::net::conn::{accept, Connection};
+use crate::net::listener::set_connection_options;
 use crate::options::AtCapacity;
+use crate::retry::backoff::Backoff;
+use crate::retry::failing::Failing;
+use crate::shared::board::{Board, Counter};
 use crate::sys::{epoll, socket};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};

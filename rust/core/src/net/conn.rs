@@ -7,8 +7,8 @@
 //! parent right after the fork, in the child at its end.
 
 use crate::error::Error;
-use crate::listener::Site;
-use crate::name::Name;
+use crate::net::listener::Site;
+use crate::net::name::Name;
 use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
 use nix::errno::Errno;

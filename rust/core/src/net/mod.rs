@@ -1,0 +1,8 @@
+//! Sockets and their names: addresses, listeners, connections.
+
+pub(crate) mod address;
+pub(crate) mod advice;
+pub(crate) mod conn;
+pub(crate) mod listener;
+pub(crate) mod name;
+pub(crate) mod socket_file;

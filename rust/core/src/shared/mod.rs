@@ -1,0 +1,4 @@
+//! What all processes of a server share: the scoreboard, and the notes of children.
+
+pub(crate) mod board;
+pub(crate) mod note;
