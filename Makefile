@@ -150,7 +150,7 @@ soak: examples test-servers ## Run a million connections through each mode: make
 	target/release/forkserve-bench soak --count $(COUNT) $(if $(SEED),--seed $(SEED)) \
 	  --write docs/reliability.md
 
-lint: tables-check header-check abi-check man-check unsafe-check need-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
+lint: tables-check header-check abi-check man-check unsafe-check rooms-check need-lint $(VENV)/.tools ## Check format, lints, header, ABI, manual and types
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	git ls-files '*.c' '*.cc' | xargs clang-format --dry-run --Werror
@@ -165,6 +165,9 @@ lint: tables-check header-check abi-check man-check unsafe-check need-lint $(VEN
 
 unsafe-check: ## Fail if unsafe code is allowed where it is not meant to be
 	@tools/unsafe-check.sh
+
+rooms-check: ## Fail if the rooms of a crate use each other in a circle
+	@$(PYTHON) tools/rooms.py
 
 fmt: need-lint $(VENV)/.tools ## Format all sources
 	cargo fmt --all

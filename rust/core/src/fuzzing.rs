@@ -6,15 +6,16 @@
 //! tests feed them random ones, and `make fuzz` those that a fuzzer finds.
 //! Not part of the interface: compiled for tests and fuzzers only.
 
+use crate::cidr::CidrList;
+use crate::counters::Counter;
 use crate::error::Error;
 use crate::escape::is_hidden;
-use crate::limits::cidr::CidrList;
 use crate::limits::penalty::Tariff;
 use crate::limits::rate::Pace;
 use crate::limits::table::Table;
 use crate::net::address::{Address, Port};
 use crate::net::name::{Name, NAME_WORDS};
-use crate::shared::board::{Board, Counter};
+use crate::shared::board::Board;
 use crate::shared::note::Note;
 use crate::stats::StatsReader;
 use crate::sys::channel::{Message, MESSAGE_WORDS};

@@ -32,6 +32,8 @@
 #![deny(missing_docs)]
 
 mod child;
+mod cidr;
+mod counters;
 mod descriptors;
 mod engine;
 mod error;
@@ -54,6 +56,7 @@ mod sys;
 
 pub use child::exit::{serve, ExitStatus, EXIT_PANIC};
 pub use child::{Child, Ending};
+pub use cidr::CidrList;
 pub use engine::supervisor::Start;
 pub use engine::Turn;
 pub use error::{strerror, Error};
@@ -61,7 +64,6 @@ pub use escape::quoted;
 pub use event::{Event, Pause, Refusal, Renewal};
 pub use heap::prepare_heap;
 pub use hooks::{Hooks, StdioHooks};
-pub use limits::cidr::CidrList;
 pub use net::conn::{read, write_all, Connection};
 #[doc(hidden)]
 pub use options::{Amount, Choice, Misfit};

@@ -5,7 +5,7 @@
 //! and by `make tables` the tables of the pages. A reason is also an event's and,
 //! for some, a counter's: see `counters_table`.
 
-use crate::shared::board::Counter;
+use crate::counters::Counter;
 
 /// Calls the macro `$then` with the reasons. A row is a description, the name,
 /// the number in C, the variants, and what people are told in a few words.

@@ -11,18 +11,19 @@
 
 pub(crate) mod exit;
 
+use crate::counters::Counter;
 use crate::descriptors::owned::Owned;
-use crate::engine::admit::{classify, count_refusal, turn_away, Failure, MANY};
-use crate::engine::children::Token;
 use crate::event::Refusal;
 use crate::hooks::Hooks;
 use crate::limits::Limits;
-use crate::net::conn::{accept, Connection, Ends};
+use crate::net::accept::{accept, classify, turn_away, Failure, MANY};
+use crate::net::conn::{Connection, Ends};
 use crate::net::listener::{set_connection_options, Site};
 use crate::options::{AtCapacity, Options};
 use crate::retry::backoff::Backoff;
 use crate::retry::failing::Failing;
-use crate::shared::board::{Board, Counter, Serving};
+use crate::shared::board::{Board, Serving};
+use crate::shared::child_id::ChildId;
 use crate::shared::note::Note;
 use crate::sys::clock::{millis_until, monotonic_us};
 use crate::sys::epoll::{self, Reports};
@@ -80,7 +81,7 @@ const _: () = assert!(size_of::<Child>() <= 64);
 /// The child's place on the scoreboard.
 pub(crate) struct Seat {
     pub(crate) board: Board,
-    pub(crate) token: Token,
+    pub(crate) token: ChildId,
     /// How many more connections it may take; 0: it exits after the one it has.
     pub(crate) left: u32,
     /// For how many milliseconds to read on after the handler.
@@ -655,7 +656,7 @@ impl Spare {
             if let Some(reason) = reason {
                 seat.board.wait(seat.slot());
                 turn_away(connection, &kit.options.refuse_message);
-                count_refusal(&kit.board, reason);
+                kit.board.count_refusal(reason);
                 self.send(seat, &Note::Refused(reason));
                 return None;
             }

@@ -4,17 +4,18 @@
 //! ways, and each way tells the observer and the counters. The errno classes of
 //! `accept` are those of accept(2).
 
+use crate::counters::Counter;
 use crate::descriptors::neighbours;
 use crate::engine::{Engine, Phase, Turn, HELD};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
 use crate::hooks::Hooks;
-use crate::net::conn::{accept, Connection};
+use crate::net::accept::{accept, classify, turn_away, Failure, MANY};
+use crate::net::conn::Connection;
 use crate::net::listener::set_connection_options;
 use crate::options::AtCapacity;
 use crate::retry::backoff::Backoff;
 use crate::retry::failing::Failing;
-use crate::shared::board::{Board, Counter};
 use crate::sys::{epoll, socket};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -56,68 +57,6 @@ pub(crate) struct Starved {
     pub(crate) retry: Backoff,
     /// Whether the listeners are shut because of it, or are having a try.
     pub(crate) shut: bool,
-}
-
-/// So many connections in a row may be lost in `accept`.
-pub(crate) const MANY: u32 = 64;
-
-/// What a failed `accept` means.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// There was none after all.
-    Nothing,
-    /// A signal handler ran; ask again.
-    Interrupted,
-    /// It concerned one connection, which is gone; go on with the next.
-    OneLess,
-    /// No descriptor or no memory: a connection waits, but cannot be taken.
-    Shortage,
-    /// The listener itself is unusable.
-    Fatal,
-}
-
-/// accept(2), ERRORS and "Error handling": network errors pending on the new
-/// socket come out of `accept` and are to be treated like EAGAIN.
-pub(crate) fn classify(errno: Errno) -> Failure {
-    match errno {
-        Errno::EAGAIN => Failure::Nothing,
-        Errno::EINTR => Failure::Interrupted,
-        Errno::ECONNABORTED
-        | Errno::EPROTO
-        | Errno::ENETDOWN
-        | Errno::ENOPROTOOPT
-        | Errno::EHOSTDOWN
-        | Errno::ENONET
-        | Errno::EHOSTUNREACH
-        | Errno::EOPNOTSUPP
-        | Errno::ENETUNREACH
-        | Errno::EPERM
-        | Errno::ETIMEDOUT
-        | Errno::ENOSR
-        | Errno::ESOCKTNOSUPPORT
-        | Errno::EPROTONOSUPPORT => Failure::OneLess,
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Failure::Shortage,
-        _ => Failure::Fatal,
-    }
-}
-
-/// Closes a connection that is not to be served. Sends the message if it can go
-/// at once; a client that does not read must not hold anybody up.
-pub(crate) fn turn_away(connection: Connection, message: &[u8]) {
-    let fd = connection.as_fd();
-    if !message.is_empty() {
-        let _ = socket::send_now(fd, message);
-    }
-    // Bytes left unread would turn the close into a reset, and the client would
-    // see that in place of the message and the end.
-    socket::shutdown_write(fd);
-    socket::discard_now(fd, 64 * 1024);
-}
-
-/// In the counters: a connection was closed without a child.
-pub(crate) fn count_refusal(board: &Board, reason: Refusal) {
-    reason.counter().map(|counter| board.add(counter));
-    board.add(Counter::Refused);
 }
 
 impl Engine {
@@ -253,7 +192,7 @@ impl Engine {
         let gone = reason == Refusal::Gone;
         let message = if gone { &[][..] } else { &self.options.refuse_message };
         turn_away(connection, message);
-        count_refusal(&self.board, reason);
+        self.board.count_refusal(reason);
         self.emit(&Event::Refused { id, peer: name.as_str(), reason });
     }
 
@@ -353,44 +292,6 @@ impl Engine {
         } else {
             // It would be reported without end: from here on, resets only.
             let _ = self.epoll.modify(fd, 0, HELD);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each errno of accept(2), in the class that the page's text gives it.
-    #[test]
-    fn every_errno_of_the_man_page_has_its_class() {
-        use Errno::*;
-        let classes = [
-            (Failure::Nothing, vec![EAGAIN]),
-            (Failure::Interrupted, vec![EINTR]),
-            (
-                Failure::OneLess,
-                vec![
-                    ECONNABORTED,
-                    EPROTO,
-                    ENETDOWN,
-                    ENOPROTOOPT,
-                    EHOSTDOWN,
-                    ENONET,
-                    EHOSTUNREACH,
-                    EOPNOTSUPP,
-                    ENETUNREACH,
-                    EPERM,
-                    ETIMEDOUT,
-                ],
-            ),
-            (Failure::Shortage, vec![EMFILE, ENFILE, ENOBUFS, ENOMEM]),
-            (Failure::Fatal, vec![EBADF, EINVAL, ENOTSOCK, EFAULT]),
-        ];
-        for (class, errnos) in classes {
-            for errno in errnos {
-                assert_eq!(classify(errno), class, "{errno}");
-            }
         }
     }
 }

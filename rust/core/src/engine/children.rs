@@ -5,6 +5,7 @@
 //! apart, so that a deadline set for one never strikes the next. The slot is
 //! also the child's place on the scoreboard.
 
+use crate::shared::child_id::ChildId;
 use std::os::fd::OwnedFd;
 
 pub(crate) struct Child {
@@ -25,27 +26,6 @@ pub(crate) struct Child {
     pub(crate) generation: u32,
 }
 
-/// Names one child of the table, and no later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Token {
-    slot: u32,
-    birth: u32,
-}
-
-impl Token {
-    pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.birth) << 32 | u64::from(self.slot)
-    }
-
-    pub(crate) fn from_bits(bits: u64) -> Token {
-        Token { slot: bits as u32, birth: (bits >> 32) as u32 }
-    }
-
-    pub(crate) fn slot(self) -> usize {
-        self.slot as usize
-    }
-}
-
 #[derive(Default)]
 pub(crate) struct Children {
     slots: Vec<(u32, Option<Child>)>,
@@ -63,15 +43,15 @@ impl Children {
 
     /// The token that the next child will get: a child must know it before it
     /// is born.
-    pub(crate) fn next_token(&self) -> Token {
+    pub(crate) fn next_token(&self) -> ChildId {
         let slot = self.free.last().copied().unwrap_or(self.slots.len() as u32);
-        Token { slot, birth: (self.births + 1) & BIRTHS }
+        ChildId::new(slot, (self.births + 1) & BIRTHS)
     }
 
-    pub(crate) fn insert(&mut self, child: Child) -> Token {
+    pub(crate) fn insert(&mut self, child: Child) -> ChildId {
         let token = self.next_token();
-        self.births = token.birth;
-        let entry = (token.birth, Some(child));
+        self.births = token.birth();
+        let entry = (token.birth(), Some(child));
         match self.free.pop() {
             Some(slot) => self.slots[slot as usize] = entry,
             None => self.slots.push(entry),
@@ -79,39 +59,39 @@ impl Children {
         token
     }
 
-    pub(crate) fn get_mut(&mut self, token: Token) -> Option<&mut Child> {
+    pub(crate) fn get_mut(&mut self, token: ChildId) -> Option<&mut Child> {
         match self.slots.get_mut(token.slot()) {
-            Some((birth, child)) if *birth == token.birth => child.as_mut(),
+            Some((birth, child)) if *birth == token.birth() => child.as_mut(),
             _ => None,
         }
     }
 
     /// The token of the child in this slot.
-    pub(crate) fn at(&self, slot: usize) -> Option<Token> {
+    pub(crate) fn at(&self, slot: usize) -> Option<ChildId> {
         let (birth, child) = self.slots.get(slot)?;
-        child.as_ref().map(|_| Token { slot: slot as u32, birth: *birth })
+        child.as_ref().map(|_| ChildId::new(slot as u32, *birth))
     }
 
     /// The token of the child with this number.
-    pub(crate) fn find(&self, pid: libc::pid_t) -> Option<Token> {
+    pub(crate) fn find(&self, pid: libc::pid_t) -> Option<ChildId> {
         self.iter().find(|(_, child)| child.pid == pid).map(|(token, _)| token)
     }
 
-    pub(crate) fn remove(&mut self, token: Token) -> Option<Child> {
+    pub(crate) fn remove(&mut self, token: ChildId) -> Option<Child> {
         let (birth, child) = self.slots.get_mut(token.slot())?;
-        if *birth != token.birth {
+        if *birth != token.birth() {
             return None;
         }
         let child = child.take()?;
-        self.free.push(token.slot);
+        self.free.push(token.slot() as u32);
         Some(child)
     }
 
     /// All children, with their tokens.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, &Child)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChildId, &Child)> {
         let slots = self.slots.iter().enumerate();
         slots.filter_map(|(slot, (birth, child))| {
-            let token = Token { slot: slot as u32, birth: *birth };
+            let token = ChildId::new(slot as u32, *birth);
             child.as_ref().map(|child| (token, child))
         })
     }
@@ -123,7 +103,7 @@ impl Children {
     }
 
     /// Children whose end will not be reported.
-    pub(crate) fn unwatched(&self) -> Vec<Token> {
+    pub(crate) fn unwatched(&self) -> Vec<ChildId> {
         let unwatched = self.iter().filter(|(_, child)| !child.watched);
         unwatched.map(|(token, _)| token).collect()
     }
@@ -158,11 +138,11 @@ mod tests {
         let expected = table.next_token();
         let second = table.insert(child(2));
         assert_eq!(second, expected);
-        assert_eq!(first.slot, second.slot, "slots are reused");
+        assert_eq!(first.slot(), second.slot(), "slots are reused");
         assert!(table.get_mut(first).is_none());
         assert!(table.remove(first).is_none());
         assert_eq!(table.len(), 1);
-        assert_eq!(Token::from_bits(second.to_bits()), second);
+        assert_eq!(ChildId::from_bits(second.to_bits()), second);
         assert_eq!(table.unwatched(), [second]);
     }
 }

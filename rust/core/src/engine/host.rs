@@ -6,11 +6,11 @@
 //! the call whose purpose that is, and what it says counts only if it says it by the
 //! tie, of which no child has an end.
 
+use crate::counters::Counter;
 use crate::engine::{Engine, Phase};
 use crate::error::Error;
 use crate::event::Event;
 use crate::net::socket_file::SocketFile;
-use crate::shared::board::Counter;
 use crate::sys::process::{self, Exit, Target};
 use crate::sys::procfs;
 use crate::sys::{socket, tie};

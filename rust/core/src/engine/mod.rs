@@ -33,7 +33,7 @@ use crate::child::Child;
 use crate::descriptors::neighbours;
 use crate::descriptors::owned::Owned;
 use crate::engine::admit::{Hold, Starved};
-use crate::engine::children::{Children, Token};
+use crate::engine::children::Children;
 use crate::engine::drain::Drain;
 use crate::engine::host::Remote;
 use crate::engine::notes::TURN;
@@ -55,6 +55,7 @@ use crate::options::{AtCapacity, Options};
 use crate::retry::backoff::Backoff;
 use crate::retry::failing::Failing;
 use crate::shared::board::Board;
+use crate::shared::child_id::ChildId;
 use crate::sys::clock::millis_until;
 use crate::sys::epoll::{self, Epoll, Ready, Reports};
 use crate::sys::wake::Wake;
@@ -455,7 +456,7 @@ impl Engine {
                     self.ports[index].broken |= report.events & (epoll::HUP | epoll::ERR) != 0;
                     self.ready.push_back(index);
                 }
-                token => self.reap(Token::from_bits(token)),
+                token => self.reap(ChildId::from_bits(token)),
             }
         }
         idle &= index > 0 && self.handled == handled && !self.took;

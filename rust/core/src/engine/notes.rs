@@ -9,10 +9,10 @@
 //!
 //! In one turn only so many are taken: other things wait meanwhile.
 
-use crate::engine::children::Token;
 use crate::engine::reap::{target, AGAIN};
 use crate::engine::{Engine, Phase};
 use crate::event::{Event, Renewal};
+use crate::shared::child_id::ChildId;
 use crate::shared::note::Note;
 use crate::sys::channel::{Message, Received, MESSAGE_WORDS};
 use crate::sys::process;
@@ -51,7 +51,7 @@ impl Engine {
         let Some((note, child, id, peer)) = Note::decode(message) else {
             return self.distrust_process(sender);
         };
-        let token = Token::from_bits(child);
+        let token = ChildId::from_bits(child);
         let Some(child) = self.children.get_mut(token).filter(|child| child.pid == sender) else {
             return self.distrust_process(sender);
         };
@@ -106,7 +106,7 @@ impl Engine {
         }
     }
 
-    fn distrust(&mut self, token: Token) {
+    fn distrust(&mut self, token: ChildId) {
         let Some(child) = self.children.get_mut(token) else { return };
         if std::mem::replace(&mut child.false_witness, true) {
             return;

@@ -9,9 +9,10 @@
 //! that it has; so all that such a child can bring about is that a process with an idle
 //! copy takes the server for its own, or not for its own.
 
+use crate::counters::Counter;
 use crate::descriptors::neighbours;
 use crate::error::Error;
-use crate::shared::board::{Board, Counter};
+use crate::shared::board::Board;
 use crate::sys::process;
 use nix::errno::Errno;
 use std::sync::atomic::Ordering::Relaxed;

@@ -7,17 +7,18 @@
 //! wait follows the demand between `spares` and a multiple of it.
 
 use crate::child::{Kit, Refused, LEAVE, PARENT, SITE};
+use crate::counters::Counter;
 use crate::descriptors::owned::Owned;
-use crate::engine::admit::{classify, Failure};
 use crate::engine::children::Child;
 use crate::engine::renew::Pending;
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
 use crate::hooks::Hooks;
+use crate::net::accept::{classify, Failure};
 use crate::net::listener::Listener;
 use crate::options::AtCapacity;
 use crate::retry::backoff::Backoff;
-use crate::shared::board::{Counter, Doing};
+use crate::shared::board::Doing;
 use crate::sys::channel::Channel;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::leave::Leave;

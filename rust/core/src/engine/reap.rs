@@ -8,14 +8,16 @@
 //! is polled by its number instead, with growing intervals, until it can be.
 
 use crate::child::EXIT_OSERR;
-use crate::engine::children::{Child, Token};
+use crate::counters::Counter;
+use crate::engine::children::Child;
 use crate::engine::host::MARGIN;
 use crate::engine::notes::BURIAL;
 use crate::engine::{Engine, Phase, FEW};
 use crate::event::Event;
 use crate::retry::backoff::Backoff;
 use crate::retry::failing::Failing;
-use crate::shared::board::{Counter, Doing, State};
+use crate::shared::board::{Doing, State};
+use crate::shared::child_id::ChildId;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Exit, Target, Usage};
 use nix::errno::Errno;
@@ -44,18 +46,18 @@ enum Alarm {
 pub(crate) struct Alarms(BinaryHeap<Reverse<Entry>>);
 
 /// When, which child, which of its connections, what.
-type Entry = (Instant, Token, u64, Alarm);
+type Entry = (Instant, ChildId, u64, Alarm);
 
 impl Alarms {
     pub(crate) fn next(&self) -> Option<Instant> {
         self.0.peek().map(|Reverse((when, ..))| *when)
     }
 
-    pub(crate) fn set_term(&mut self, token: Token, connection: u64, when: Instant) {
+    pub(crate) fn set_term(&mut self, token: ChildId, connection: u64, when: Instant) {
         self.0.push(Reverse((when, token, connection, Alarm::Term)));
     }
 
-    pub(crate) fn set_kill(&mut self, token: Token, connection: u64, when: Instant) {
+    pub(crate) fn set_kill(&mut self, token: ChildId, connection: u64, when: Instant) {
         self.0.push(Reverse((when, token, connection, Alarm::Kill)));
     }
 
@@ -76,7 +78,7 @@ pub(crate) fn target(child: &Child) -> Target<'_> {
 
 impl Engine {
     /// The pidfd of this child was reported.
-    pub(crate) fn reap(&mut self, token: Token) {
+    pub(crate) fn reap(&mut self, token: ChildId) {
         let Some(child) = self.children.get_mut(token) else {
             return;
         };
@@ -135,7 +137,7 @@ impl Engine {
     }
 
     /// Takes a child out of the table, whose pidfd is to be closed.
-    pub(crate) fn take_child(&mut self, token: Token) -> Option<Child> {
+    pub(crate) fn take_child(&mut self, token: ChildId) -> Option<Child> {
         let child = self.children.remove(token)?;
         if let Some(pidfd) = &child.pidfd {
             if child.watched {
@@ -148,7 +150,7 @@ impl Engine {
     }
 
     /// A child has ended: everything that was kept for it goes.
-    pub(crate) fn bury(&mut self, token: Token, exit: Exit, usage: Usage) {
+    pub(crate) fn bury(&mut self, token: ChildId, exit: Exit, usage: Usage) {
         // What it told before it ended comes first.
         self.take_notes(BURIAL);
         let Some(child) = self.take_child(token) else {
@@ -268,7 +270,7 @@ impl Engine {
     /// Whether this child serves that connection. It may serve another by now, which
     /// has time of its own, and from here on it takes no other. `None`: that is yet to
     /// be heard.
-    fn still_serves(&mut self, token: Token, connection: u64) -> Option<bool> {
+    fn still_serves(&mut self, token: ChildId, connection: u64) -> Option<bool> {
         let condemned = self.board.condemn(token.slot(), connection);
         let Some(child) = self.children.get_mut(token) else { return Some(false) };
         let told = child.connection == connection;
@@ -294,7 +296,7 @@ impl Engine {
         // live, each time. But where there are many, most say on the scoreboard
         // that they leave.
         let leaving = self.board.states().filter(|(_, state)| state.leaving);
-        let mut tokens: Vec<Token> =
+        let mut tokens: Vec<ChildId> =
             leaving.filter_map(|(slot, _)| self.children.at(slot)).collect();
         tokens.extend(self.children.find(first));
         for token in tokens {
@@ -345,7 +347,7 @@ impl Engine {
     }
 
     /// Whether a child has ended, for where `waitid` does not tell.
-    fn has_ended(&self, token: Token) -> bool {
+    fn has_ended(&self, token: ChildId) -> bool {
         let child = self.children.iter().find(|(other, _)| *other == token);
         child.is_some_and(|(_, child)| match &child.pidfd {
             Some(pidfd) => process::is_over(pidfd.as_fd()),
@@ -358,7 +360,7 @@ impl Engine {
 
     /// Buries those that have ended, though nobody says how.
     fn bury_unseen(&mut self) {
-        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+        let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
         for token in tokens {
             if self.has_ended(token) {
                 self.bury(token, Exit::Unknown, Usage::default());
@@ -369,7 +371,7 @@ impl Engine {
     /// The end of a drain: what SIGKILL has not ended, or what cannot be waited for, is
     /// not ours any more.
     pub(crate) fn give_up_children(&mut self) {
-        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+        let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
         for token in tokens {
             let Some(child) = self.children.get_mut(token) else {
                 continue;
@@ -381,7 +383,7 @@ impl Engine {
         }
     }
 
-    fn try_reap(&mut self, token: Token) {
+    fn try_reap(&mut self, token: ChildId) {
         let Some(child) = self.children.get_mut(token) else {
             return;
         };
@@ -432,7 +434,7 @@ impl Engine {
         let mut patience = MARGIN;
         while self.children.len() > 0 {
             self.now = Instant::now();
-            let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+            let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
             for token in tokens {
                 let Some(child) = self.children.get_mut(token) else {
                     continue;

@@ -1,10 +1,10 @@
 //! Children beyond the loop: for a caller that serves now and then, and whose
 //! children live on in between.
 
-use crate::engine::children::Token;
 use crate::engine::host::MARGIN;
 use crate::engine::reap::{target, Alarms};
 use crate::engine::Engine;
+use crate::shared::child_id::ChildId;
 use crate::sys::process;
 use std::time::Instant;
 
@@ -58,7 +58,7 @@ impl Engine {
 
     /// Forgets all children, which live on, and returns their process IDs.
     pub(crate) fn release_children(&mut self) -> Vec<libc::pid_t> {
-        let tokens: Vec<Token> = self.children.iter().map(|(token, _)| token).collect();
+        let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
         let mut pids = Vec::with_capacity(tokens.len());
         for token in tokens {
             let Some(child) = self.take_child(token) else {

@@ -6,10 +6,11 @@
 //! panic, since the host may have threads that were in the middle of anything.
 
 use crate::child::{Child as Myself, Luggage, Seat};
+use crate::counters::Counter;
 use crate::descriptors::neighbours;
 use crate::descriptors::owned::Owned;
 use crate::engine::admit::Patience;
-use crate::engine::children::{Child, Token};
+use crate::engine::children::Child;
 use crate::engine::{Engine, Phase, Turn, FEW};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
@@ -18,9 +19,11 @@ use crate::net::conn::{Connection, Ends};
 use crate::net::name::Name;
 use crate::options::Orphans;
 use crate::retry::backoff::Backoff;
-use crate::retry::failing::{is_refusal, Failing};
-use crate::shared::board::{Counter, Serving};
+use crate::retry::failing::Failing;
+use crate::shared::board::Serving;
+use crate::shared::child_id::ChildId;
 use crate::sys::clock::monotonic_us;
+use crate::sys::is_refusal;
 use crate::sys::process::{self, Side, Unborn};
 use crate::sys::{epoll, signal};
 use nix::errno::Errno;
@@ -146,7 +149,7 @@ impl Engine {
         }
     }
 
-    fn seat(&mut self, token: Token, left: u32) -> Seat {
+    fn seat(&mut self, token: ChildId, left: u32) -> Seat {
         let board = self.spare_board.take().unwrap_or_else(|| self.board.clone());
         let linger_ms = self.options.linger.as_millis() as u16;
         Seat { board, token, left, linger_ms, announce: self.supervised() && self.numerous() }
@@ -222,7 +225,7 @@ impl Engine {
     }
 
     /// Puts the child's pidfd into the epoll; false if it must be polled.
-    pub(crate) fn watch(&mut self, token: Token) -> bool {
+    pub(crate) fn watch(&mut self, token: ChildId) -> bool {
         let Some(child) = self.children.get_mut(token) else {
             return true;
         };

@@ -10,9 +10,9 @@
 //! over idly.
 
 use crate::child::SITE;
+use crate::counters::Counter;
 use crate::engine::{Engine, Phase, FEW};
 use crate::retry::failing::Failing;
-use crate::shared::board::Counter;
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 

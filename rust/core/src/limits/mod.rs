@@ -9,21 +9,21 @@
 //! then the rates, so that a connection that is refused for another reason takes
 //! no token.
 
-pub(crate) mod cidr;
 pub(crate) mod penalty;
 pub(crate) mod rate;
 pub(crate) mod sources;
 pub(crate) mod table;
 
+use crate::cidr::{ip_of, CidrList};
+use crate::counters::Counter;
 use crate::error::Error;
 use crate::event::Refusal;
-use crate::limits::cidr::{ip_of, CidrList};
 use crate::limits::penalty::Tariff;
 use crate::limits::rate::Pace;
 use crate::limits::sources::Sources;
 use crate::limits::table::Table;
 use crate::options::{AtRate, Options};
-use crate::shared::board::{Board, Counter};
+use crate::shared::board::Board;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::Exit;
 use crate::sys::socket::RawAddress;

@@ -10,8 +10,8 @@
 
 #![allow(deprecated)] // SipHasher: std's only hash whose key can be given.
 
+use crate::cidr::{ip_of, CidrList};
 use crate::error::Error;
-use crate::limits::cidr::{ip_of, CidrList};
 use crate::options::Options;
 use crate::sys::random;
 use crate::sys::socket::RawAddress;

@@ -11,7 +11,6 @@ use crate::net::listener::Site;
 use crate::net::name::Name;
 use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
-use nix::errno::Errno;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -45,7 +44,7 @@ impl Ends {
     }
 
     /// Everything but the peer's address, which `accept` has filled in.
-    fn complete(&mut self, fd: BorrowedFd<'_>, listener: RawFd, site: &Site) {
+    pub(crate) fn complete(&mut self, fd: BorrowedFd<'_>, listener: RawFd, site: &Site) {
         self.peer_name.set(&self.peer);
         if site.address.is_wildcard() {
             // A listener at every address does not tell by which of them the
@@ -66,27 +65,11 @@ impl Ends {
     }
 }
 
-/// Takes a connection from `listener`; `None`: there is none. `room` is used
-/// again if no other connection uses it.
-pub(crate) fn accept(
-    listener: RawFd,
-    site: &Site,
-    room: &mut Arc<Ends>,
-) -> Result<Option<Connection>, Errno> {
-    if Arc::get_mut(room).is_none() {
-        *room = Arc::default();
-    }
-    let Some(ends) = Arc::get_mut(room) else {
-        return Err(Errno::ENOMEM);
-    };
-    let Some(fd) = socket::accept(listener, &mut ends.peer)? else {
-        return Ok(None);
-    };
-    ends.complete(fd.as_fd(), listener, site);
-    Ok(Some(Connection { fd, id: 0, ends: Arc::clone(room) }))
-}
-
 impl Connection {
+    pub(crate) fn new(fd: OwnedFd, ends: Arc<Ends>) -> Connection {
+        Connection { fd, id: 0, ends }
+    }
+
     /// A connection of a connected socket that no server has accepted, for tests
     /// of a handler: one end of a socket pair, say. Its [`id`](Connection::id) is 0.
     ///

@@ -1,5 +1,6 @@
 //! Sockets and their names: addresses, listeners, connections.
 
+pub(crate) mod accept;
 pub(crate) mod address;
 pub(crate) mod advice;
 pub(crate) mod conn;

@@ -11,8 +11,8 @@ pub use choice::{AtCapacity, AtRate, Choice, Orphans};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};
 
+use crate::cidr::CidrList;
 use crate::error::Error;
-use crate::limits::cidr::CidrList;
 use nix::errno::Errno;
 use std::time::Duration;
 

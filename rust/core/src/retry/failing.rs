@@ -57,12 +57,6 @@ impl Failing {
     }
 }
 
-/// Whether the errno of a call that was right as it was made means that it will
-/// not work later either.
-pub(crate) fn is_refusal(errno: Errno) -> bool {
-    matches!(errno, Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::EINVAL)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,8 @@
 //! slot behind. A child that takes a connection writes to two pages; it reads
 //! first, and the kernel then maps the pages around with them: one page fault.
 
+use crate::counters::Counter;
+use crate::event::Refusal;
 use crate::net::name::{Name, NAME_WORDS};
 use crate::sys::process::Usage;
 use crate::sys::shm::SharedWords;
@@ -102,46 +104,6 @@ pub struct Live {
     pub served: u64,
 }
 
-/// The words of the first page, by their place: those of `counters_table`, and
-/// others.
-macro_rules! counters {
-    (
-        $($(#[doc = $doc:literal])+ $name:ident $(= $word:ident)?, since $since:literal;)*
-        histogram $($rest:tt)*
-    ) => {
-        #[derive(Clone, Copy)]
-        #[repr(usize)]
-        pub(crate) enum Counter {
-            $($($word,)?)*
-            /// How many spares wait, roughly: children count it down, the supervisor
-            /// sets it right whenever it looks.
-            SparesLeft,
-            /// With fewer left than this, a child calls for more.
-            SparesLow,
-            /// Not zero once a drain has begun.
-            Draining,
-            /// What a new spare found unusable: the listener's number, and below it the
-            /// errno, in 32 bits each.
-            Unusable,
-            /// In the host of a supervisor: its number, until its end is known.
-            Supervisor,
-            /// Not zero once that end is known.
-            Deserted,
-            /// Slots from here on have never had a child.
-            Used,
-            /// When the token bucket of `rate` is full: see `rate`.
-            RateFullAt,
-            /// Not zero once a child has shut the gate: see `throttle`.
-            GateShut,
-            /// The process that has begun to serve: see `owner`.
-            Owner,
-            Last,
-        }
-    };
-}
-
-crate::counters_table!(counters);
-
 const HISTOGRAM: usize = Counter::Last as usize;
 const _: () = assert!(HISTOGRAM + DURATIONS <= PAGE_WORDS);
 
@@ -190,6 +152,12 @@ impl Board {
     /// Takes one away and returns the new value, as a signed number.
     pub(crate) fn subtract(&self, counter: Counter) -> i64 {
         (self.0.words[counter as usize].fetch_sub(1, Relaxed) as i64).wrapping_sub(1)
+    }
+
+    /// A connection was closed without a child.
+    pub(crate) fn count_refusal(&self, reason: Refusal) {
+        reason.counter().map(|counter| self.add(counter));
+        self.add(Counter::Refused);
     }
 
     /// Notes how long a connection lasted.

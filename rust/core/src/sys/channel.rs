@@ -10,7 +10,7 @@
 //! may name another.)
 
 use super::{check, own, raw, socket};
-use crate::retry::failing::is_refusal;
+use crate::sys::is_refusal;
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -8,7 +8,7 @@
 //! while some process of the host's has a copy of the other.
 
 use super::{check, own, raw};
-use crate::retry::failing::is_refusal;
+use crate::sys::is_refusal;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 

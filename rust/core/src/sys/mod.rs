@@ -42,6 +42,12 @@ fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
     }
 }
 
+/// Whether the errno of a call that was right as it was made means that it will
+/// not work later either.
+pub(crate) fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::EINVAL)
+}
+
 /// Takes a descriptor that a system call has just given. Where the host has
 /// closed its standard streams the kernel hands out their numbers, and then what
 /// the host or a handler prints would go into an eventfd or to a client: such a

@@ -5,7 +5,7 @@
 //! the other side looks are not lost, and it learns how many there were.
 
 use super::{check, own, raw};
-use crate::retry::failing::is_refusal;
+use crate::sys::is_refusal;
 use nix::errno::Errno;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
