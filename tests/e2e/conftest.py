@@ -37,6 +37,13 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.xdist_group("builders"))
 
 
+def pytest_collection_finish(session):
+    """With pytest 9.2 and xdist 3.8 a group has no effect, and nothing says so."""
+    if getattr(session.config.option, "loadgroup", False):
+        grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+        assert all("@" in item.nodeid for item in grouped), "pytest-xdist ignores its groups"
+
+
 def _ids(things):
     return [thing.name for thing in things]
 
