@@ -45,7 +45,7 @@ pub(crate) struct Kit {
     pub(crate) sites: Vec<(RawFd, Site)>,
     /// Rung when the spares run low.
     pub(crate) bell: RawFd,
-    /// Gives a token to each spare that is to leave, or tells all.
+    /// Has a byte for each spare that is to leave, or has ended for all.
     pub(crate) leave: RawFd,
     /// Readable once the process that makes the spares is gone.
     pub(crate) parent: RawFd,
@@ -81,7 +81,7 @@ const _: () = assert!(size_of::<Child>() <= 64);
 /// The child's place on the scoreboard.
 pub(crate) struct Seat {
     pub(crate) board: Board,
-    pub(crate) token: ChildId,
+    pub(crate) id: ChildId,
     /// How many more connections it may take; 0: it exits after the one it has.
     pub(crate) left: u32,
     /// For how many milliseconds to read on after the handler.
@@ -113,7 +113,7 @@ pub trait Ending {
 
 impl Seat {
     fn slot(&self) -> usize {
-        self.token.slot()
+        self.id.slot()
     }
 }
 
@@ -159,7 +159,7 @@ pub(crate) struct Luggage {
     pub(crate) spare: Option<(Arc<Kit>, Arc<Ends>)>,
 }
 
-/// Tokens at the gate; the listeners have others.
+/// Keys at the gate; the listeners have others.
 pub(crate) const LEAVE: u64 = 0;
 pub(crate) const PARENT: u64 = 1;
 pub(crate) const SITE: u64 = 2;
@@ -192,13 +192,12 @@ impl Kit {
     fn make_gate(&self) -> Result<RawFd, (Refused, Errno)> {
         let gate = epoll::create().map_err(|errno| (Refused::EpollCreate, errno))?;
         let sites = self.sites.iter().zip(SITE..);
-        let all = sites.map(|((listener, _), token)| (*listener, self.site_events(), token));
-        for (fd, events, token) in
-            [(self.leave, epoll::IN, LEAVE), (self.parent, epoll::IN, PARENT)]
-                .into_iter()
-                .chain(all)
+        let all = sites.map(|((listener, _), key)| (*listener, self.site_events(), key));
+        for (fd, events, key) in [(self.leave, epoll::IN, LEAVE), (self.parent, epoll::IN, PARENT)]
+            .into_iter()
+            .chain(all)
         {
-            if let Err(errno) = epoll::add(gate, fd, events, token) {
+            if let Err(errno) = epoll::add(gate, fd, events, key) {
                 process::close_range(gate, gate);
                 return Err((Refused::EpollCtl, errno));
             }
@@ -506,8 +505,8 @@ impl Spare {
     fn await_token(&self) -> Result<Option<Connection>, Obstacle> {
         let kit = &self.kit;
         if let Some(gate) = kit.gate {
-            for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
-                epoll::modify(gate, *listener, 0, token);
+            for ((listener, _), key) in kit.sites.iter().zip(SITE..) {
+                epoll::modify(gate, *listener, 0, key);
             }
         } else if kit.board.get(Counter::GateShut) != 0 {
             // Somebody has said so.
@@ -527,10 +526,10 @@ impl Spare {
         let kit = &self.kit;
         let Some(gate) = kit.gate else { return };
         let events = kit.site_events();
-        let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
-        for token in came.map(|came| came.token).filter(|_| events & epoll::EDGE != 0) {
-            if let Some((listener, _)) = kit.sites.get((token - SITE) as usize) {
-                if !epoll::modify(gate, *listener, events, token) {
+        let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= SITE);
+        for key in came.map(|came| came.key).filter(|_| events & epoll::EDGE != 0) {
+            if let Some((listener, _)) = kit.sites.get((key - SITE) as usize) {
+                if !epoll::modify(gate, *listener, events, key) {
                     // Nobody would hear of those that come: the supervisor is to do it.
                     kit.board.set(Counter::GateShut, 1);
                     let _ = wake::add(kit.bell, 1);
@@ -541,24 +540,24 @@ impl Spare {
 
     /// Whether this spare has been chosen to leave, or its parent is gone.
     fn told_to_leave(&self, seat: &Seat, reports: &Reports<2>) -> bool {
-        let told = |report: epoll::Ready| match report.token {
+        let told = |report: epoll::Ready| match report.key {
             PARENT => true,
-            // Several spares are woken; only those that get a token are meant.
-            LEAVE => self.has_token(seat),
+            // Several spares are woken; only those that get a byte are meant.
+            LEAVE => self.is_chosen(seat),
             _ => false,
         };
         (0..2).filter_map(|index| reports.get(index)).any(told)
     }
 
-    /// The same for one that waits elsewhere than at the gate. A token that it left
+    /// The same for one that waits elsewhere than at the gate. A byte that it left
     /// behind would send home the next one, and the one after that.
     fn is_called(&self, seat: &Seat) -> bool {
-        process::getppid() != self.kit.parent_pid || self.has_token(seat)
+        process::getppid() != self.kit.parent_pid || self.is_chosen(seat)
     }
 
-    /// Takes one of the tokens, if there is one. It is of no use where nobody can take
+    /// Takes one of the bytes, if there is one. It is of no use where nobody can take
     /// one, for a drain comes by the scoreboard as well.
-    fn has_token(&self, seat: &Seat) -> bool {
+    fn is_chosen(&self, seat: &Seat) -> bool {
         match leave::told(self.kit.leave) {
             Ok(told) => told,
             Err(_) if self.kit.board.get(Counter::Draining) != 0 => true,
@@ -721,7 +720,7 @@ impl Spare {
     /// About the connection that it has, or had last. False if nobody hears it.
     fn send(&self, seat: &Seat, note: &Note) -> bool {
         let Some(notes) = self.kit.notes else { return false };
-        channel::send(notes, &note.encode(seat.token.to_bits(), self.id, self.room.peer_name()))
+        channel::send(notes, &note.encode(seat.id.to_bits(), self.id, self.room.peer_name()))
     }
 
     /// From here on the child holds its connection and nothing else.
@@ -741,7 +740,7 @@ impl Spare {
 
 /// Whether a listener was reported, and whether one of them is broken.
 fn who_came(reports: &Reports<2>) -> (bool, bool) {
-    let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.token >= SITE);
+    let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= SITE);
     came.fold((false, false), |(_, broken), came| {
         (true, broken || came.events & (epoll::HUP | epoll::ERR) != 0)
     })

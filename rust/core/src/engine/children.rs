@@ -1,6 +1,6 @@
 //! The table of the children that this server made.
 //!
-//! A child is found by its token, which comes back from epoll with its pidfd.
+//! A child is found by its id, which comes back from epoll with its pidfd.
 //! Slots are reused; a number that counts up tells a slot's successive children
 //! apart, so that a deadline set for one never strikes the next. The slot is
 //! also the child's place on the scoreboard.
@@ -8,7 +8,8 @@
 use crate::shared::child_id::ChildId;
 use std::os::fd::OwnedFd;
 
-pub(crate) struct Child {
+/// What the parent keeps of a child.
+pub(crate) struct Record {
     pub(crate) pid: libc::pid_t,
     /// `None`: none could be had; the child is then polled by its number.
     pub(crate) pidfd: Option<OwnedFd>,
@@ -28,12 +29,12 @@ pub(crate) struct Child {
 
 #[derive(Default)]
 pub(crate) struct Children {
-    slots: Vec<(u32, Option<Child>)>,
+    slots: Vec<(u32, Option<Record>)>,
     free: Vec<u32>,
     births: u32,
 }
 
-/// Births count within 31 bits; the bit above marks other tokens in the epoll.
+/// Births count within 31 bits; the bit above marks other ids in the epoll.
 const BIRTHS: u32 = u32::MAX >> 1;
 
 impl Children {
@@ -41,58 +42,58 @@ impl Children {
         self.slots.len() - self.free.len()
     }
 
-    /// The token that the next child will get: a child must know it before it
+    /// The id that the next child will get: a child must know it before it
     /// is born.
-    pub(crate) fn next_token(&self) -> ChildId {
+    pub(crate) fn next_id(&self) -> ChildId {
         let slot = self.free.last().copied().unwrap_or(self.slots.len() as u32);
         ChildId::new(slot, (self.births + 1) & BIRTHS)
     }
 
-    pub(crate) fn insert(&mut self, child: Child) -> ChildId {
-        let token = self.next_token();
-        self.births = token.birth();
-        let entry = (token.birth(), Some(child));
+    pub(crate) fn insert(&mut self, record: Record) -> ChildId {
+        let id = self.next_id();
+        self.births = id.birth();
+        let entry = (id.birth(), Some(record));
         match self.free.pop() {
             Some(slot) => self.slots[slot as usize] = entry,
             None => self.slots.push(entry),
         }
-        token
+        id
     }
 
-    pub(crate) fn get_mut(&mut self, token: ChildId) -> Option<&mut Child> {
-        match self.slots.get_mut(token.slot()) {
-            Some((birth, child)) if *birth == token.birth() => child.as_mut(),
+    pub(crate) fn get_mut(&mut self, id: ChildId) -> Option<&mut Record> {
+        match self.slots.get_mut(id.slot()) {
+            Some((birth, child)) if *birth == id.birth() => child.as_mut(),
             _ => None,
         }
     }
 
-    /// The token of the child in this slot.
+    /// The id of the child in this slot.
     pub(crate) fn at(&self, slot: usize) -> Option<ChildId> {
         let (birth, child) = self.slots.get(slot)?;
         child.as_ref().map(|_| ChildId::new(slot as u32, *birth))
     }
 
-    /// The token of the child with this number.
+    /// The id of the child with this number.
     pub(crate) fn find(&self, pid: libc::pid_t) -> Option<ChildId> {
-        self.iter().find(|(_, child)| child.pid == pid).map(|(token, _)| token)
+        self.iter().find(|(_, child)| child.pid == pid).map(|(id, _)| id)
     }
 
-    pub(crate) fn remove(&mut self, token: ChildId) -> Option<Child> {
-        let (birth, child) = self.slots.get_mut(token.slot())?;
-        if *birth != token.birth() {
+    pub(crate) fn remove(&mut self, id: ChildId) -> Option<Record> {
+        let (birth, child) = self.slots.get_mut(id.slot())?;
+        if *birth != id.birth() {
             return None;
         }
         let child = child.take()?;
-        self.free.push(token.slot() as u32);
+        self.free.push(id.slot() as u32);
         Some(child)
     }
 
-    /// All children, with their tokens.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChildId, &Child)> {
+    /// All children, with their ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChildId, &Record)> {
         let slots = self.slots.iter().enumerate();
         slots.filter_map(|(slot, (birth, child))| {
-            let token = ChildId::new(slot as u32, *birth);
-            child.as_ref().map(|child| (token, child))
+            let id = ChildId::new(slot as u32, *birth);
+            child.as_ref().map(|child| (id, child))
         })
     }
 
@@ -105,7 +106,7 @@ impl Children {
     /// Children whose end will not be reported.
     pub(crate) fn unwatched(&self) -> Vec<ChildId> {
         let unwatched = self.iter().filter(|(_, child)| !child.watched);
-        unwatched.map(|(token, _)| token).collect()
+        unwatched.map(|(id, _)| id).collect()
     }
 }
 
@@ -113,8 +114,8 @@ impl Children {
 mod tests {
     use super::*;
 
-    fn child(pid: i32) -> Child {
-        Child {
+    fn child(pid: i32) -> Record {
+        Record {
             pid,
             pidfd: None,
             watched: false,
@@ -127,15 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn a_token_never_names_a_later_child() {
+    fn an_id_never_names_a_later_child() {
         let mut table = Children::default();
-        let expected = table.next_token();
+        let expected = table.next_id();
         let first = table.insert(child(1));
         assert_eq!(first, expected);
         assert_eq!(table.at(first.slot()), Some(first));
         assert_eq!(table.remove(first).map(|c| c.pid), Some(1));
         assert_eq!(table.at(first.slot()), None);
-        let expected = table.next_token();
+        let expected = table.next_id();
         let second = table.insert(child(2));
         assert_eq!(second, expected);
         assert_eq!(first.slot(), second.slot(), "slots are reused");

@@ -114,7 +114,7 @@ impl Port {
     }
 }
 
-/// Tokens of what is not a child have the top bit set (see `children`).
+/// Keys of what is not a child have the top bit set (see `children`).
 pub(crate) const WAKE: u64 = 1 << 63;
 /// Each call of `stop` is reported once, also where it cannot be read.
 pub(crate) const WAKE_EVENTS: u32 = epoll::IN | epoll::EDGE;
@@ -269,8 +269,8 @@ impl Engine {
         let listeners = Listener::open(address, &self.options)?;
         let first = self.ports.len();
         for (listener, index) in listeners.iter().zip(first..) {
-            let token = PORT | index as u64;
-            if let Err(errno) = self.epoll.add(listener.as_fd(), epoll::IN, token) {
+            let key = PORT | index as u64;
+            if let Err(errno) = self.epoll.add(listener.as_fd(), epoll::IN, key) {
                 for added in &listeners[..index - first] {
                     let _ = self.epoll.remove(added.as_fd());
                 }
@@ -440,7 +440,7 @@ impl Engine {
         while let Some(report) = self.reports.get(index) {
             index += 1;
             idle &= self.is_idle(report);
-            match report.token {
+            match report.key {
                 WAKE => self.take_stops(),
                 HELD => self.look_at_held(report.events),
                 // The binding's own; it looks at it after each wait.
@@ -451,12 +451,12 @@ impl Engine {
                 }
                 SIGNALS => self.take_signals(),
                 HOST => self.host_is_gone(),
-                token if token & PORT == PORT => {
-                    let index = (token & !PORT) as usize;
+                key if key & PORT == PORT => {
+                    let index = (key & !PORT) as usize;
                     self.ports[index].broken |= report.events & (epoll::HUP | epoll::ERR) != 0;
                     self.ready.push_back(index);
                 }
-                token => self.reap(ChildId::from_bits(token)),
+                key => self.reap(ChildId::from_bits(key)),
             }
         }
         idle &= index > 0 && self.handled == handled && !self.took;
@@ -465,10 +465,10 @@ impl Engine {
 
     /// Whether a report has nothing in it to be done, unless something is handled.
     fn is_idle(&self, report: Ready) -> bool {
-        match report.token {
+        match report.key {
             WAKE | EXTRA | HOST => false,
-            token if token & PORT == PORT => {
-                let port = &self.ports[(token & !PORT) as usize];
+            key if key & PORT == PORT => {
+                let port = &self.ports[(key & !PORT) as usize];
                 port.listener.is_none() || !self.armed
             }
             _ => true,

@@ -51,8 +51,9 @@ impl Engine {
         let Some((note, child, id, peer)) = Note::decode(message) else {
             return self.distrust_process(sender);
         };
-        let token = ChildId::from_bits(child);
-        let Some(child) = self.children.get_mut(token).filter(|child| child.pid == sender) else {
+        let child_id = ChildId::from_bits(child);
+        let Some(child) = self.children.get_mut(child_id).filter(|child| child.pid == sender)
+        else {
             return self.distrust_process(sender);
         };
         if child.false_witness {
@@ -66,7 +67,7 @@ impl Engine {
             Note::Served { .. } => child.connection == id || idle && more,
         };
         if !may_be || id == 0 {
-            return self.distrust(token);
+            return self.distrust(child_id);
         }
         let (pid, name) = (child.pid, peer.as_str());
         match note {
@@ -76,7 +77,7 @@ impl Engine {
                 self.emit(&Event::Accepted { id, peer: name });
                 self.emit(&Event::Forked { id, peer: name, pid });
                 if let Some(lifetime) = self.options.lifetime {
-                    self.alarms.set_term(token, id, self.now + lifetime);
+                    self.alarms.set_term(child_id, id, self.now + lifetime);
                 }
             }
             Note::Refused(reason) => {
@@ -101,13 +102,13 @@ impl Engine {
     /// This process has told what is not true. It may be one that a handler has left
     /// behind, which is nobody's here, or have been waited for already.
     fn distrust_process(&mut self, pid: libc::pid_t) {
-        if let Some(token) = self.children.find(pid) {
-            self.distrust(token);
+        if let Some(child_id) = self.children.find(pid) {
+            self.distrust(child_id);
         }
     }
 
-    fn distrust(&mut self, token: ChildId) {
-        let Some(child) = self.children.get_mut(token) else { return };
+    fn distrust(&mut self, child_id: ChildId) {
+        let Some(child) = self.children.get_mut(child_id) else { return };
         if std::mem::replace(&mut child.false_witness, true) {
             return;
         }
@@ -118,7 +119,7 @@ impl Engine {
             // It is another user's by now, perhaps. It is not to keep the others from
             // being heard, and not forgotten.
             let again = self.now + self.options.kill_after.max(AGAIN);
-            self.alarms.set_kill(token, connection, again);
+            self.alarms.set_kill(child_id, connection, again);
             self.lose_channel();
         }
     }

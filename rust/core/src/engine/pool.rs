@@ -9,7 +9,7 @@
 use crate::child::{Kit, Refused, LEAVE, PARENT, SITE};
 use crate::counters::Counter;
 use crate::descriptors::owned::Owned;
-use crate::engine::children::Child;
+use crate::engine::children::Record;
 use crate::engine::renew::Pending;
 use crate::engine::{Engine, Phase, Turn, BELL, NOTES};
 use crate::error::Error;
@@ -173,12 +173,11 @@ impl Engine {
         let kit = self.make_kit();
         if let (Some(pool), Some(kit)) = (&mut self.pool, kit) {
             if let Some(gate) = &pool.gate {
-                let admit =
-                    |fd, events, token| gate.add(fd, events, token).map_err(fail("epoll_ctl"));
+                let admit = |fd, events, key| gate.add(fd, events, key).map_err(fail("epoll_ctl"));
                 admit(kit.leave, epoll::IN, LEAVE)?;
                 admit(kit.parent, epoll::IN, PARENT)?;
-                for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
-                    admit(*listener, kit.site_events(), token)?;
+                for ((listener, _), key) in kit.sites.iter().zip(SITE..) {
+                    admit(*listener, kit.site_events(), key)?;
                 }
             }
             pool.kit = Some(Arc::new(kit));
@@ -221,7 +220,7 @@ impl Engine {
     /// How many spares wait. Only of children that there are: what the scoreboard
     /// says of others, a child may have written.
     pub(crate) fn idle(&self) -> u32 {
-        let slots = self.children.iter().map(|(token, _)| token.slot());
+        let slots = self.children.iter().map(|(id, _)| id.slot());
         slots.filter(|slot| self.board.state(*slot).doing == Doing::Waiting).count() as u32
     }
 
@@ -332,7 +331,7 @@ impl Engine {
     }
 
     /// A spare has ended by itself that had served nobody; true: it had been told to.
-    pub(crate) fn was_dismissed(&mut self, child: &Child) -> bool {
+    pub(crate) fn was_dismissed(&mut self, child: &Record) -> bool {
         let Some(pool) = &mut self.pool else { return true };
         if child.generation != pool.generation {
             return true;

@@ -9,7 +9,7 @@
 
 use crate::child::EXIT_OSERR;
 use crate::counters::Counter;
-use crate::engine::children::Child;
+use crate::engine::children::Record;
 use crate::engine::host::MARGIN;
 use crate::engine::notes::BURIAL;
 use crate::engine::{Engine, Phase, FEW};
@@ -53,12 +53,12 @@ impl Alarms {
         self.0.peek().map(|Reverse((when, ..))| *when)
     }
 
-    pub(crate) fn set_term(&mut self, token: ChildId, connection: u64, when: Instant) {
-        self.0.push(Reverse((when, token, connection, Alarm::Term)));
+    pub(crate) fn set_term(&mut self, child_id: ChildId, connection: u64, when: Instant) {
+        self.0.push(Reverse((when, child_id, connection, Alarm::Term)));
     }
 
-    pub(crate) fn set_kill(&mut self, token: ChildId, connection: u64, when: Instant) {
-        self.0.push(Reverse((when, token, connection, Alarm::Kill)));
+    pub(crate) fn set_kill(&mut self, child_id: ChildId, connection: u64, when: Instant) {
+        self.0.push(Reverse((when, child_id, connection, Alarm::Kill)));
     }
 
     fn take_due(&mut self, now: Instant) -> Option<Entry> {
@@ -69,7 +69,7 @@ impl Alarms {
     }
 }
 
-pub(crate) fn target(child: &Child) -> Target<'_> {
+pub(crate) fn target(child: &Record) -> Target<'_> {
     match &child.pidfd {
         Some(pidfd) => Target::Pidfd(pidfd.as_fd(), child.pid),
         None => Target::Pid(child.pid),
@@ -78,13 +78,13 @@ pub(crate) fn target(child: &Child) -> Target<'_> {
 
 impl Engine {
     /// The pidfd of this child was reported.
-    pub(crate) fn reap(&mut self, token: ChildId) {
-        let Some(child) = self.children.get_mut(token) else {
+    pub(crate) fn reap(&mut self, child_id: ChildId) {
+        let Some(child) = self.children.get_mut(child_id) else {
             return;
         };
         match process::try_wait(target(child)) {
-            Ok(Some((exit, usage))) => self.bury(token, exit, usage),
-            Err(Errno::ECHILD) => self.bury(token, Exit::Unknown, Usage::default()),
+            Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
+            Err(Errno::ECHILD) => self.bury(child_id, Exit::Unknown, Usage::default()),
             // Ended, but not ours to wait for yet: a debugger has it first. Or
             // the call is being refused. Either way epoll would report it
             // without pause, so poll for it instead.
@@ -106,27 +106,27 @@ impl Engine {
             return;
         }
         let mut left = 0;
-        for token in self.children.unwatched() {
-            let Some(child) = self.children.get_mut(token) else {
+        for child_id in self.children.unwatched() {
+            let Some(child) = self.children.get_mut(child_id) else {
                 continue;
             };
             match process::try_wait(target(child)) {
-                Ok(Some((exit, usage))) => self.bury(token, exit, usage),
-                Err(Errno::ECHILD) => self.bury(token, Exit::Unknown, Usage::default()),
+                Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
+                Err(Errno::ECHILD) => self.bury(child_id, Exit::Unknown, Usage::default()),
                 answer => {
                     let refused = answer.is_err();
                     self.note_wait(answer.err());
-                    if refused && self.waits_in_vain() && self.has_ended(token) {
-                        self.bury(token, Exit::Unknown, Usage::default());
+                    if refused && self.waits_in_vain() && self.has_ended(child_id) {
+                        self.bury(child_id, Exit::Unknown, Usage::default());
                         continue;
                     }
-                    let Some(child) = self.children.get_mut(token) else {
+                    let Some(child) = self.children.get_mut(child_id) else {
                         continue;
                     };
                     if child.pidfd.is_none() {
                         child.pidfd = process::pidfd_open(child.pid).ok();
                     }
-                    left += u32::from(!self.watch(token));
+                    left += u32::from(!self.watch(child_id));
                 }
             }
         }
@@ -137,8 +137,8 @@ impl Engine {
     }
 
     /// Takes a child out of the table, whose pidfd is to be closed.
-    pub(crate) fn take_child(&mut self, token: ChildId) -> Option<Child> {
-        let child = self.children.remove(token)?;
+    pub(crate) fn take_child(&mut self, child_id: ChildId) -> Option<Record> {
+        let child = self.children.remove(child_id)?;
         if let Some(pidfd) = &child.pidfd {
             if child.watched {
                 // Before it is closed: see `sys::epoll`.
@@ -150,13 +150,13 @@ impl Engine {
     }
 
     /// A child has ended: everything that was kept for it goes.
-    pub(crate) fn bury(&mut self, token: ChildId, exit: Exit, usage: Usage) {
+    pub(crate) fn bury(&mut self, child_id: ChildId, exit: Exit, usage: Usage) {
         // What it told before it ended comes first.
         self.take_notes(BURIAL);
-        let Some(child) = self.take_child(token) else {
+        let Some(child) = self.take_child(child_id) else {
             return;
         };
-        let slot = token.slot();
+        let slot = child_id.slot();
         let state = self.board.state(slot);
         self.handled += 1;
         if exit != Exit::Unknown {
@@ -204,7 +204,7 @@ impl Engine {
     }
 
     /// The child's last connection has ended with it.
-    fn close_account(&mut self, child: &Child, slot: usize, exit: Exit, usage: Usage) {
+    fn close_account(&mut self, child: &Record, slot: usize, exit: Exit, usage: Usage) {
         let board = &self.board;
         board.add(Counter::Ended);
         match exit {
@@ -238,28 +238,28 @@ impl Engine {
 
     /// Sends the signals whose time has come.
     pub(crate) fn ring_alarms(&mut self) {
-        while let Some((_, token, connection, alarm)) = self.alarms.take_due(self.now) {
-            let serves = self.still_serves(token, connection);
-            let Some(child) = self.children.get_mut(token) else {
+        while let Some((_, child_id, connection, alarm)) = self.alarms.take_due(self.now) {
+            let serves = self.still_serves(child_id, connection);
+            let Some(child) = self.children.get_mut(child_id) else {
                 continue;
             };
             match (serves, alarm) {
                 (Some(false), _) => continue,
                 (None, _) => {
                     let again = self.now + AGAIN;
-                    self.alarms.0.push(Reverse((again, token, connection, alarm)));
+                    self.alarms.0.push(Reverse((again, child_id, connection, alarm)));
                 }
                 (Some(true), Alarm::Term) => {
                     let _ = process::send_signal(target(child), libc::SIGTERM);
                     let kill = self.now + self.options.kill_after;
-                    self.alarms.set_kill(token, connection, kill);
+                    self.alarms.set_kill(child_id, connection, kill);
                 }
                 (Some(true), Alarm::Kill) => {
                     // Once more later, unless it has ended: nothing else would end it.
                     let sent = process::send_signal(target(child), libc::SIGKILL);
                     if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
                         let again = self.now + self.options.kill_after.max(AGAIN);
-                        self.alarms.set_kill(token, connection, again);
+                        self.alarms.set_kill(child_id, connection, again);
                     }
                 }
             }
@@ -270,9 +270,9 @@ impl Engine {
     /// Whether this child serves that connection. It may serve another by now, which
     /// has time of its own, and from here on it takes no other. `None`: that is yet to
     /// be heard.
-    fn still_serves(&mut self, token: ChildId, connection: u64) -> Option<bool> {
-        let condemned = self.board.condemn(token.slot(), connection);
-        let Some(child) = self.children.get_mut(token) else { return Some(false) };
+    fn still_serves(&mut self, child_id: ChildId, connection: u64) -> Option<bool> {
+        let condemned = self.board.condemn(child_id.slot(), connection);
+        let Some(child) = self.children.get_mut(child_id) else { return Some(false) };
         let told = child.connection == connection;
         // One that has a single connection has no other, whatever the scoreboard says.
         let single = self.options.connections_per_child <= 1;
@@ -283,7 +283,7 @@ impl Engine {
         // A child tells of the end before it shows it. If all has been heard, and not
         // this, somebody has written over the scoreboard.
         let heard = self.take_notes(BURIAL);
-        let told = self.children.get_mut(token).is_some_and(|c| c.connection == connection);
+        let told = self.children.get_mut(child_id).is_some_and(|c| c.connection == connection);
         (heard || !told).then_some(told)
     }
 
@@ -296,11 +296,11 @@ impl Engine {
         // live, each time. But where there are many, most say on the scoreboard
         // that they leave.
         let leaving = self.board.states().filter(|(_, state)| state.leaving);
-        let mut tokens: Vec<ChildId> =
+        let mut ids: Vec<ChildId> =
             leaving.filter_map(|(slot, _)| self.children.at(slot)).collect();
-        tokens.extend(self.children.find(first));
-        for token in tokens {
-            self.try_reap(token);
+        ids.extend(self.children.find(first));
+        for child_id in ids {
+            self.try_reap(child_id);
         }
         // Those that a signal ended could not say so, and one SIGCHLD stands for
         // several. Nobody waits for their places as urgently.
@@ -317,8 +317,8 @@ impl Engine {
         loop {
             match process::try_wait_any() {
                 Ok(Some((pid, exit, usage))) => {
-                    if let Some(token) = self.children.find(pid) {
-                        self.bury(token, exit, usage);
+                    if let Some(child_id) = self.children.find(pid) {
+                        self.bury(child_id, exit, usage);
                     }
                 }
                 Ok(None) | Err(Errno::ECHILD) => return,
@@ -347,8 +347,8 @@ impl Engine {
     }
 
     /// Whether a child has ended, for where `waitid` does not tell.
-    fn has_ended(&self, token: ChildId) -> bool {
-        let child = self.children.iter().find(|(other, _)| *other == token);
+    fn has_ended(&self, child_id: ChildId) -> bool {
+        let child = self.children.iter().find(|(other, _)| *other == child_id);
         child.is_some_and(|(_, child)| match &child.pidfd {
             Some(pidfd) => process::is_over(pidfd.as_fd()),
             None => match process::pidfd_open(child.pid) {
@@ -360,10 +360,10 @@ impl Engine {
 
     /// Buries those that have ended, though nobody says how.
     fn bury_unseen(&mut self) {
-        let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
-        for token in tokens {
-            if self.has_ended(token) {
-                self.bury(token, Exit::Unknown, Usage::default());
+        let ids: Vec<ChildId> = self.children.iter().map(|(child_id, _)| child_id).collect();
+        for child_id in ids {
+            if self.has_ended(child_id) {
+                self.bury(child_id, Exit::Unknown, Usage::default());
             }
         }
     }
@@ -371,24 +371,24 @@ impl Engine {
     /// The end of a drain: what SIGKILL has not ended, or what cannot be waited for, is
     /// not ours any more.
     pub(crate) fn give_up_children(&mut self) {
-        let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
-        for token in tokens {
-            let Some(child) = self.children.get_mut(token) else {
+        let ids: Vec<ChildId> = self.children.iter().map(|(child_id, _)| child_id).collect();
+        for child_id in ids {
+            let Some(child) = self.children.get_mut(child_id) else {
                 continue;
             };
             match process::try_wait(target(child)) {
-                Ok(Some((exit, usage))) => self.bury(token, exit, usage),
-                _ => self.bury(token, Exit::Unknown, Usage::default()),
+                Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
+                _ => self.bury(child_id, Exit::Unknown, Usage::default()),
             }
         }
     }
 
-    fn try_reap(&mut self, token: ChildId) {
-        let Some(child) = self.children.get_mut(token) else {
+    fn try_reap(&mut self, child_id: ChildId) {
+        let Some(child) = self.children.get_mut(child_id) else {
             return;
         };
         if let Ok(Some((exit, usage))) = process::try_wait(target(child)) {
-            self.bury(token, exit, usage);
+            self.bury(child_id, exit, usage);
         }
     }
 
@@ -407,12 +407,14 @@ impl Engine {
     pub(crate) fn forget_alarms(&mut self) {
         if self.alarms.0.len() > 64 + 2 * self.children.len() {
             let children = &mut self.children;
-            let mut lasts = |token, connection| {
+            let mut lasts = |child_id, connection| {
                 children
-                    .get_mut(token)
+                    .get_mut(child_id)
                     .is_some_and(|child| child.connection == connection || child.false_witness)
             };
-            self.alarms.0.retain(|Reverse((_, token, connection, _))| lasts(*token, *connection));
+            self.alarms
+                .0
+                .retain(|Reverse((_, child_id, connection, _))| lasts(*child_id, *connection));
         }
     }
 
@@ -434,19 +436,19 @@ impl Engine {
         let mut patience = MARGIN;
         while self.children.len() > 0 {
             self.now = Instant::now();
-            let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
-            for token in tokens {
-                let Some(child) = self.children.get_mut(token) else {
+            let ids: Vec<ChildId> = self.children.iter().map(|(child_id, _)| child_id).collect();
+            for child_id in ids {
+                let Some(child) = self.children.get_mut(child_id) else {
                     continue;
                 };
                 match process::wait_killed(target(child), patience) {
-                    Ok(Some((exit, usage))) => self.bury(token, exit, usage),
+                    Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
                     Ok(None) => {
                         // The others have had as much time.
                         patience = AGAIN;
-                        self.bury(token, Exit::Unknown, Usage::default());
+                        self.bury(child_id, Exit::Unknown, Usage::default());
                     }
-                    Err(_) => self.bury(token, Exit::Unknown, Usage::default()),
+                    Err(_) => self.bury(child_id, Exit::Unknown, Usage::default()),
                 }
             }
         }

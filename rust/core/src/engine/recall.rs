@@ -51,20 +51,20 @@ impl Engine {
     /// Those that have no connection.
     fn kill_spares(&mut self) {
         let idle = |slot| !self.board.state(slot).busy();
-        for (_, child) in self.children.iter().filter(|(token, _)| idle(token.slot())) {
+        for (_, child) in self.children.iter().filter(|(id, _)| idle(id.slot())) {
             let _ = process::send_signal(target(child), libc::SIGKILL);
         }
     }
 
     /// Forgets all children, which live on, and returns their process IDs.
     pub(crate) fn release_children(&mut self) -> Vec<libc::pid_t> {
-        let tokens: Vec<ChildId> = self.children.iter().map(|(token, _)| token).collect();
-        let mut pids = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let Some(child) = self.take_child(token) else {
+        let ids: Vec<ChildId> = self.children.iter().map(|(id, _)| id).collect();
+        let mut pids = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(child) = self.take_child(id) else {
                 continue;
             };
-            self.board.close(token.slot());
+            self.board.close(id.slot());
             pids.push(child.pid);
         }
         self.alarms = Alarms::default();

@@ -5,7 +5,7 @@
 //! being served is noticed, and then there are new descriptors and new spares; the
 //! children that have the old ones finish the connections that they serve.
 
-use crate::engine::children::Child;
+use crate::engine::children::Record;
 use crate::engine::{Engine, Phase, NOTES};
 use crate::error::Error;
 use crate::event::{Event, Renewal};
@@ -98,7 +98,7 @@ impl Engine {
 
     /// This child has ended. `abruptly`: without having left by itself, and without a
     /// connection. It may have been woken for one of which nobody else has heard.
-    pub(crate) fn look_after_pool(&mut self, child: &Child, abruptly: bool) {
+    pub(crate) fn look_after_pool(&mut self, child: &Record, abruptly: bool) {
         if !self.shares() || !matches!(self.phase, Phase::Running) {
             return;
         }

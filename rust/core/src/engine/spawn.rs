@@ -5,12 +5,12 @@
 //! nothing else; it allocates nothing, takes no lock, prints nothing and cannot
 //! panic, since the host may have threads that were in the middle of anything.
 
-use crate::child::{Child as Myself, Luggage, Seat};
+use crate::child::{Child, Luggage, Seat};
 use crate::counters::Counter;
 use crate::descriptors::neighbours;
 use crate::descriptors::owned::Owned;
 use crate::engine::admit::Patience;
-use crate::engine::children::Child;
+use crate::engine::children::Record;
 use crate::engine::{Engine, Phase, Turn, FEW};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
@@ -39,15 +39,15 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
-        let token = self.children.next_token();
-        let slot = token.slot();
+        let child_id = self.children.next_id();
+        let slot = child_id.slot();
         self.board.open(slot);
         let id = connection.id();
         let source = self.limits.as_ref().map_or(0, |limits| limits.source(connection.peer()));
         let peer = connection.peer_label_ref();
         self.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
         // Made here: a child writes to as little memory as it can.
-        let child = Myself::with(connection, self.seat(token, 0));
+        let child = Child::with(connection, self.seat(child_id, 0));
         let forked = self.fork(child.lasting(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
@@ -100,11 +100,11 @@ impl Engine {
 
     /// Makes a child that waits for connections by itself.
     pub(crate) fn spawn_spare(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
-        let token = self.children.next_token();
+        let child_id = self.children.next_id();
         let Some(kit) = self.take_kit() else {
             return Ok(None);
         };
-        self.board.open(token.slot());
+        self.board.open(child_id.slot());
         // Memory for the spare's connection: it must not allocate.
         let room = self.spare_room.take().unwrap_or_else(|| {
             let mut ends = Ends::default();
@@ -113,8 +113,8 @@ impl Engine {
             }
             Arc::new(ends)
         });
-        let seat = self.seat(token, kit.options.connections_per_child);
-        let child = Myself::spare(kit, seat, room);
+        let seat = self.seat(child_id, kit.options.connections_per_child);
+        let child = Child::spare(kit, seat, room);
         let forked = self.fork(child.lasting(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
@@ -134,7 +134,7 @@ impl Engine {
             }
             Err(unborn) => unborn,
         };
-        self.board.close(token.slot());
+        self.board.close(child_id.slot());
         match unborn {
             Unborn::Hooks(error) => {
                 // A supervisor goes on in spite of it, and is not to spin.
@@ -149,10 +149,10 @@ impl Engine {
         }
     }
 
-    fn seat(&mut self, token: ChildId, left: u32) -> Seat {
+    fn seat(&mut self, id: ChildId, left: u32) -> Seat {
         let board = self.spare_board.take().unwrap_or_else(|| self.board.clone());
         let linger_ms = self.options.linger.as_millis() as u16;
-        Seat { board, token, left, linger_ms, announce: self.supervised() && self.numerous() }
+        Seat { board, id, left, linger_ms, announce: self.supervised() && self.numerous() }
     }
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {
@@ -194,7 +194,7 @@ impl Engine {
         self.handled += 1;
         let pidfd = if self.supervised() { Err(Errno::ENOSYS) } else { process::pidfd_open(pid) };
         let vanished = matches!(pidfd, Err(Errno::ESRCH));
-        let token = self.children.insert(Child {
+        let child_id = self.children.insert(Record {
             pid,
             pidfd: pidfd.ok(),
             // The supervisor learns of its children's ends by SIGCHLD.
@@ -205,34 +205,34 @@ impl Engine {
             false_witness: false,
             generation: self.pool.as_ref().map_or(0, |pool| pool.generation),
         });
-        self.board.set_pid(token.slot(), pid);
+        self.board.set_pid(child_id.slot(), pid);
         if connection != 0 {
             if self.observer.is_some() {
-                let peer = self.board.peer(token.slot()).unwrap_or_default();
+                let peer = self.board.peer(child_id.slot()).unwrap_or_default();
                 self.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
             }
             if let Some(lifetime) = self.options.lifetime {
-                self.alarms.set_term(token, connection, self.now + lifetime);
+                self.alarms.set_term(child_id, connection, self.now + lifetime);
             }
         }
         if vanished {
             // It has ended already, and the host does not keep its children's
             // status (SIGCHLD ignored) or has taken it.
-            self.reap(token);
-        } else if !self.watch(token) {
+            self.reap(child_id);
+        } else if !self.watch(child_id) {
             self.polling.get_or_insert(Backoff::start(self.now)).hasten(self.now);
         }
     }
 
     /// Puts the child's pidfd into the epoll; false if it must be polled.
-    pub(crate) fn watch(&mut self, token: ChildId) -> bool {
-        let Some(child) = self.children.get_mut(token) else {
+    pub(crate) fn watch(&mut self, child_id: ChildId) -> bool {
+        let Some(child) = self.children.get_mut(child_id) else {
             return true;
         };
         let Some(pidfd) = &child.pidfd else {
             return child.watched;
         };
-        child.watched = self.epoll.add(pidfd.as_fd(), epoll::IN, token.to_bits()).is_ok();
+        child.watched = self.epoll.add(pidfd.as_fd(), epoll::IN, child_id.to_bits()).is_ok();
         self.owned.add(pidfd);
         child.watched
     }

@@ -141,9 +141,9 @@ impl Engine {
         self.owned.remove(&self.epoll);
         self.epoll = epoll;
         self.owned.add_lasting(&self.epoll);
-        let add = |fd: &dyn AsFd, token| {
-            let events = if token == WAKE { WAKE_EVENTS } else { epoll::IN };
-            let added = self.epoll.add(fd.as_fd(), events, token);
+        let add = |fd: &dyn AsFd, key| {
+            let events = if key == WAKE { WAKE_EVENTS } else { epoll::IN };
+            let added = self.epoll.add(fd.as_fd(), events, key);
             added.map_err(fail("epoll_ctl"))
         };
         let signals = Signals::new().map_err(fail("signalfd"))?;

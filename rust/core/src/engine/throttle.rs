@@ -103,8 +103,8 @@ impl Engine {
         let Some(gate) = &pool.gate else { return Ok(()) };
         // All of them, also if one fails.
         let mut result = Ok(());
-        for ((listener, _), token) in kit.sites.iter().zip(SITE..) {
-            result = result.and(gate.modify(*listener, kit.site_events(), token));
+        for ((listener, _), key) in kit.sites.iter().zip(SITE..) {
+            result = result.and(gate.modify(*listener, kit.site_events(), key));
         }
         result
     }

@@ -23,11 +23,11 @@ pub(crate) const HUP: u32 = libc::EPOLLHUP as u32;
 /// An error is pending; reported whether asked for or not.
 pub(crate) const ERR: u32 = libc::EPOLLERR as u32;
 
-/// A report: which events, for the token that was registered.
+/// A report: which events, for the key that was registered.
 #[derive(Clone, Copy)]
 pub(crate) struct Ready {
     pub(crate) events: u32,
-    pub(crate) token: u64,
+    pub(crate) key: u64,
 }
 
 /// Room for the reports of one wait.
@@ -44,7 +44,7 @@ impl<const N: usize> Reports<N> {
     /// Report number `index` of the last wait.
     pub(crate) fn get(&self, index: usize) -> Option<Ready> {
         let event = self.buffer[..self.filled].get(index)?;
-        Some(Ready { events: event.events, token: event.u64 })
+        Some(Ready { events: event.events, key: event.u64 })
     }
 }
 
@@ -62,15 +62,15 @@ impl Epoll {
         Ok(Epoll { fd: ManuallyDrop::new(fd), abandoned: false })
     }
 
-    pub(crate) fn add(&self, fd: impl AsRawFd, events: u32, token: u64) -> Result<(), Errno> {
-        self.control(libc::EPOLL_CTL_ADD, fd, events, token)
+    pub(crate) fn add(&self, fd: impl AsRawFd, events: u32, key: u64) -> Result<(), Errno> {
+        self.control(libc::EPOLL_CTL_ADD, fd, events, key)
     }
 
     /// Changes what is reported. Needs no memory, so it does not fail for a
     /// registered descriptor: this is why pausing a listener modifies its
     /// registration instead of removing it.
-    pub(crate) fn modify(&self, fd: impl AsRawFd, events: u32, token: u64) -> Result<(), Errno> {
-        self.control(libc::EPOLL_CTL_MOD, fd, events, token)
+    pub(crate) fn modify(&self, fd: impl AsRawFd, events: u32, key: u64) -> Result<(), Errno> {
+        self.control(libc::EPOLL_CTL_MOD, fd, events, key)
     }
 
     pub(crate) fn remove(&self, fd: impl AsRawFd) -> Result<(), Errno> {
@@ -82,9 +82,9 @@ impl Epoll {
         op: libc::c_int,
         fd: impl AsRawFd,
         events: u32,
-        token: u64,
+        key: u64,
     ) -> Result<(), Errno> {
-        let mut event = libc::epoll_event { events, u64: token };
+        let mut event = libc::epoll_event { events, u64: key };
         // SAFETY: `event` outlives the call; the kernel checks the descriptors.
         let result =
             unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), op, fd.as_raw_fd(), &mut event) };
@@ -112,8 +112,8 @@ impl Epoll {
 /// [`Epoll::modify`] by number, in a child. Processes that share the epoll see it too. It
 /// cannot fail for a registered descriptor either; if it did, a client might wait
 /// for ever, so it is tried once more. Whether it worked.
-pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, token: u64) -> bool {
-    let mut event = libc::epoll_event { events, u64: token };
+pub(crate) fn modify(epoll: RawFd, fd: RawFd, events: u32, key: u64) -> bool {
+    let mut event = libc::epoll_event { events, u64: key };
     let to = (&raw mut event) as usize;
     let args = [epoll as usize, libc::EPOLL_CTL_MOD as usize, fd as usize, to];
     // SAFETY: `event` outlives the call; the kernel checks the descriptors.
@@ -131,8 +131,8 @@ pub(crate) fn create() -> Result<RawFd, Errno> {
 }
 
 /// [`Epoll::add`] by number, in a child.
-pub(crate) fn add(epoll: RawFd, fd: RawFd, events: u32, token: u64) -> Result<(), Errno> {
-    let mut event = libc::epoll_event { events, u64: token };
+pub(crate) fn add(epoll: RawFd, fd: RawFd, events: u32, key: u64) -> Result<(), Errno> {
+    let mut event = libc::epoll_event { events, u64: key };
     let to = (&raw mut event) as usize;
     let args = [epoll as usize, libc::EPOLL_CTL_ADD as usize, fd as usize, to];
     // SAFETY: `event` outlives the call; the kernel checks the descriptors.

@@ -1,5 +1,5 @@
-//! How the supervisor tells its spares to leave: a pair of stream sockets, a byte a
-//! token, or the end of the stream for all.
+//! How the supervisor tells its spares to leave: a pair of stream sockets, one
+//! byte for each, or the end of the stream for all.
 //!
 //! Handlers may have the spares' end, and outlive by what they did to it. So
 //! nothing is written to from there (the supervisor has shut that way), nobody waits
@@ -45,13 +45,13 @@ impl Leave {
         self.spares.as_fd()
     }
 
-    /// Tells so many to leave; how many tokens that came to.
+    /// Tells so many to leave; how many bytes that came to.
     pub(crate) fn dismiss(&self, count: u32) -> u32 {
-        let tokens = [0_u8; 1024];
-        let (fd, len) = (self.supervisor.as_raw_fd(), tokens.len().min(count as usize));
+        let bytes = [0_u8; 1024];
+        let (fd, len) = (self.supervisor.as_raw_fd(), bytes.len().min(count as usize));
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: `tokens` is readable for `len` bytes.
-        let sent = unsafe { libc::send(fd, tokens.as_ptr().cast(), len, flags) };
+        // SAFETY: `bytes` is readable for `len` bytes.
+        let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), len, flags) };
         u32::try_from(sent).unwrap_or(0)
     }
 
@@ -73,13 +73,13 @@ impl Leave {
     }
 }
 
-/// In a spare: takes a token; true: it is to leave.
+/// In a spare: takes a byte; true: it is to leave.
 pub(crate) fn told(spares: RawFd) -> Result<bool, Errno> {
-    let mut token = 0_u8;
-    let (fd, to) = (spares as usize, (&raw mut token) as usize);
+    let mut byte = 0_u8;
+    let (fd, to) = (spares as usize, (&raw mut byte) as usize);
     let recv = [fd, to, 1, libc::MSG_DONTWAIT as usize, 0, 0];
     loop {
-        // SAFETY: `token` is one writable byte.
+        // SAFETY: `byte` is one writable byte.
         let mut got = raw::check(unsafe { raw::call(libc::SYS_recvfrom, recv) });
         if matches!(got, Err(errno) if is_refusal(errno)) {
             // Of two calls a sandbox may hide one.
@@ -87,10 +87,10 @@ pub(crate) fn told(spares: RawFd) -> Result<bool, Errno> {
             got = raw::check(unsafe { raw::call(libc::SYS_read, [fd, to, 1]) });
         }
         return match got {
-            // A token, or the end.
+            // A byte, or the end.
             Ok(_) => Ok(true),
             Err(Errno::EINTR) => continue,
-            // Others got the token.
+            // Others got the byte.
             Err(Errno::EAGAIN) => Ok(false),
             Err(errno) => Err(errno),
         };
