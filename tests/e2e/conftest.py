@@ -22,6 +22,8 @@ def pytest_configure(config):
 BUILDERS = ("test_dockerfile.py", "test_readme.py")
 
 
+# First: xdist looks at the marks in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """FRONTS=name,name leaves out what runs against other test servers."""
     if only := os.environ.get("FRONTS"):
