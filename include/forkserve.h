@@ -410,6 +410,14 @@ typedef struct forkserve_options {
      */
     int64_t lifetime_ms;
     /*
+     * How long a read or a write on a connection waits for the client before
+     * it fails. A client that sends a byte now and then, or takes one, is not
+     * idle. forkserve_read and forkserve_write_all fail with -ETIMEDOUT then,
+     * read(2) and its like with EAGAIN. Milliseconds, at most 1000000000000.
+     * 0, the default: no limit.
+     */
+    int64_t idle_ms;
+    /*
      * How long a drain waits for the children before it sends SIGTERM.
      * Milliseconds, 0 to 1000000000000; -1: no limit. Default 10000.
      */
@@ -528,8 +536,8 @@ typedef struct forkserve_options {
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, 0, 0, 2000, 256, 0, 1,                         \
-            FORKSERVE_ORPHANS_FINISH, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL, NULL,  \
-            0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,                   \
+            FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL,     \
+            NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,             \
             FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 

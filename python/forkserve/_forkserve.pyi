@@ -156,6 +156,7 @@ class Server:
         connections_per_child: int = 1,
         orphans: Literal["finish", "terminate"] = "finish",
         lifetime: float | None = None,
+        idle: float | None = None,
         grace: float | None = 10.0,
         kill_after: float = 5.0,
         fork_retry: float = 10.0,

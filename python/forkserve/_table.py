@@ -125,6 +125,15 @@ OPTIONS = (
         most=1000000000000,
     ),
     Option(
+        "idle",
+        "Time limits",
+        "limit",
+        "none",
+        "how long a read or a write on a connection waits for the client before it fails",
+        least=1,
+        most=1000000000000,
+    ),
+    Option(
         "grace",
         "Time limits",
         "limit",

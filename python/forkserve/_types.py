@@ -72,6 +72,7 @@ class ForkOptions(TypedDict, total=False):
     spares: int
     connections_per_child: int
     lifetime: float | None
+    idle: float | None
     kill_after: float
     fork_retry: float
     max_per_source: int

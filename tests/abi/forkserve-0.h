@@ -410,6 +410,14 @@ typedef struct forkserve_options {
      */
     int64_t lifetime_ms;
     /*
+     * How long a read or a write on a connection waits for the client before
+     * it fails. A client that sends a byte now and then, or takes one, is not
+     * idle. forkserve_read and forkserve_write_all fail with -ETIMEDOUT then,
+     * read(2) and its like with EAGAIN. Milliseconds, at most 1000000000000.
+     * 0, the default: no limit.
+     */
+    int64_t idle_ms;
+    /*
      * How long a drain waits for the children before it sends SIGTERM.
      * Milliseconds, 0 to 1000000000000; -1: no limit. Default 10000.
      */
@@ -528,8 +536,8 @@ typedef struct forkserve_options {
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, 0, 0, 2000, 256, 0, 1,                         \
-            FORKSERVE_ORPHANS_FINISH, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL, NULL,  \
-            0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,                   \
+            FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL,     \
+            NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,             \
             FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 
@@ -718,6 +726,18 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  */
 #define FORKSERVE_EVENT_LISTENER_FAILED 13
 
+/*
+ * A child that serves several connections has told what cannot be true. Nothing more
+ * of it is believed, and it is ended by SIGKILL: pid.
+ */
+#define FORKSERVE_EVENT_CHILD_DISTRUSTED 14
+
+/*
+ * A child has spoilt what the children share that serve several connections. There is
+ * a new one, and new spares; those that serve finish: reason.
+ */
+#define FORKSERVE_EVENT_SPARES_RENEWED 15
+
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1
 
@@ -754,6 +774,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 
 /* The address is in deny, or not in allow. */
 #define FORKSERVE_REASON_DENIED 10
+
+/* A child has spoilt the socket by which children report to the supervisor. */
+#define FORKSERVE_REASON_CHANNEL 11
+
+/* A child has taken the words by which spares are told to leave. */
+#define FORKSERVE_REASON_LEAVE 12
 
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,

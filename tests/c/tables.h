@@ -14,6 +14,7 @@
     NUMBER(connections_per_child, 1, 4294967295)                                           \
     CHOICE(orphans, "finish", "terminate")                                                 \
     LIMIT(lifetime_ms, 0, 1000000000000)                                                   \
+    LIMIT(idle_ms, 0, 1000000000000)                                                       \
     LIMIT(grace_ms, -1, 1000000000000)                                                     \
     TIME(kill_after_ms, 0, 1000000000000)                                                  \
     TIME(fork_retry_ms, 0, 1000000000000)                                                  \

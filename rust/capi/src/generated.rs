@@ -92,6 +92,12 @@ pub struct forkserve_options {
     /// kill_after_ms later SIGKILL. Milliseconds, at most 1000000000000. 0, the
     /// default: no limit.
     pub lifetime_ms: i64,
+    /// How long a read or a write on a connection waits for the client before
+    /// it fails. A client that sends a byte now and then, or takes one, is not
+    /// idle. forkserve_read and forkserve_write_all fail with -ETIMEDOUT then,
+    /// read(2) and its like with EAGAIN. Milliseconds, at most 1000000000000.
+    /// 0, the default: no limit.
+    pub idle_ms: i64,
     /// How long a drain waits for the children before it sends SIGTERM.
     /// Milliseconds, 0 to 1000000000000; -1: no limit. Default 10000.
     pub grace_ms: i64,

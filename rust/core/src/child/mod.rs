@@ -630,7 +630,7 @@ impl Spare {
         site: usize,
     ) -> Option<Connection> {
         let kit = &self.kit;
-        if kit.sites[site].1.adopted {
+        if kit.sites[site].1.passes_nothing_on(&kit.options) {
             let _ = set_connection_options(connection.as_fd(), &kit.options);
         }
         self.tainted = self.gate != NONE;

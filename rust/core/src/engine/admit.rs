@@ -114,9 +114,8 @@ impl Engine {
                 }
             }
         };
-        if listener.site().adopted {
-            // The listener is not ours to set options on. If the connection
-            // refuses one it is still a connection.
+        if listener.site().passes_nothing_on(&self.options) {
+            // If the connection refuses an option it is still a connection.
             let _ = set_connection_options(connection.as_fd(), &self.options);
         }
         let id = self.board.add(Counter::Accepted);

@@ -14,6 +14,7 @@ use crate::net::socket_file::{remove_stale, FolderLock, SocketFile};
 use crate::options::Options;
 use crate::sys::service;
 use crate::sys::socket::{self, Flags, RawAddress};
+use crate::sys::timeout;
 use nix::errno::Errno;
 use std::ffi::{CString, OsStr};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -49,6 +50,12 @@ impl Site {
     fn of(fd: BorrowedFd<'_>, adopted: bool) -> Result<Site, Errno> {
         let address = socket::local_address(fd)?;
         Ok(Site { address, name: Name::of(&address), adopted })
+    }
+
+    /// Whether connections have to be given their options one by one. A listener that
+    /// came from outside has its own; those of a Unix socket inherit no timeout.
+    pub(crate) fn passes_nothing_on(&self, options: &Options) -> bool {
+        self.adopted || options.idle.is_some() && self.address.family() == libc::AF_UNIX
     }
 }
 
@@ -167,6 +174,9 @@ impl AsFd for Listener {
 /// Options that connections inherit from the socket that accepts them: set here
 /// once, they cost no call per connection (tcp(7); socket(7)).
 pub(crate) fn set_connection_options(fd: BorrowedFd<'_>, options: &Options) -> Result<(), Errno> {
+    if let Some(idle) = options.idle {
+        timeout::set(fd, idle)?;
+    }
     if options.nodelay {
         socket::set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     }

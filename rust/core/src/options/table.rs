@@ -80,6 +80,13 @@ threads too. An exception ends the connection, sys.exit() the child.";
                 lifetime as lifetime_ms: limit(0, 1_000_000_000_000, "no limit") = None,
                     since "0.1.0";
 
+                /// How long a read or a write on a connection waits for the client before it
+                /// fails. A client that sends a byte now and then, or takes one, is not idle.
+                idle as idle_ms: limit(0, 1_000_000_000_000, "no limit") = None,
+                    since "0.1.0",
+                    c "forkserve_read and forkserve_write_all fail with -ETIMEDOUT then, read(2) \
+and its like with EAGAIN.";
+
                 /// How long a drain waits for the children before it sends SIGTERM.
                 grace as grace_ms: limit(-1, 1_000_000_000_000, "no limit") = 10_000,
                     since "0.1.0", dropins "no";

@@ -24,6 +24,7 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stdio;
 pub(crate) mod tie;
+pub(crate) mod timeout;
 pub(crate) mod wake;
 
 // The two whose system calls `raw` knows how to make.

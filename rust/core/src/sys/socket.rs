@@ -5,7 +5,7 @@
 //! made so again before each `accept`; accepted connections are blocking, as handlers expect.
 
 use super::clock::millis_until;
-use super::{check, own, raw};
+use super::{check, own, raw, timeout};
 use nix::errno::Errno;
 use std::mem::{offset_of, MaybeUninit};
 use std::net::SocketAddr;
@@ -473,6 +473,7 @@ pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
         // SAFETY: `buffer` is writable for its length; the kernel checks `fd`.
         match raw::check(unsafe { raw::call(libc::SYS_read, args) }) {
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(timeout::why_it_would_block(fd)),
             answer => return answer,
         }
     }
@@ -483,21 +484,22 @@ pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
 /// see `raw`.
 #[inline(always)]
 pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
-    let (fd, start, len) = (fd as usize, bytes.as_ptr() as usize, bytes.len());
+    let (number, start, len) = (fd as usize, bytes.as_ptr() as usize, bytes.len());
     loop {
         // sendto(2) without an address is send(2), and has that flag; a pipe or
         // a file fails with ENOTSOCK.
-        let to_socket = [fd, start, len, libc::MSG_NOSIGNAL as usize, 0, 0];
+        let to_socket = [number, start, len, libc::MSG_NOSIGNAL as usize, 0, 0];
         // SAFETY: `bytes` is readable for its length; the kernel checks `fd`.
         let answer = match raw::check(unsafe { raw::call(libc::SYS_sendto, to_socket) }) {
             Err(Errno::ENOTSOCK) => {
                 // SAFETY: as above.
-                raw::check(unsafe { raw::call(libc::SYS_write, [fd, start, len]) })
+                raw::check(unsafe { raw::call(libc::SYS_write, [number, start, len]) })
             }
             answer => answer,
         };
         match answer {
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(timeout::why_it_would_block(fd)),
             answer => return answer,
         }
     }
