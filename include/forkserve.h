@@ -306,7 +306,9 @@ uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
  *
  * Context: parent or child, any thread; async-signal-safe; blocks as read(2)
  * does.
- * Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) fails with.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; -ETIMEDOUT: nothing has come for
+ * as long as the socket waits (SO_RCVTIMEO, which idle_ms sets); what read(2) fails
+ * with.
  * Since: 0.1.
  */
 ssize_t forkserve_read(int fd, void *buf, size_t len);
@@ -319,8 +321,9 @@ ssize_t forkserve_read(int fd, void *buf, size_t len);
  *
  * Context: parent or child, any thread; async-signal-safe; blocks as write(2)
  * does.
- * Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
- * fails with.
+ * Errors: -EINVAL: buf is NULL, and len is not 0; -ETIMEDOUT: the peer has taken
+ * nothing for as long as the socket waits (SO_SNDTIMEO, which idle_ms sets); what
+ * send(2) or write(2) fails with.
  * Since: 0.1.
  */
 ssize_t forkserve_write_all(int fd, const void *buf, size_t len);

@@ -60,7 +60,7 @@ fn serve_one(
     work: &Work<'_>,
     hooks: &mut PythonHooks<'_, '_>,
 ) {
-    let connection = Connection::new(&work.class, work.room, connection, work.tls)
+    let connection = Connection::new(&work.class, work.room, connection, work.tls, work.idle)
         .and_then(|(connection, established)| Ok((Bound::new(py, connection)?, established)));
     let fail = |child: &mut forkserve::Child, error: PyErr| {
         if error.is_instance_of::<PySystemExit>(py) {

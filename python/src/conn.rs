@@ -5,6 +5,7 @@
 
 use crate::error;
 use crate::fd::take_fd;
+use crate::patient;
 use crate::tls::Tls;
 use crate::tools::tools;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
@@ -23,7 +24,7 @@ use std::sync::atomic::Ordering::Relaxed;
 #[pyclass(frozen, module = "forkserve")]
 pub(crate) struct Connection {
     /// The connected socket, a blocking socket.socket; an ssl.SSLSocket where the server
-    /// has ssl. When the handler returns it is shut down and closed; the client then sees
+    /// has ssl. Its timeout is the server's idle, for each wait, also of a sendall(). When the handler returns it is shut down and closed; the client then sees
     /// the end of what it was sent, also if it has sent more than was read. A handler that
     /// leaves the connection to another process detaches the socket (detach()). One that
     /// closes the socket itself closes it at once: what is unread then resets the client.
@@ -155,6 +156,7 @@ impl Connection {
         room: &Room,
         connection: forkserve::Connection,
         tls: Option<&Tls>,
+        idle: Option<f64>,
     ) -> PyResult<(Connection, bool)> {
         let id = connection.id();
         let peer: Box<[u8]> = connection.peer_sockaddr().into();
@@ -165,7 +167,9 @@ impl Connection {
         let mut socket = room.socket(class, family, connection.into())?;
         let mut established = true;
         if let Some(tls) = tls {
-            (socket, established) = tls.handshake(socket, &peer_name)?;
+            (socket, established) = tls.handshake(socket, &peer_name, idle)?;
+        } else {
+            patient::limit(&socket, idle)?;
         }
         let socket = socket.unbind();
         Ok((Connection { socket, id, peer_name, local_name, peer, local }, established))

@@ -5,6 +5,7 @@ use crate::conn::Connection;
 use crate::fd::borrow_fd;
 use crate::hooks::flush;
 use crate::join::join_threads;
+use crate::patient;
 use crate::tls;
 use crate::tools::tools;
 use forkserve::Ending;
@@ -16,7 +17,7 @@ use pyo3::prelude::*;
 use std::os::fd::RawFd;
 
 /// Exit status of a child whose client left while the handler wrote to it or read from
-/// it: EX_IOERR of sysexits.h. What SIGPIPE is to a program in C.
+/// it, or was idle for too long: EX_IOERR of sysexits.h. What SIGPIPE is to a program in C.
 pub(crate) const CLIENT_LEFT: i32 = 74;
 
 /// A connection that its handler is done with.
@@ -83,6 +84,9 @@ fn descriptor(socket: &Bound<'_, PyAny>) -> Option<RawFd> {
 /// `with` and asyncio do, nothing can be seen any more, and it is taken for the client's.
 pub(crate) fn client_left(connection: &Bound<'_, Connection>, error: &PyErr) -> bool {
     let py = connection.py();
+    if patient::is_of_client(error, py) {
+        return true;
+    }
     let sign = sign(py, error.value(py).as_any()).unwrap_or(None);
     let Some(sign) = sign else { return false };
     let Some(number) = descriptor(connection.get().socket(py)) else { return true };

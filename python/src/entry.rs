@@ -59,7 +59,7 @@ impl Server {
         let class = self.class.bind(py).clone();
         self.room.prepare(&class)?;
         crate::warmup::prepare(py);
-        Ok(Work { handler, class, room: &self.room, tls: self.tls.as_ref() })
+        Ok(Work { handler, class, room: &self.room, tls: self.tls.as_ref(), idle: self.idle })
     }
 
     pub(crate) fn request_stop(&self, py: Python<'_>) -> PyResult<()> {

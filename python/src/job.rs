@@ -3,6 +3,7 @@
 use crate::conn;
 use crate::error;
 use crate::fork;
+use crate::patient;
 use forkserve::{Connection, Options, Server as Core};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -27,7 +28,7 @@ pub(crate) struct Job<'a, 'py> {
     deadlines: Bound<'py, PyDict>,
     pub(crate) options: Options,
     pub(crate) pause: Option<Duration>,
-    /// `socket.socket`, and its arguments: what `accept` makes.
+    /// `socket.socket`, or what stands for it, and its arguments: what `accept` makes.
     class: Bound<'py, PyAny>,
     family: i32,
     proto: i32,
@@ -54,9 +55,9 @@ impl<'a, 'py> Job<'a, 'py> {
             socket,
             active,
             deadlines: server.getattr("_deadlines")?.cast_into()?,
+            class: patient::class(py, options.idle)?,
             options,
             pause,
-            class: py.import("socket")?.getattr("socket")?,
             family: socket.getattr("family")?.extract()?,
             proto: socket.getattr("proto")?.extract()?,
             log: Arc::default(),
@@ -128,6 +129,7 @@ impl<'a, 'py> Job<'a, 'py> {
         let address = conn::address(py, connection.peer_sockaddr())?;
         let fd = OwnedFd::from(connection);
         let request = conn::make(&self.class, self.family, self.proto, fd)?;
+        patient::limit(&request, self.options.idle.map(|idle| idle.as_secs_f64()))?;
         Ok((request, address))
     }
 

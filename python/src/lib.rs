@@ -26,6 +26,7 @@ mod hooks;
 mod job;
 mod join;
 mod options;
+mod patient;
 mod report;
 mod run;
 mod server;

@@ -13,6 +13,7 @@ use crate::fork::may_serve;
 use crate::gate::{Gate, Pass};
 use crate::hooks::{self, PythonHooks};
 use crate::options::Settings;
+use crate::patient;
 use crate::sigterm::Sigterm;
 use crate::stats::{Live, Stats};
 use crate::threads::warn_of_threads;
@@ -54,7 +55,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// called and the exit status is HANDSHAKE_FAILED, 76. The end of a handler without an
 /// exception or status is told to the client (close_notify). refuse_message is not encrypted.
 /// A handler whose client has left (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError
-/// of conn.socket) has the exit status CLIENT_LEFT, 74, and no traceback is written.
+/// of conn.socket) or has been idle (TimeoutError of conn.socket) has the exit status CLIENT_LEFT, 74, and no traceback is written.
 /// handshake_timeout: how long a handshake may take; None: no limit.
 /// gc_freeze: collects garbage and freezes what is left (gc.freeze()) before the first fork,
 /// so that a collection in a child leaves the memory that it shares with its parent alone.
@@ -83,10 +84,12 @@ pub(crate) struct Server {
     addresses: Vec<String>,
     fd: RawFd,
     pub(crate) callbacks: Arc<Callbacks>,
-    /// `socket.socket`.
+    /// `socket.socket`, or what stands for it: see `patient`.
     pub(crate) class: Py<PyAny>,
     pub(crate) room: Room,
     pub(crate) tls: Option<Tls>,
+    /// Seconds that a client may be idle.
+    pub(crate) idle: Option<f64>,
     pub(crate) gc_freeze: bool,
     pub(crate) begun: AtomicBool,
     /// How many times `stop` was called.
@@ -119,7 +122,8 @@ impl Server {
         may_serve(py)?;
         let handler = options::Argument("handler", handler).callable()?;
         let Settings { core: options, observer, tls, gc_freeze } = options::parse(options)?;
-        let class = py.import("socket")?.getattr("socket")?.unbind();
+        let class = patient::class(py, options.idle)?.unbind();
+        let idle = options.idle.map(|idle| idle.as_secs_f64());
         let mut core = Core::new(options).map_err(|error| error::from_core(py, &error))?;
         address::listen(&mut core, address)?;
         let listens = observer.is_some();
@@ -141,6 +145,7 @@ impl Server {
             class,
             room: Room::new(),
             tls,
+            idle,
             gc_freeze,
             begun: AtomicBool::new(false),
             stops: AtomicU32::new(0),

@@ -3,6 +3,7 @@
 //! The parent never speaks TLS: a client that is slow or hostile in its handshake
 //! keeps a child, and only for as long as `handshake_timeout` allows.
 
+use crate::patient;
 use crate::tools::tools;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -27,11 +28,12 @@ impl Tls {
         &self,
         socket: Bound<'py, PyAny>,
         peer: &str,
+        idle: Option<f64>,
     ) -> PyResult<(Bound<'py, PyAny>, bool)> {
         let py = socket.py();
         let (socket, result) = match self.wrap(&socket) {
             Ok(encrypted) => {
-                let result = shake_hands(&encrypted);
+                let result = shake_hands(&encrypted, idle);
                 (encrypted, result)
             }
             // What was not wrapped is still the old one.
@@ -62,14 +64,15 @@ impl Tls {
     }
 }
 
-fn shake_hands(encrypted: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn shake_hands(encrypted: &Bound<'_, PyAny>, idle: Option<f64>) -> PyResult<bool> {
     let py = encrypted.py();
     encrypted.call_method0(intern!(py, "do_handshake"))?;
     // Of a client that has left already wrap_socket makes a socket that would not encrypt.
     if encrypted.call_method0(intern!(py, "version"))?.is_none() {
         return Ok(false);
     }
-    encrypted.call_method1(intern!(py, "settimeout"), (py.None(),))?;
+    encrypted.call_method1(intern!(py, "settimeout"), (idle,))?;
+    patient::encrypted(encrypted, idle)?;
     Ok(true)
 }
 

@@ -127,3 +127,20 @@ TEST(read_tells_the_end_and_errors) {
     CHECK_EQUAL(forkserve_write_all(1, NULL, 0), 0);
     close(file);
 }
+
+TEST(a_wait_that_is_too_long_is_a_timeout_and_none_is_eagain) {
+    struct timeval limit = {0, 20000};
+    static char much[1 << 20];
+    char byte;
+
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    CHECK_EQUAL(setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    CHECK_EQUAL(setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit), 0);
+    CHECK_EQUAL(forkserve_read(ends[0], &byte, 1), -ETIMEDOUT);
+    CHECK_EQUAL(forkserve_write_all(ends[0], much, sizeof much), -ETIMEDOUT);
+    CHECK_EQUAL(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    CHECK_EQUAL(forkserve_read(ends[0], &byte, 1), -EAGAIN);
+    CHECK_EQUAL(forkserve_write_all(ends[0], much, sizeof much), -EAGAIN);
+    close(ends[0]);
+    close(ends[1]);
+}

@@ -38,6 +38,7 @@ fn main() {
         ("a_thread_may_stop_it", a_thread_may_stop_it),
         ("a_connection_knows_both_ends", a_connection_knows_both_ends),
         ("connections_have_the_options", connections_have_the_options),
+        ("an_idle_client_is_timed_out", an_idle_client_is_timed_out),
         ("a_handler_can_be_called_without_a_server", a_handler_can_be_called_without_a_server),
     ])
 }
@@ -456,6 +457,21 @@ fn connections_have_the_options() {
         assert_eq!(ends.exits(), [Exit::Code(0)]);
         assert_eq!(client.wait(), 0);
     }
+}
+
+fn an_idle_client_is_timed_out() {
+    let (mut server, address) =
+        server(Options { idle: Some(Duration::from_millis(50)), ..Options::default() });
+    let ends = Ends::of(&mut server, 1);
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    server
+        .run(|mut connection: &forkserve::Connection| {
+            let error = connection.read(&mut [0]).unwrap_err();
+            i32::from(error.kind() != std::io::ErrorKind::TimedOut)
+        })
+        .unwrap();
+    assert_eq!(ends.exits(), [Exit::Code(0)]);
+    assert_eq!(client.wait(), 0);
 }
 
 fn a_handler_can_be_called_without_a_server() {

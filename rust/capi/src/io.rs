@@ -10,7 +10,9 @@ use libc::{c_int, c_void, ssize_t};
 ///
 /// Context: parent or child, any thread; async-signal-safe; blocks as read(2)
 /// does.
-/// Errors: -EINVAL: buf is NULL, and len is not 0; what read(2) fails with.
+/// Errors: -EINVAL: buf is NULL, and len is not 0; -ETIMEDOUT: nothing has come for
+/// as long as the socket waits (SO_RCVTIMEO, which idle_ms sets); what read(2) fails
+/// with.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t {
@@ -29,8 +31,9 @@ pub unsafe extern "C" fn forkserve_read(fd: c_int, buf: *mut c_void, len: usize)
 ///
 /// Context: parent or child, any thread; async-signal-safe; blocks as write(2)
 /// does.
-/// Errors: -EINVAL: buf is NULL, and len is not 0; what send(2) or write(2)
-/// fails with.
+/// Errors: -EINVAL: buf is NULL, and len is not 0; -ETIMEDOUT: the peer has taken
+/// nothing for as long as the socket waits (SO_SNDTIMEO, which idle_ms sets); what
+/// send(2) or write(2) fails with.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_write_all(fd: c_int, buf: *const c_void, len: usize) -> ssize_t {

@@ -20,7 +20,10 @@ use std::sync::Arc;
 ///
 /// `&Connection` implements [`io::Read`] and [`io::Write`]: both retry where a
 /// signal interrupts them, and writing to a peer that has gone gives EPIPE and
-/// no SIGPIPE. Dropping the connection closes it.
+/// no SIGPIPE. Where a client has been idle for
+/// [`Options::idle`](crate::Options::idle), they fail with
+/// [`TimedOut`](io::ErrorKind::TimedOut); a `TcpStream` made of the connection fails
+/// with `WouldBlock`, as std has it. Dropping the connection closes it.
 pub struct Connection {
     fd: OwnedFd,
     id: u64,
@@ -210,7 +213,8 @@ impl Default for Ends {
 /// Reads up to `buffer.len()` bytes from `fd`, and reads again where a signal
 /// interrupts the call. 0: the end.
 ///
-/// Async-signal-safe. Errors: an errno of read(2).
+/// Async-signal-safe. Errors: an errno of read(2); ETIMEDOUT in place of EAGAIN
+/// where the socket has waited for as long as it may (SO_RCVTIMEO).
 pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
     socket::read(fd, buffer).map_err(|errno| errno as i32)
 }
@@ -218,7 +222,8 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
 /// Writes all of `bytes` to `fd`, in as many calls as that takes. If the peer of a
 /// socket has gone, the error is EPIPE, without SIGPIPE.
 ///
-/// Async-signal-safe. Errors: an errno of send(2) or write(2).
+/// Async-signal-safe. Errors: an errno of send(2) or write(2); ETIMEDOUT in place of
+/// EAGAIN where the socket has waited for as long as it may (SO_SNDTIMEO).
 pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), i32> {
     while !bytes.is_empty() {
         let put = socket::write(fd, bytes).map_err(|errno| errno as i32)?;

@@ -85,7 +85,8 @@ threads too. An exception ends the connection, sys.exit() the child.";
                 idle as idle_ms: limit(0, 1_000_000_000_000, "no limit") = None,
                     since "0.1.0",
                     c "forkserve_read and forkserve_write_all fail with -ETIMEDOUT then, read(2) \
-and its like with EAGAIN.";
+and its like with EAGAIN.",
+                    python "It is the timeout of conn.socket, for each wait: TimeoutError.";
 
                 /// How long a drain waits for the children before it sends SIGTERM.
                 grace as grace_ms: limit(-1, 1_000_000_000_000, "no limit") = 10_000,

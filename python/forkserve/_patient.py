@@ -1,0 +1,67 @@
+"""Sockets of connections that have a time for which their client may be idle.
+
+The timeout of an ordinary socket is for a whole sendall(), however much the client has taken
+meanwhile. Here it is for each wait, and an error that comes of it says whose it is.
+Imported by the first server with `idle`.
+"""
+
+import socket
+from typing import Any
+
+# What sendall() hands over at once: a record of TLS. More of it would be one wait for ssl.
+PIECE = 16384
+
+
+class Patient:
+    """The methods that may wait."""
+
+    __slots__ = ()
+
+    def recv(self, *args: Any, **keywords: Any) -> Any:
+        try:
+            return super().recv(*args, **keywords)  # type: ignore[misc]
+        except socket.timeout as error:
+            raise marked(error) from None
+
+    def recv_into(self, *args: Any, **keywords: Any) -> Any:
+        try:
+            return super().recv_into(*args, **keywords)  # type: ignore[misc]
+        except socket.timeout as error:
+            raise marked(error) from None
+
+    def send(self, *args: Any, **keywords: Any) -> Any:
+        try:
+            return super().send(*args, **keywords)  # type: ignore[misc]
+        except socket.timeout as error:
+            raise marked(error) from None
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        with memoryview(data) as view, view.cast("B") as left:
+            start = 0
+            while start < len(left):
+                start += self.send(left[start : start + PIECE], flags)
+
+
+def marked(error: OSError) -> OSError:
+    """Of a wait for the client, and not of one for a database."""
+    error.of_client = True  # type: ignore[attr-defined]
+    return error
+
+
+kinds: "dict[type, type]" = {}
+
+
+def kind_of(base: Any) -> Any:
+    """Return the class with these methods that stands for `base`, and has its name."""
+    if issubclass(base, Patient):
+        return base
+    if base not in kinds:
+        names = {"__module__": base.__module__, "__qualname__": base.__qualname__}
+        kinds[base] = type(base.__name__, (Patient, base), {**names, "__slots__": ()})
+    return kinds[base]
+
+
+def encrypted(sock: Any) -> Any:
+    """Give these methods to a socket that ssl has made of one that had them."""
+    sock.__class__ = kind_of(type(sock))
+    return sock
