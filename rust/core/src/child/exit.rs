@@ -2,11 +2,9 @@
 //!
 //! A child never returns into the loop that made it: its end is here.
 
-use crate::child::{Child, Ending};
+use crate::child::Child;
 use crate::hooks::Hooks;
 use crate::net::conn::Connection;
-use crate::sys::identity;
-use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Exit status of a child whose handler panicked: EX_SOFTWARE of sysexits(3).
@@ -54,21 +52,4 @@ pub fn serve<R: ExitStatus>(
         child.end(status.unwrap_or(EXIT_PANIC), hooks, connection);
     }
     child.leave(0)
-}
-
-impl Ending for Connection {
-    /// The number may mean another socket by now, which is not to be shut down.
-    #[inline(always)]
-    fn farewell(&mut self) -> Option<RawFd> {
-        let fd = self.as_raw_fd();
-        identity::has_address(fd, self.local_sockaddr()).then_some(fd)
-    }
-
-    fn close(self, again: bool) {
-        match again {
-            // Its memory is for the next one.
-            true => drop(self),
-            false => self.close_in_child(),
-        }
-    }
 }

@@ -1,0 +1,65 @@
+//! What all spares of a server share, made before the first is born.
+
+use crate::counters::Counter;
+use crate::descriptors::owned::Owned;
+use crate::limits::Limits;
+use crate::net::listener::Site;
+use crate::options::Options;
+use crate::shared::board::Board;
+use crate::sys::epoll;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// What all spares of a server share, made before the first is born.
+pub(crate) struct Kit {
+    pub(crate) board: Board,
+    pub(crate) options: Options,
+    pub(crate) limits: Option<Arc<Limits>>,
+    pub(crate) sites: Vec<(RawFd, Site)>,
+    /// Rung when the spares run low.
+    pub(crate) bell: RawFd,
+    /// Has a byte for each spare that is to leave, or has ended for all.
+    pub(crate) leave: RawFd,
+    /// Readable once the process that makes the spares is gone.
+    pub(crate) parent: RawFd,
+    pub(crate) parent_pid: libc::pid_t,
+    /// An epoll with the listeners and the two above, in which all spares wait:
+    /// the kernel wakes one of them for each connection. `None` where a handler
+    /// could get at it, because its child goes on afterwards: what it did there
+    /// would be done to all, and outlast it. Then each that has to wait makes one.
+    pub(crate) gate: Option<RawFd>,
+    /// Where notes go, if anybody wants them.
+    pub(crate) notes: Option<RawFd>,
+    /// All descriptors named above.
+    pub(crate) lasting: Owned,
+}
+
+/// Keys at the gate; the listeners have others.
+pub(crate) const LEAVE: u64 = 0;
+pub(crate) const PARENT: u64 = 1;
+pub(crate) const SITE: u64 = 2;
+
+impl Kit {
+    /// Where a spare begins to ask. With one listener it needs not look.
+    pub(super) fn first_site(&self) -> usize {
+        if self.sites.len() > 1 {
+            self.board.get(Counter::Accepted) as usize
+        } else {
+            0
+        }
+    }
+
+    /// How the listeners are reported at the gate. Each connection to one spare,
+    /// and that one says so if there may be more (see `Spare::pass_on`). But
+    /// where a rate may shut the gate, a connection stays there until it is taken,
+    /// and so it does at a gate of the child's own.
+    pub(crate) fn site_events(&self) -> u32 {
+        if self.gate.is_none() {
+            epoll::IN | epoll::EXCLUSIVE
+        } else if self.limits.is_some() {
+            epoll::IN
+        } else {
+            epoll::IN | epoll::EDGE
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The listeners, as a spare asks them.
+
+use crate::child::kit::SITE;
+use crate::child::spare::Spare;
+use crate::child::Seat;
+use crate::counters::Counter;
+use crate::net::accept::{accept, classify, Failure, MANY};
+use crate::net::conn::Connection;
+use crate::retry::failing::Failing;
+use crate::sys::epoll::{self, Reports};
+use crate::sys::wake;
+use std::time::Instant;
+
+/// Why no listener gave a connection, besides that nobody has come.
+pub(super) enum Obstacle {
+    /// No descriptor or no memory.
+    Shortage,
+    /// It concerned one connection each time, and was so often.
+    OneLess,
+    /// There is no token of the rate, and somebody has come.
+    NoToken,
+    /// A listener is of no use.
+    Broken,
+}
+
+impl Spare {
+    /// Tries each listener once, if `rate` has a token.
+    pub(super) fn take_in_turn(
+        &mut self,
+        seat: &Seat,
+        reports: &Reports<2>,
+        first: usize,
+        failing: &mut Option<Failing>,
+    ) -> Result<Option<Connection>, Obstacle> {
+        if self.kit.limits.is_none() {
+            return self.take_any(seat, first, failing);
+        }
+        let reserved = self.kit.limits.as_ref().is_some_and(|l| l.reserve(&self.kit.board));
+        if !reserved {
+            // A listener that is broken is asked all the same: accept says how.
+            let (came, broken) = who_came(reports);
+            if !came {
+                return Ok(None);
+            }
+            if !broken {
+                return self.await_token();
+            }
+        }
+        let taken = self.take_any(seat, first, failing);
+        if let Some(limits) = self.kit.limits.as_ref().filter(|_| reserved) {
+            if !matches!(taken, Ok(Some(_))) && limits.put_back(&self.kit.board) {
+                let _ = wake::add(self.kit.bell, 1);
+            }
+        }
+        taken
+    }
+
+    /// Somebody has come, and there is no token. At the gate of all, the listeners are
+    /// taken out of it for all: see `throttle`. At its own, this spare is to pause.
+    fn await_token(&self) -> Result<Option<Connection>, Obstacle> {
+        let kit = &self.kit;
+        if let Some(gate) = kit.gate {
+            for ((listener, _), key) in kit.sites.iter().zip(SITE..) {
+                epoll::modify(gate, *listener, 0, key);
+            }
+        } else if kit.board.get(Counter::GateShut) != 0 {
+            // Somebody has said so.
+            return Err(Obstacle::NoToken);
+        }
+        kit.board.set(Counter::GateShut, 1);
+        let _ = wake::add(kit.bell, 1);
+        match kit.gate {
+            Some(_) => Ok(None),
+            None => Err(Obstacle::NoToken),
+        }
+    }
+
+    /// This spare has heard of connections and has taken one of them, or none:
+    /// of those that are left another one hears.
+    pub(super) fn pass_on(&self, reports: &Reports<2>) {
+        let kit = &self.kit;
+        let Some(gate) = kit.gate else { return };
+        let events = kit.site_events();
+        let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= SITE);
+        for key in came.map(|came| came.key).filter(|_| events & epoll::EDGE != 0) {
+            if let Some((listener, _)) = kit.sites.get((key - SITE) as usize) {
+                if !epoll::modify(gate, *listener, events, key) {
+                    // Nobody would hear of those that come: the supervisor is to do it.
+                    kit.board.set(Counter::GateShut, 1);
+                    let _ = wake::add(kit.bell, 1);
+                }
+            }
+        }
+    }
+
+    /// Tries each listener once, from number `first` on. [`Obstacle::OneLess`]: that has
+    /// been true of one connection after the other.
+    fn take_any(
+        &mut self,
+        seat: &Seat,
+        first: usize,
+        failing: &mut Option<Failing>,
+    ) -> Result<Option<Connection>, Obstacle> {
+        let count = self.kit.sites.len();
+        for step in 0..count {
+            let index = if count == 1 { 0 } else { first.wrapping_add(step) % count };
+            loop {
+                let (listener, site) = &self.kit.sites[index];
+                let errno = match accept(*listener, site, &mut self.room) {
+                    Ok(None) => break,
+                    Ok(Some(connection)) => match self.admit(seat, connection, index) {
+                        Some(connection) => return Ok(Some(connection)),
+                        None => continue,
+                    },
+                    Err(errno) => errno,
+                };
+                match classify(errno) {
+                    Failure::Nothing => break,
+                    Failure::Interrupted => {}
+                    Failure::OneLess => {
+                        self.kit.board.add(Counter::AcceptErrors);
+                        let now = Instant::now();
+                        let failed = *failing.insert(Failing::again(*failing, errno, MANY, now));
+                        if failed.is_hopeless(MANY, now) {
+                            return Err(self.give_up(seat, *listener, errno));
+                        }
+                        if failed.lasts(MANY) {
+                            return Err(Obstacle::OneLess);
+                        }
+                    }
+                    Failure::Fatal => return Err(self.give_up(seat, *listener, errno)),
+                    Failure::Shortage => return Err(Obstacle::Shortage),
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a listener was reported, and whether one of them is broken.
+fn who_came(reports: &Reports<2>) -> (bool, bool) {
+    let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= SITE);
+    came.fold((false, false), |(_, broken), came| {
+        (true, broken || came.events & (epoll::HUP | epoll::ERR) != 0)
+    })
+}
