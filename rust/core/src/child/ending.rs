@@ -35,19 +35,19 @@ impl Child {
         // Output first, so that whoever waits for the end of the connection finds it.
         hooks.exit();
         let mut open = ending.farewell();
-        let lingers = self.seat.linger_ms > 0;
+        let lingers = self.setup.linger_ms > 0;
         if let Some(fd) =
             open.filter(|fd| lingers && (socket::is_unread(*fd) || ending.has_unread()))
         {
             // Closed with bytes unread, it would be reset. This is a part of the
             // connection: the child is not free, and may be told to end.
             socket::finish_sending(fd);
-            let ms = u32::from(self.seat.linger_ms);
+            let ms = u32::from(self.setup.linger_ms);
             ending.wait(|| socket::discard_until_end(fd, ms));
             open = None;
         }
         let again = match &mut self.role {
-            Role::Spare(spare) if self.seat.left > 0 => spare.finish(&self.seat, status),
+            Role::Spare(spare) if self.setup.left > 0 => spare.finish(&self.setup.slot, status),
             _ => false,
         };
         // Then the connection: the client has its end of file before the kernel

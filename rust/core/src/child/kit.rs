@@ -3,10 +3,10 @@
 use crate::counters::Counter;
 use crate::descriptors::owned::Owned;
 use crate::limits::Limits;
-use crate::net::listener::Site;
+use crate::net::listener::ListenerInfo;
 use crate::options::Options;
 use crate::shared::board::Board;
-use crate::sys::epoll;
+use crate::sys::{epoll, wake};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) struct Kit {
     pub(crate) board: Board,
     pub(crate) options: Options,
     pub(crate) limits: Option<Arc<Limits>>,
-    pub(crate) sites: Vec<(RawFd, Site)>,
+    pub(crate) listeners: Vec<(RawFd, ListenerInfo)>,
     /// Rung when the spares run low.
     pub(crate) bell: RawFd,
     /// Has a byte for each spare that is to leave, or has ended for all.
@@ -34,15 +34,16 @@ pub(crate) struct Kit {
     pub(crate) lasting: Owned,
 }
 
-/// Keys at the gate; the listeners have others.
-pub(crate) const LEAVE: u64 = 0;
-pub(crate) const PARENT: u64 = 1;
-pub(crate) const SITE: u64 = 2;
+/// Keys at the gate: that of the first listener is `LISTENER`, and the next ones follow.
+pub(super) const LEAVE: u64 = 0;
+pub(super) const PARENT: u64 = 1;
+pub(super) const LISTENER: u64 = 2;
 
 impl Kit {
-    /// Where a spare begins to ask. With one listener it needs not look.
-    pub(super) fn first_site(&self) -> usize {
-        if self.sites.len() > 1 {
+    /// The listener that a spare asks first. Where there is only one, the counter is
+    /// not read.
+    pub(super) fn first_listener(&self) -> usize {
+        if self.listeners.len() > 1 {
             self.board.get(Counter::Accepted) as usize
         } else {
             0
@@ -53,7 +54,7 @@ impl Kit {
     /// and that one says so if there may be more (see `Spare::pass_on`). But
     /// where a rate may shut the gate, a connection stays there until it is taken,
     /// and so it does at a gate of the child's own.
-    pub(crate) fn site_events(&self) -> u32 {
+    pub(crate) fn listener_events(&self) -> u32 {
         if self.gate.is_none() {
             epoll::IN | epoll::EXCLUSIVE
         } else if self.limits.is_some() {
@@ -61,5 +62,23 @@ impl Kit {
         } else {
             epoll::IN | epoll::EDGE
         }
+    }
+
+    /// The listeners with their keys at the gate.
+    pub(crate) fn keyed_listeners(&self) -> impl Iterator<Item = (RawFd, u64)> + '_ {
+        self.listeners.iter().map(|(listener, _)| *listener).zip(LISTENER..)
+    }
+
+    /// What a gate reports: each descriptor with its events and its key.
+    pub(crate) fn gate_entries(&self) -> impl Iterator<Item = (RawFd, u32, u64)> + '_ {
+        let events = self.listener_events();
+        [(self.leave, epoll::IN, LEAVE), (self.parent, epoll::IN, PARENT)]
+            .into_iter()
+            .chain(self.keyed_listeners().map(move |(listener, key)| (listener, events, key)))
+    }
+
+    /// Asks the supervisor to look. Where that fails it looks anyway, only later.
+    pub(super) fn ring(&self) {
+        let _ = wake::add(self.bell, 1);
     }
 }

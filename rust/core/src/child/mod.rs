@@ -8,17 +8,19 @@
 mod ending;
 pub(crate) mod exit;
 mod kit;
-mod seat;
+mod setup;
+mod slot;
 mod spare;
+mod unusable;
 
 pub use ending::Ending;
-pub(crate) use kit::{Kit, LEAVE, PARENT, SITE};
-pub(crate) use seat::{Luggage, Seat};
-pub(crate) use spare::refused::Refused;
+pub(crate) use kit::Kit;
+pub(crate) use setup::{Returned, Setup};
+pub(crate) use unusable::Unusable;
 
 use crate::descriptors::owned::Owned;
 use crate::net::conn::{Connection, Ends};
-use crate::sys::{process, socket};
+use crate::sys::process;
 use spare::Spare;
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ pub(crate) const EXIT_OSERR: i32 = 71;
 /// Small enough to be moved without `memcpy`, whose text a new child would have
 /// to fault in.
 pub struct Child {
-    seat: Seat,
+    setup: Setup,
     role: Role,
 }
 
@@ -43,12 +45,12 @@ enum Role {
 const _: () = assert!(size_of::<Child>() <= 64);
 
 impl Child {
-    pub(crate) fn with(connection: Connection, seat: Seat) -> Child {
-        Child { seat, role: Role::Born(Some(connection)) }
+    pub(crate) fn with(connection: Connection, setup: Setup) -> Child {
+        Child { setup, role: Role::Born(Some(connection)) }
     }
 
-    pub(crate) fn spare(kit: Arc<Kit>, seat: Seat, room: Arc<Ends>) -> Child {
-        Child { seat, role: Role::Spare(Spare::new(kit, room)) }
+    pub(crate) fn spare(kit: Arc<Kit>, setup: Setup, ends: Arc<Ends>) -> Child {
+        Child { setup, role: Role::Spare(Spare::new(kit, ends)) }
     }
 
     /// The descriptors that it goes on using.
@@ -56,7 +58,7 @@ impl Child {
         const NONE: &Owned = &Owned::none();
         match &self.role {
             Role::Born(_) => NONE,
-            Role::Spare(spare) => &spare.kit.lasting,
+            Role::Spare(spare) => spare.lasting(),
         }
     }
 
@@ -67,9 +69,9 @@ impl Child {
             Role::Born(connection) => return connection.take(),
             Role::Spare(spare) => spare,
         };
-        let connection = spare.wait(&self.seat)?;
-        self.seat.left -= 1;
-        if self.seat.left == 0 {
+        let connection = spare.wait(&self.setup.slot)?;
+        self.setup.left -= 1;
+        if self.setup.left == 0 {
             spare.close_lasting();
         }
         Some(connection)
@@ -77,12 +79,12 @@ impl Child {
 
     /// This child is to exit after the connection that it serves now.
     pub fn set_last(&mut self) {
-        self.seat.left = 0;
+        self.setup.left = 0;
     }
 
     /// Whether this child is known to exit after the connection that it has.
     pub fn is_last(&self) -> bool {
-        self.seat.left == 0
+        self.setup.left == 0
     }
 
     /// Whether [`Child::next_connection`] would wait: nobody has connected yet.
@@ -94,34 +96,31 @@ impl Child {
     /// ready for one.
     pub fn has_time(&mut self) -> bool {
         let Role::Spare(spare) = &mut self.role else { return false };
-        match spare.gate() {
-            Ok(gate) => !socket::wait_readable([gate], 0).unwrap_or(true),
-            Err(_) => false,
-        }
+        spare.has_time()
     }
 
     /// Ends the process.
     pub fn leave(&self, status: i32) -> ! {
-        if self.seat.announce {
-            self.seat.board.leave(self.seat.slot());
+        if self.setup.announce {
+            self.setup.slot.leave();
         }
         process::exit_now(status & 0xff)
     }
 
     /// In the parent: what the child was given, back again.
-    pub(crate) fn take_back(self) -> Luggage {
+    pub(crate) fn take_back(self) -> Returned {
         let (connection, spare) = match self.role {
             Role::Born(connection) => (connection, None),
-            Role::Spare(Spare { kit, room, .. }) => (None, Some((kit, room))),
+            Role::Spare(spare) => (None, Some(spare.take_back())),
         };
-        Luggage { board: self.seat.board, connection, spare }
+        Returned { board: self.setup.slot.into_board(), connection, spare }
     }
 
     /// For a caller who takes over the process with its only connection. `None`:
     /// it is to leave.
     pub fn into_connection(mut self) -> Option<Connection> {
         if matches!(self.role, Role::Spare(_)) {
-            self.seat.left = 1;
+            self.setup.left = 1;
         }
         let connection = self.next_connection();
         // What was moved here for the child (the kit, which has numbers of

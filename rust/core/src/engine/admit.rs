@@ -82,12 +82,12 @@ impl Engine {
             // In a drain nothing was reported. A process that shares the listener
             // might clear its O_NONBLOCK right after it is set: see `sys::socket`.
             let came = !draining || socket::wait_readable([raw], 0).unwrap_or(true);
-            let taken = if came { accept(raw, listener.site(), &mut self.room) } else { Ok(None) };
+            let taken = if came { accept(raw, listener.info(), &mut self.room) } else { Ok(None) };
             let errno = match taken {
                 Ok(Some(connection)) => break connection,
                 Ok(None) => Errno::EAGAIN,
                 // Its queue is closed, and empty.
-                Err(Errno::EINVAL) if draining && !listener.site().adopted => Errno::EAGAIN,
+                Err(Errno::EINVAL) if draining && !listener.info().adopted => Errno::EAGAIN,
                 Err(errno) => errno,
             };
             match classify(errno) {
@@ -114,7 +114,7 @@ impl Engine {
                 }
             }
         };
-        if listener.site().passes_nothing_on(&self.options) {
+        if listener.info().passes_nothing_on(&self.options) {
             // If the connection refuses an option it is still a connection.
             let _ = set_connection_options(connection.as_fd(), &self.options);
         }

@@ -182,7 +182,7 @@ impl Engine {
             // has whatever else the host has forked: closed here alone, it would
             // let clients in that are never served. One that came from outside may
             // be in use elsewhere.
-            if !listener.site().adopted {
+            if !listener.info().adopted {
                 socket::stop_listening(listener.as_fd());
             }
             self.owned.remove(&listener);

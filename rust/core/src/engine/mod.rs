@@ -283,7 +283,7 @@ impl Engine {
         for listener in listeners {
             self.owned.add_lasting(&listener);
             self.ports.push(Port {
-                name: listener.site().name,
+                name: listener.info().name,
                 listener: Some(listener),
                 file: None,
                 broken: false,
@@ -645,7 +645,7 @@ impl Drop for Engine {
             if let Some(listener) = port.listener.take() {
                 // But in a daemon that does not come to serve, no other
                 // process may remove the file.
-                let own = !listener.site().adopted && listener.is_still_there();
+                let own = !listener.info().adopted && listener.is_still_there();
                 match standing == Standing::Idle && own {
                     true => listener.let_go(true),
                     false => listener.abandon(),

@@ -6,7 +6,7 @@
 //! a child that is answering takes processor time from the answer. How many
 //! wait follows the demand between `spares` and a multiple of it.
 
-use crate::child::{Kit, Refused, LEAVE, PARENT, SITE};
+use crate::child::{Kit, Unusable};
 use crate::counters::Counter;
 use crate::descriptors::owned::Owned;
 use crate::engine::children::Record;
@@ -24,8 +24,7 @@ use crate::sys::epoll::{self, Epoll};
 use crate::sys::leave::Leave;
 use crate::sys::process;
 use crate::sys::wake::Wake;
-use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -173,11 +172,8 @@ impl Engine {
         let kit = self.make_kit();
         if let (Some(pool), Some(kit)) = (&mut self.pool, kit) {
             if let Some(gate) = &pool.gate {
-                let admit = |fd, events, key| gate.add(fd, events, key).map_err(fail("epoll_ctl"));
-                admit(kit.leave, epoll::IN, LEAVE)?;
-                admit(kit.parent, epoll::IN, PARENT)?;
-                for ((listener, _), key) in kit.sites.iter().zip(SITE..) {
-                    admit(*listener, kit.site_events(), key)?;
+                for (fd, events, key) in kit.gate_entries() {
+                    gate.add(fd, events, key).map_err(fail("epoll_ctl"))?;
                 }
             }
             pool.kit = Some(Arc::new(kit));
@@ -201,12 +197,12 @@ impl Engine {
         lasting.add(&pool.parent);
         pool.gate.iter().for_each(|gate| lasting.add(gate));
         pool.channel.iter().for_each(|channel| lasting.add(channel.sender()));
-        let sites = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.site()));
+        let listeners = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.info()));
         Some(Kit {
             board: self.board.clone(),
             options: self.options.clone(),
             limits: self.limits.clone(),
-            sites: sites.collect(),
+            listeners: listeners.collect(),
             bell: pool.bell.as_fd().as_raw_fd(),
             leave: pool.leave.spares().as_raw_fd(),
             parent: pool.parent.as_raw_fd(),
@@ -284,7 +280,7 @@ impl Engine {
         if pool.births.as_ref().is_some_and(|births| births.retry.due() > now) {
             return Ok(None);
         }
-        if pool.kit.as_ref().is_some_and(|kit| kit.sites.is_empty()) {
+        if pool.kit.as_ref().is_some_and(|kit| kit.listeners.is_empty()) {
             // There is nothing to wait at.
             return Ok(None);
         }
@@ -301,12 +297,12 @@ impl Engine {
 
     /// One new spare after the other has found a listener unusable.
     fn close_unusable(&mut self) -> Result<Option<Turn>, Error> {
-        let why = self.board.get(Counter::Unusable);
+        let unusable = Unusable::from_word(self.board.get(Counter::Unusable));
         if let Some(pool) = &mut self.pool {
             pool.births = None;
         }
-        let (number, errno) = ((why >> 32) as RawFd, Errno::from_raw(why as u32 as i32));
-        if let Some(operation) = Refused::operation(number) {
+        let errno = unusable.errno;
+        if let Some(operation) = unusable.operation() {
             // There is no other way to wait.
             for index in 0..self.ports.len() {
                 if self.ports[index].listener.is_some() {
@@ -315,7 +311,7 @@ impl Engine {
             }
             return Err(Error::os(operation, "", errno));
         }
-        let is_it = |l: &Listener| l.as_fd().as_raw_fd() == number;
+        let is_it = |l: &Listener| unusable.is(l.as_fd().as_raw_fd());
         let index = self.ports.iter().position(|port| port.listener.as_ref().is_some_and(is_it));
         let Some(index) = index else {
             // It has been closed meanwhile.
@@ -426,7 +422,7 @@ impl Engine {
             let _ = pool.gate.as_ref().map(|gate| gate.remove(listener.as_fd()));
             // Nobody else here has it between two forks.
             if let Some(kit) = pool.kit.as_mut().and_then(Arc::get_mut) {
-                kit.sites.retain(|(number, _)| *number != listener.as_fd().as_raw_fd());
+                kit.listeners.retain(|(number, _)| *number != listener.as_fd().as_raw_fd());
                 kit.lasting.remove(listener);
             }
         }

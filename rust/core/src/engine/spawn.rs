@@ -5,7 +5,7 @@
 //! nothing else; it allocates nothing, takes no lock, prints nothing and cannot
 //! panic, since the host may have threads that were in the middle of anything.
 
-use crate::child::{Child, Luggage, Seat};
+use crate::child::{Child, Returned, Setup};
 use crate::counters::Counter;
 use crate::descriptors::neighbours;
 use crate::descriptors::owned::Owned;
@@ -47,12 +47,12 @@ impl Engine {
         let peer = connection.peer_label_ref();
         self.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
         // Made here: a child writes to as little memory as it can.
-        let child = Child::with(connection, self.seat(child_id, 0));
+        let child = Child::with(connection, self.setup(child_id, 0));
         let forked = self.fork(child.lasting(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
-        let Luggage { board, connection, .. } = child.take_back();
+        let Returned { board, connection, .. } = child.take_back();
         self.spare_board = Some(board);
         let unborn = match forked {
             Ok(pid) => {
@@ -108,18 +108,18 @@ impl Engine {
         // Memory for the spare's connection: it must not allocate.
         let room = self.spare_room.take().unwrap_or_else(|| {
             let mut ends = Ends::default();
-            if let Some((listener, site)) = kit.sites.first() {
-                ends.prepare(*listener, site);
+            if let Some((listener, info)) = kit.listeners.first() {
+                ends.prepare(*listener, info);
             }
             Arc::new(ends)
         });
-        let seat = self.seat(child_id, kit.options.connections_per_child);
-        let child = Child::spare(kit, seat, room);
+        let setup = self.setup(child_id, kit.options.connections_per_child);
+        let child = Child::spare(kit, setup, room);
         let forked = self.fork(child.lasting(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
-        let Luggage { board, spare, .. } = child.take_back();
+        let Returned { board, spare, .. } = child.take_back();
         self.spare_board = Some(board);
         if let (Some(pool), Some((kit, room))) = (&mut self.pool, spare) {
             (pool.kit, self.spare_room) = (Some(kit), Some(room));
@@ -149,10 +149,10 @@ impl Engine {
         }
     }
 
-    fn seat(&mut self, id: ChildId, left: u32) -> Seat {
+    fn setup(&mut self, id: ChildId, left: u32) -> Setup {
         let board = self.spare_board.take().unwrap_or_else(|| self.board.clone());
         let linger_ms = self.options.linger.as_millis() as u16;
-        Seat { board, id, left, linger_ms, announce: self.supervised() && self.numerous() }
+        Setup::new(board, id, left, linger_ms, self.supervised() && self.numerous())
     }
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {

@@ -9,7 +9,6 @@
 //! a token, and looks now and then whether one was put back. Either way nobody turns
 //! over idly.
 
-use crate::child::SITE;
 use crate::counters::Counter;
 use crate::engine::{Engine, Phase, FEW};
 use crate::retry::failing::Failing;
@@ -103,8 +102,8 @@ impl Engine {
         let Some(gate) = &pool.gate else { return Ok(()) };
         // All of them, also if one fails.
         let mut result = Ok(());
-        for ((listener, _), key) in kit.sites.iter().zip(SITE..) {
-            result = result.and(gate.modify(*listener, kit.site_events(), key));
+        for (listener, key) in kit.keyed_listeners() {
+            result = result.and(gate.modify(listener, kit.listener_events(), key));
         }
         result
     }

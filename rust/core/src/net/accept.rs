@@ -2,7 +2,7 @@
 //! those of accept(2).
 
 use crate::net::conn::{Connection, Ends};
-use crate::net::listener::Site;
+use crate::net::listener::ListenerInfo;
 use crate::sys::socket;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, RawFd};
@@ -64,24 +64,24 @@ pub(crate) fn turn_away(connection: Connection, message: &[u8]) {
     socket::discard_now(fd, 64 * 1024);
 }
 
-/// Takes a connection from `listener`; `None`: there is none. `room` is used
+/// Takes a connection from `listener`; `None`: there is none. `ends` is used
 /// again if no other connection uses it.
 pub(crate) fn accept(
     listener: RawFd,
-    site: &Site,
-    room: &mut Arc<Ends>,
+    info: &ListenerInfo,
+    ends: &mut Arc<Ends>,
 ) -> Result<Option<Connection>, Errno> {
-    if Arc::get_mut(room).is_none() {
-        *room = Arc::default();
+    if Arc::get_mut(ends).is_none() {
+        *ends = Arc::default();
     }
-    let Some(ends) = Arc::get_mut(room) else {
+    let Some(own) = Arc::get_mut(ends) else {
         return Err(Errno::ENOMEM);
     };
-    let Some(fd) = socket::accept(listener, &mut ends.peer)? else {
+    let Some(fd) = socket::accept(listener, &mut own.peer)? else {
         return Ok(None);
     };
-    ends.complete(fd.as_fd(), listener, site);
-    Ok(Some(Connection::new(fd, Arc::clone(room))))
+    own.complete(fd.as_fd(), listener, info);
+    Ok(Some(Connection::new(fd, Arc::clone(ends))))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! parent right after the fork, in the child at its end.
 
 use crate::error::Error;
-use crate::net::listener::Site;
+use crate::net::listener::ListenerInfo;
 use crate::net::name::Name;
 use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
@@ -38,7 +38,7 @@ pub(crate) struct Ends {
     local: RawAddress,
     local_name: Name,
     /// The listener that `local` was copied from; a copy costs more than a look.
-    site: Option<RawFd>,
+    listener: Option<RawFd>,
 }
 
 impl Ends {
@@ -47,23 +47,24 @@ impl Ends {
     }
 
     /// Everything but the peer's address, which `accept` has filled in.
-    pub(crate) fn complete(&mut self, fd: BorrowedFd<'_>, listener: RawFd, site: &Site) {
+    pub(crate) fn complete(&mut self, fd: BorrowedFd<'_>, listener: RawFd, info: &ListenerInfo) {
         self.peer_name.set(&self.peer);
-        if site.address.is_wildcard() {
+        if info.address.is_wildcard() {
             // A listener at every address does not tell by which of them the
             // client came in; the connection does.
-            self.local = socket::local_address(fd).unwrap_or(site.address);
+            self.local = socket::local_address(fd).unwrap_or(info.address);
             self.local_name.set(&self.local);
-            self.site = None;
+            self.listener = None;
         } else {
-            self.prepare(listener, site);
+            self.prepare(listener, info);
         }
     }
 
     /// Fills in the listener's end, ahead of the connection.
-    pub(crate) fn prepare(&mut self, listener: RawFd, site: &Site) {
-        if self.site != Some(listener) {
-            (self.local, self.local_name, self.site) = (site.address, site.name, Some(listener));
+    pub(crate) fn prepare(&mut self, listener: RawFd, info: &ListenerInfo) {
+        if self.listener != Some(listener) {
+            (self.local, self.local_name, self.listener) =
+                (info.address, info.name, Some(listener));
         }
     }
 }
@@ -82,7 +83,7 @@ impl Connection {
         let local =
             socket::local_address(fd.as_fd()).map_err(|e| Error::os("getsockname", "", e))?;
         let (peer_name, local_name) = (Name::of(&peer), Name::of(&local));
-        let ends = Arc::new(Ends { peer, peer_name, local, local_name, site: None });
+        let ends = Arc::new(Ends { peer, peer_name, local, local_name, listener: None });
         Ok(Connection { fd, id: 0, ends })
     }
 
@@ -206,7 +207,7 @@ impl Default for Ends {
     fn default() -> Ends {
         let peer = RawAddress::empty();
         let name = Name::default();
-        Ends { peer, peer_name: name, local: peer, local_name: name, site: None }
+        Ends { peer, peer_name: name, local: peer, local_name: name, listener: None }
     }
 }
 

@@ -28,7 +28,7 @@ const PORT_TRIES: usize = 16;
 
 pub(crate) struct Listener {
     fd: OwnedFd,
-    site: Site,
+    info: ListenerInfo,
     file: Option<SocketFile>,
     /// Of one that came from outside: what its flags were.
     before: Option<Flags>,
@@ -36,7 +36,7 @@ pub(crate) struct Listener {
 
 /// What a connection inherits from the listener that it came in by.
 #[derive(Clone, Copy)]
-pub(crate) struct Site {
+pub(crate) struct ListenerInfo {
     /// The address that the listener is bound to, with the port that the
     /// kernel chose.
     pub(crate) address: RawAddress,
@@ -46,10 +46,10 @@ pub(crate) struct Site {
     pub(crate) adopted: bool,
 }
 
-impl Site {
-    fn of(fd: BorrowedFd<'_>, adopted: bool) -> Result<Site, Errno> {
+impl ListenerInfo {
+    fn of(fd: BorrowedFd<'_>, adopted: bool) -> Result<ListenerInfo, Errno> {
         let address = socket::local_address(fd)?;
-        Ok(Site { address, name: Name::of(&address), adopted })
+        Ok(ListenerInfo { address, name: Name::of(&address), adopted })
     }
 
     /// Whether connections have to be given their options one by one. A listener that
@@ -84,8 +84,8 @@ impl Listener {
 
     /// `before`: the flags of a socket that came from outside.
     fn new(fd: OwnedFd, before: Option<Flags>) -> Result<Listener, Errno> {
-        match Site::of(fd.as_fd(), before.is_some()) {
-            Ok(site) => Ok(Listener { fd, site, file: None, before }),
+        match ListenerInfo::of(fd.as_fd(), before.is_some()) {
+            Ok(info) => Ok(Listener { fd, info, file: None, before }),
             Err(errno) => {
                 give_back_adopted(fd, before);
                 Err(errno)
@@ -93,13 +93,13 @@ impl Listener {
         }
     }
 
-    pub(crate) fn site(&self) -> &Site {
-        &self.site
+    pub(crate) fn info(&self) -> &ListenerInfo {
+        &self.info
     }
 
     /// Whether it is a Unix socket that was made here.
     pub(crate) fn is_own_unix(&self) -> bool {
-        !self.site.adopted && self.site.address.family() == libc::AF_UNIX
+        !self.info.adopted && self.info.address.family() == libc::AF_UNIX
     }
 
     /// Gives up a listener that was not put to use: what was adopted goes back
@@ -137,7 +137,7 @@ impl Listener {
     pub(crate) fn is_still_there(&self) -> bool {
         let listens = socket::option(self.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN);
         let address = socket::local_address(self.as_fd());
-        let same = address.is_ok_and(|now| now.bytes() == self.site.address.bytes());
+        let same = address.is_ok_and(|now| now.bytes() == self.info.address.bytes());
         listens == Ok(1) && same
     }
 
@@ -338,7 +338,7 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
     // From here on the file is ours to remove, also when the rest fails.
     let file = file.and_then(SocketFile::at);
     match listen_unix(fd.as_fd(), options) {
-        Ok(site) => Ok(Listener { fd, site, file, before: None }),
+        Ok(info) => Ok(Listener { fd, info, file, before: None }),
         Err((operation, errno)) => {
             if let Some(file) = file {
                 file.remove(true);
@@ -349,11 +349,14 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
 }
 
 /// What is left to be done once the socket is bound; or which call failed.
-fn listen_unix(fd: BorrowedFd<'_>, options: &Options) -> Result<Site, (&'static str, Errno)> {
+fn listen_unix(
+    fd: BorrowedFd<'_>,
+    options: &Options,
+) -> Result<ListenerInfo, (&'static str, Errno)> {
     socket::listen(fd, options.backlog).map_err(|errno| ("listen", errno))?;
     if options.keepalive {
         socket::set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
             .map_err(|errno| ("setsockopt", errno))?;
     }
-    Site::of(fd, false).map_err(|errno| ("getsockname", errno))
+    ListenerInfo::of(fd, false).map_err(|errno| ("getsockname", errno))
 }

@@ -1,8 +1,8 @@
 //! Whether a connection that a spare has taken becomes its own.
 
-use crate::child::spare::gate::NONE;
+use crate::child::slot::Slot;
 use crate::child::spare::Spare;
-use crate::child::{Seat, EXIT_OSERR};
+use crate::child::EXIT_OSERR;
 use crate::counters::Counter;
 use crate::event::Refusal;
 use crate::net::accept::turn_away;
@@ -12,31 +12,31 @@ use crate::options::AtCapacity;
 use crate::shared::board::Serving;
 use crate::shared::note::Note;
 use crate::sys::clock::monotonic_us;
-use crate::sys::{process, wake};
+use crate::sys::process;
 use std::os::fd::AsFd;
 
 impl Spare {
     /// A connection is here: it becomes this child's, or is refused.
     pub(super) fn admit(
         &mut self,
-        seat: &Seat,
+        slot: &Slot,
         mut connection: Connection,
-        site: usize,
+        listener: usize,
     ) -> Option<Connection> {
         let kit = &self.kit;
-        if kit.sites[site].1.passes_nothing_on(&kit.options) {
+        if kit.listeners[listener].1.passes_nothing_on(&kit.options) {
             let _ = set_connection_options(connection.as_fd(), &kit.options);
         }
-        self.tainted = self.gate != NONE;
+        self.gate.taint();
         // Not 0, which stands for none, whatever somebody has written there.
         let id = kit.board.add(Counter::Accepted).max(1);
         connection.set_id(id);
-        self.id = id;
+        self.connection = id;
         let peer = connection.peer();
         let source = kit.limits.as_ref().map_or(0, |limits| limits.source(peer));
         let serving =
             Serving { id, since_us: monotonic_us(), source, peer: connection.peer_label_ref() };
-        seat.board.serve(seat.slot(), &serving);
+        slot.serve(&serving);
         if let Some(limits) = &kit.limits {
             // Having shown itself first, each child sees all earlier connections of
             // the same source, and the later ones give way.
@@ -47,10 +47,10 @@ impl Spare {
                 .or_else(|| many().then_some(Refusal::Source))
                 .or_else(|| limits.spend(&kit.board, source));
             if let Some(reason) = reason {
-                seat.board.wait(seat.slot());
+                slot.wait();
                 turn_away(connection, &kit.options.refuse_message);
                 kit.board.count_refusal(reason);
-                self.send(seat, &Note::Refused(reason));
+                self.send(slot, &Note::Refused(reason));
                 return None;
             }
         }
@@ -66,11 +66,11 @@ impl Spare {
             || low > most
             || !(-most..=most).contains(&left)
         {
-            let _ = wake::add(kit.bell, 1);
+            kit.ring();
         }
         if kit.notes.is_some() {
-            seat.board.set_used(seat.slot(), &process::usage_of_self());
-            let told = self.send(seat, &Note::Accepted);
+            slot.set_used(&process::usage_of_self());
+            let told = self.send(slot, &Note::Accepted);
             if !told && kit.options.lifetime.is_some() {
                 // Nobody would end it in time: better not to begin. The parent
                 // accounts for the connection by this end.

@@ -1,14 +1,14 @@
 //! The listeners, as a spare asks them.
 
-use crate::child::kit::SITE;
+use crate::child::kit::LISTENER;
+use crate::child::slot::Slot;
 use crate::child::spare::Spare;
-use crate::child::Seat;
+use crate::child::unusable::Unusable;
 use crate::counters::Counter;
 use crate::net::accept::{accept, classify, Failure, MANY};
 use crate::net::conn::Connection;
 use crate::retry::failing::Failing;
 use crate::sys::epoll::{self, Reports};
-use crate::sys::wake;
 use std::time::Instant;
 
 /// Why no listener gave a connection, besides that nobody has come.
@@ -27,13 +27,13 @@ impl Spare {
     /// Tries each listener once, if `rate` has a token.
     pub(super) fn take_in_turn(
         &mut self,
-        seat: &Seat,
+        slot: &Slot,
         reports: &Reports<2>,
         first: usize,
         failing: &mut Option<Failing>,
     ) -> Result<Option<Connection>, Obstacle> {
         if self.kit.limits.is_none() {
-            return self.take_any(seat, first, failing);
+            return self.take_any(slot, first, failing);
         }
         let reserved = self.kit.limits.as_ref().is_some_and(|l| l.reserve(&self.kit.board));
         if !reserved {
@@ -46,10 +46,10 @@ impl Spare {
                 return self.await_token();
             }
         }
-        let taken = self.take_any(seat, first, failing);
+        let taken = self.take_any(slot, first, failing);
         if let Some(limits) = self.kit.limits.as_ref().filter(|_| reserved) {
             if !matches!(taken, Ok(Some(_))) && limits.put_back(&self.kit.board) {
-                let _ = wake::add(self.kit.bell, 1);
+                self.kit.ring();
             }
         }
         taken
@@ -60,15 +60,15 @@ impl Spare {
     fn await_token(&self) -> Result<Option<Connection>, Obstacle> {
         let kit = &self.kit;
         if let Some(gate) = kit.gate {
-            for ((listener, _), key) in kit.sites.iter().zip(SITE..) {
-                epoll::modify(gate, *listener, 0, key);
+            for (listener, key) in kit.keyed_listeners() {
+                epoll::modify(gate, listener, 0, key);
             }
         } else if kit.board.get(Counter::GateShut) != 0 {
             // Somebody has said so.
             return Err(Obstacle::NoToken);
         }
         kit.board.set(Counter::GateShut, 1);
-        let _ = wake::add(kit.bell, 1);
+        kit.ring();
         match kit.gate {
             Some(_) => Ok(None),
             None => Err(Obstacle::NoToken),
@@ -80,14 +80,15 @@ impl Spare {
     pub(super) fn pass_on(&self, reports: &Reports<2>) {
         let kit = &self.kit;
         let Some(gate) = kit.gate else { return };
-        let events = kit.site_events();
-        let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= SITE);
+        let events = kit.listener_events();
+        let came =
+            (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= LISTENER);
         for key in came.map(|came| came.key).filter(|_| events & epoll::EDGE != 0) {
-            if let Some((listener, _)) = kit.sites.get((key - SITE) as usize) {
+            if let Some((listener, _)) = kit.listeners.get((key - LISTENER) as usize) {
                 if !epoll::modify(gate, *listener, events, key) {
                     // Nobody would hear of those that come: the supervisor is to do it.
                     kit.board.set(Counter::GateShut, 1);
-                    let _ = wake::add(kit.bell, 1);
+                    kit.ring();
                 }
             }
         }
@@ -97,18 +98,18 @@ impl Spare {
     /// been true of one connection after the other.
     fn take_any(
         &mut self,
-        seat: &Seat,
+        slot: &Slot,
         first: usize,
         failing: &mut Option<Failing>,
     ) -> Result<Option<Connection>, Obstacle> {
-        let count = self.kit.sites.len();
+        let count = self.kit.listeners.len();
         for step in 0..count {
             let index = if count == 1 { 0 } else { first.wrapping_add(step) % count };
             loop {
-                let (listener, site) = &self.kit.sites[index];
-                let errno = match accept(*listener, site, &mut self.room) {
+                let (listener, info) = &self.kit.listeners[index];
+                let errno = match accept(*listener, info, &mut self.ends) {
                     Ok(None) => break,
-                    Ok(Some(connection)) => match self.admit(seat, connection, index) {
+                    Ok(Some(connection)) => match self.admit(slot, connection, index) {
                         Some(connection) => return Ok(Some(connection)),
                         None => continue,
                     },
@@ -122,13 +123,15 @@ impl Spare {
                         let now = Instant::now();
                         let failed = *failing.insert(Failing::again(*failing, errno, MANY, now));
                         if failed.is_hopeless(MANY, now) {
-                            return Err(self.give_up(seat, *listener, errno));
+                            return Err(self.give_up(slot, Unusable::listener(*listener, errno)));
                         }
                         if failed.lasts(MANY) {
                             return Err(Obstacle::OneLess);
                         }
                     }
-                    Failure::Fatal => return Err(self.give_up(seat, *listener, errno)),
+                    Failure::Fatal => {
+                        return Err(self.give_up(slot, Unusable::listener(*listener, errno)))
+                    }
                     Failure::Shortage => return Err(Obstacle::Shortage),
                 }
             }
@@ -139,7 +142,7 @@ impl Spare {
 
 /// Whether a listener was reported, and whether one of them is broken.
 fn who_came(reports: &Reports<2>) -> (bool, bool) {
-    let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= SITE);
+    let came = (0..2).filter_map(|index| reports.get(index)).filter(|came| came.key >= LISTENER);
     came.fold((false, false), |(_, broken), came| {
         (true, broken || came.events & (epoll::HUP | epoll::ERR) != 0)
     })

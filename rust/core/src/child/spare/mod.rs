@@ -8,10 +8,11 @@ mod admission;
 mod finish;
 mod gate;
 mod listeners;
-pub(crate) mod refused;
 
 use crate::child::kit::{Kit, LEAVE, PARENT};
-use crate::child::{Seat, EXIT_OSERR};
+use crate::child::slot::Slot;
+use crate::child::unusable::{Call, Unusable};
+use crate::child::EXIT_OSERR;
 use crate::counters::Counter;
 use crate::descriptors::owned::Owned;
 use crate::net::conn::{Connection, Ends};
@@ -20,58 +21,73 @@ use crate::retry::failing::Failing;
 use crate::sys::clock::millis_until;
 use crate::sys::epoll::{self, Reports};
 use crate::sys::{leave, process, socket};
-use gate::{NONE, TRIALS, TRIAL_MS};
+use gate::{is_shortage, OwnGate};
 use listeners::Obstacle;
 use nix::errno::Errno;
-use refused::Refused;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A child that waits for connections.
 pub(super) struct Spare {
-    pub(super) kit: Arc<Kit>,
-    pub(super) room: Arc<Ends>,
-    /// The gate that this child has made for itself; `NONE` before.
-    gate: RawFd,
-    /// Whether a handler has run since: it might have left it deaf.
-    tainted: bool,
-    /// The connection that it has, or had last. Not what the scoreboard says: others
-    /// write there, and the parent ends who tells of two at once.
-    id: u64,
+    kit: Arc<Kit>,
+    /// Memory for the ends of its connection.
+    ends: Arc<Ends>,
+    gate: OwnGate,
+    /// The number of the connection that it has, or had last. Not what the scoreboard
+    /// says: other processes write there, and the parent ends a child that tells of two
+    /// connections at once.
+    connection: u64,
 }
 
 impl Spare {
-    pub(super) fn new(kit: Arc<Kit>, room: Arc<Ends>) -> Spare {
-        Spare { kit, room, gate: NONE, tainted: false, id: 0 }
+    pub(super) fn new(kit: Arc<Kit>, ends: Arc<Ends>) -> Spare {
+        Spare { kit, ends, gate: OwnGate::none(), connection: 0 }
+    }
+
+    /// In the parent: what it was made of.
+    pub(super) fn take_back(self) -> (Arc<Kit>, Arc<Ends>) {
+        (self.kit, self.ends)
+    }
+
+    /// The descriptors that it goes on using.
+    pub(super) fn lasting(&self) -> &Owned {
+        &self.kit.lasting
+    }
+
+    /// Whether nothing is reported at its gate.
+    pub(super) fn has_time(&mut self) -> bool {
+        match self.gate.get(&self.kit) {
+            Ok(gate) => !socket::wait_readable([gate], 0).unwrap_or(true),
+            Err(_) => false,
+        }
     }
 
     /// Waits until a connection is its own. `None`: it is to leave.
-    pub(super) fn wait(&mut self, seat: &Seat) -> Option<Connection> {
+    pub(super) fn wait(&mut self, slot: &Slot) -> Option<Connection> {
         let own = self.kit.gate.is_none();
         let mut trials = 0;
         let mut reports = Reports::<2>::new();
         let mut shortage: Option<Backoff> = None;
         let mut failing: Option<Failing> = None;
         let mut leaving = false;
-        seat.board.touch(seat.slot());
+        slot.touch();
         // Without its parent it must not go on taking connections.
         if process::getppid() != self.kit.parent_pid {
             return None;
         }
         // In a drain the supervisor takes what is queued; a child that went on
         // with those who come later would never be done.
-        if seat.board.state(seat.slot()).served > 0 && self.kit.board.get(Counter::Draining) != 0 {
+        if slot.count_served() > 0 && self.kit.board.get(Counter::Draining) != 0 {
             return None;
         }
         // Each at another listener first, and each time: a busy one, or one that
         // fails, is not to keep those behind it waiting.
-        let mut first = self.kit.first_site();
+        let mut first = self.kit.first_listener();
         loop {
             first = first.wrapping_add(1);
             // Ask first, also when leaving: what a client was promised by the
             // kernel is served before the door closes.
-            match self.take_in_turn(seat, &reports, first, &mut failing) {
+            match self.take_in_turn(slot, &reports, first, &mut failing) {
                 Ok(Some(connection)) => {
                     self.pass_on(&reports);
                     return Some(connection);
@@ -84,19 +100,19 @@ impl Spare {
                 Ok(None) => (shortage, failing) = (None, None),
                 // A handler may have left too many open. Nobody else hears of the
                 // connection that it was woken for, but who takes its place asks.
-                Err(Obstacle::Shortage) if own && seat.board.state(seat.slot()).served > 0 => {
+                Err(Obstacle::Shortage) if own && slot.count_served() > 0 => {
                     return None;
                 }
                 Err(Obstacle::Shortage | Obstacle::OneLess) => {
                     if shortage.is_none() {
                         self.pass_on(&reports);
                     }
-                    leaving = self.pause(seat, &mut shortage, None);
+                    leaving = self.pause(slot, &mut shortage, None);
                     continue;
                 }
                 Err(Obstacle::NoToken) => {
                     let due = self.kit.limits.as_ref().map(|l| l.wait_us(&self.kit.board));
-                    leaving = self.pause(seat, &mut shortage, due);
+                    leaving = self.pause(slot, &mut shortage, due);
                     continue;
                 }
                 // The supervisor has just closed the door.
@@ -107,34 +123,31 @@ impl Spare {
                 leaving = true;
                 continue;
             }
-            let gate = match self.gate() {
+            let gate = match self.gate.get(&self.kit) {
                 Ok(gate) => gate,
-                Err((_, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOSPC)) => {
+                Err(unusable) if is_shortage(unusable.errno) => {
                     // It asks now and then.
-                    leaving = self.pause(seat, &mut shortage, None);
+                    leaving = self.pause(slot, &mut shortage, None);
                     continue;
                 }
-                Err((call, errno)) => {
-                    self.give_up(seat, call as RawFd, errno);
+                Err(unusable) => {
+                    self.give_up(slot, unusable);
                     process::exit_now(EXIT_OSERR);
                 }
             };
-            let limit = if self.tainted { TRIAL_MS } else { -1 };
-            if let Err(errno) = epoll::wait(gate, &mut reports, limit) {
-                self.give_up(seat, Refused::EpollWait as RawFd, errno);
+            if let Err(errno) = epoll::wait(gate, &mut reports, self.gate.limit_ms()) {
+                self.give_up(slot, Unusable::call(Call::EpollWait, errno));
                 process::exit_now(EXIT_OSERR);
             }
-            leaving = self.told_to_leave(seat, &reports);
+            leaving = self.told_to_leave(slot, &reports);
             trials += 1;
-            if self.tainted && (reports.get(0).is_none() || trials > TRIALS) {
-                self.close_gate();
-            }
+            self.gate.judge(reports.get(0).is_some(), trials);
         }
     }
 
     /// Waits for a while, at most `due_us`, but not at the gate: a connection may
     /// wait there, and would not let it sleep. True: it is to leave.
-    fn pause(&self, seat: &Seat, pauses: &mut Option<Backoff>, due_us: Option<u64>) -> bool {
+    fn pause(&self, slot: &Slot, pauses: &mut Option<Backoff>, due_us: Option<u64>) -> bool {
         let now = Instant::now();
         let backoff = pauses.get_or_insert(Backoff::start(now));
         let due =
@@ -143,18 +156,18 @@ impl Spare {
         backoff.again(now);
         match socket::wait_readable([self.kit.leave, self.kit.parent], pause) {
             Ok(false) | Err(Errno::EINTR) => false,
-            Ok(true) => self.is_called(seat),
+            Ok(true) => self.is_called(slot),
             // It must not spin.
             Err(_) => process::exit_now(EXIT_OSERR),
         }
     }
 
     /// Whether this spare has been chosen to leave, or its parent is gone.
-    fn told_to_leave(&self, seat: &Seat, reports: &Reports<2>) -> bool {
+    fn told_to_leave(&self, slot: &Slot, reports: &Reports<2>) -> bool {
         let told = |report: epoll::Ready| match report.key {
             PARENT => true,
             // Several spares are woken; only those that get a byte are meant.
-            LEAVE => self.is_chosen(seat),
+            LEAVE => self.is_chosen(slot),
             _ => false,
         };
         (0..2).filter_map(|index| reports.get(index)).any(told)
@@ -162,18 +175,18 @@ impl Spare {
 
     /// The same for one that waits elsewhere than at the gate. A byte that it left
     /// behind would send home the next one, and the one after that.
-    fn is_called(&self, seat: &Seat) -> bool {
-        process::getppid() != self.kit.parent_pid || self.is_chosen(seat)
+    fn is_called(&self, slot: &Slot) -> bool {
+        process::getppid() != self.kit.parent_pid || self.is_chosen(slot)
     }
 
     /// Takes one of the bytes, if there is one. It is of no use where nobody can take
     /// one, for a drain comes by the scoreboard as well.
-    fn is_chosen(&self, seat: &Seat) -> bool {
+    fn is_chosen(&self, slot: &Slot) -> bool {
         match leave::told(self.kit.leave) {
             Ok(told) => told,
             Err(_) if self.kit.board.get(Counter::Draining) != 0 => true,
             Err(errno) => {
-                self.give_up(seat, Refused::Recv as RawFd, errno);
+                self.give_up(slot, Unusable::call(Call::Recv, errno));
                 process::exit_now(EXIT_OSERR)
             }
         }
@@ -182,10 +195,9 @@ impl Spare {
     /// A listener, or the gate, is of no use to this child. One that has never
     /// served is as its parent made it, so the next will fare no better: the
     /// parent is told why.
-    fn give_up(&self, seat: &Seat, fd: RawFd, errno: Errno) -> Obstacle {
-        if seat.board.state(seat.slot()).served == 0 {
-            let why = (fd as u64) << 32 | errno as u64;
-            self.kit.board.set(Counter::Unusable, why);
+    fn give_up(&self, slot: &Slot, unusable: Unusable) -> Obstacle {
+        if slot.count_served() == 0 {
+            self.kit.board.set(Counter::Unusable, unusable.to_word());
         }
         Obstacle::Broken
     }
@@ -193,6 +205,6 @@ impl Spare {
     /// From here on the child holds its connection and nothing else.
     pub(super) fn close_lasting(&mut self) {
         self.kit.lasting.close_in_child(&Owned::none());
-        self.close_gate();
+        self.gate.close();
     }
 }

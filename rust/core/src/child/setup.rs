@@ -1,33 +1,39 @@
 //! What a child is given by its parent, and what the parent has back.
 
 use crate::child::kit::Kit;
+use crate::child::slot::Slot;
 use crate::net::conn::{Connection, Ends};
 use crate::shared::board::Board;
 use crate::shared::child_id::ChildId;
 use std::sync::Arc;
 
-/// The child's place on the scoreboard.
-pub(crate) struct Seat {
-    pub(crate) board: Board,
-    pub(crate) id: ChildId,
+/// Which child it is, and how it is to end.
+pub(crate) struct Setup {
+    pub(super) slot: Slot,
     /// How many more connections it may take; 0: it exits after the one it has.
-    pub(crate) left: u32,
+    pub(super) left: u32,
     /// For how many milliseconds to read on after the handler.
-    pub(crate) linger_ms: u16,
+    pub(super) linger_ms: u16,
     /// Whether to say on the scoreboard that it is about to exit.
-    pub(crate) announce: bool,
+    pub(super) announce: bool,
 }
 
-impl Seat {
-    pub(super) fn slot(&self) -> usize {
-        self.id.slot()
+impl Setup {
+    pub(crate) fn new(
+        board: Board,
+        id: ChildId,
+        left: u32,
+        linger_ms: u16,
+        announce: bool,
+    ) -> Setup {
+        Setup { slot: Slot::new(board, id), left, linger_ms, announce }
     }
 }
 
 /// What the parent has back of what it gave to a child. It is moved and not
 /// shared: counting references would write to pages that the child before has a
 /// copy of, and each such page is a fault.
-pub(crate) struct Luggage {
+pub(crate) struct Returned {
     pub(crate) board: Board,
     pub(crate) connection: Option<Connection>,
     pub(crate) spare: Option<(Arc<Kit>, Arc<Ends>)>,

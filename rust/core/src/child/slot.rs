@@ -1,0 +1,79 @@
+//! This child's slot on the scoreboard.
+
+use crate::shared::board::{Board, Serving};
+use crate::shared::child_id::ChildId;
+use crate::sys::process::Usage;
+
+pub(crate) struct Slot {
+    board: Board,
+    id: ChildId,
+}
+
+impl Slot {
+    pub(super) fn new(board: Board, id: ChildId) -> Slot {
+        Slot { board, id }
+    }
+
+    pub(super) fn into_board(self) -> Board {
+        self.board
+    }
+
+    /// Which child this is.
+    pub(super) fn id(&self) -> ChildId {
+        self.id
+    }
+
+    /// Touches what it will write to when a client waits.
+    pub(super) fn touch(&self) {
+        self.board.touch(self.id.slot());
+    }
+
+    /// How many connections it has served.
+    pub(super) fn count_served(&self) -> u64 {
+        self.board.state(self.id.slot()).served
+    }
+
+    /// It begins to serve a connection.
+    pub(super) fn serve(&self, connection: &Serving<'_>) {
+        self.board.serve(self.id.slot(), connection);
+    }
+
+    /// It did not take the connection after all.
+    pub(super) fn wait(&self) {
+        self.board.wait(self.id.slot());
+    }
+
+    /// It has served its connection and would take another: false if it must not.
+    pub(super) fn served(&self) -> bool {
+        self.board.served(self.id.slot())
+    }
+
+    /// When its connection began.
+    pub(super) fn since_us(&self) -> u64 {
+        self.board.since_us(self.id.slot())
+    }
+
+    /// The source of its connection.
+    pub(super) fn source(&self) -> u64 {
+        self.board.source(self.id.slot())
+    }
+
+    pub(super) fn set_source(&self, source: u64) {
+        self.board.set_source(self.id.slot(), source);
+    }
+
+    /// What it had used when its connection began.
+    pub(super) fn set_used(&self, used: &Usage) {
+        self.board.set_used(self.id.slot(), used);
+    }
+
+    /// What it has used since then, of the `now` that it has used in all.
+    pub(super) fn used_since(&self, now: &Usage) -> Usage {
+        self.board.used_since(self.id.slot(), now)
+    }
+
+    /// It is about to exit.
+    pub(super) fn leave(&self) {
+        self.board.leave(self.id.slot());
+    }
+}
