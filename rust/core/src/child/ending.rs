@@ -29,10 +29,10 @@ pub trait Ending {
 
 impl Child {
     /// The connection has been served. The client sees the end of what was sent to
-    /// it, whatever it has sent itself, and whoever else has the socket. Does not
-    /// return if the child does not go on: the process ends with `status`.
+    /// it, whatever it has sent itself, and also if another process has the socket.
+    /// Does not return if the child does not go on: the process ends with `status`.
     pub fn end(&mut self, status: i32, hooks: &mut dyn Hooks, mut ending: impl Ending) {
-        // Output first, so that whoever waits for the end of the connection finds it.
+        // Output first: it is there for a reader that waits for the end of the connection.
         hooks.exit();
         let mut open = ending.farewell();
         let lingers = self.setup.linger_ms > 0;

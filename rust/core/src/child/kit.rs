@@ -24,11 +24,11 @@ pub(crate) struct Kit {
     pub(crate) parent: RawFd,
     pub(crate) parent_pid: libc::pid_t,
     /// An epoll with the listeners and the two above, in which all spares wait:
-    /// the kernel wakes one of them for each connection. `None` where a handler
-    /// could get at it, because its child goes on afterwards: what it did there
-    /// would be done to all, and outlast it. Then each that has to wait makes one.
+    /// the kernel wakes one of them for each connection. `None` where children serve
+    /// several connections: a handler could change it, for all and for good. Then each
+    /// spare that has to wait makes a gate of its own.
     pub(crate) gate: Option<RawFd>,
-    /// Where notes go, if anybody wants them.
+    /// Where notes go, if the supervisor wants any.
     pub(crate) notes: Option<RawFd>,
     /// All descriptors named above.
     pub(crate) lasting: Owned,
@@ -50,10 +50,10 @@ impl Kit {
         }
     }
 
-    /// How the listeners are reported at the gate. Each connection to one spare,
-    /// and that one says so if there may be more (see `Spare::pass_on`). But
-    /// where a rate may shut the gate, a connection stays there until it is taken,
-    /// and so it does at a gate of the child's own.
+    /// How the listeners are reported at the gate: each connection to one spare,
+    /// which has another one woken if there may be more (see `Spare::pass_on`). But
+    /// where a rate may shut the gate, a connection is reported until it is accepted,
+    /// and so it is at a gate of the child's own.
     pub(crate) fn listener_events(&self) -> u32 {
         if self.gate.is_none() {
             epoll::IN | epoll::EXCLUSIVE

@@ -87,7 +87,7 @@ impl Child {
         self.setup.left == 0
     }
 
-    /// Whether [`Child::next_connection`] would wait: nobody has connected yet.
+    /// Whether [`Child::next_connection`] may wait: the child has no connection yet.
     pub fn waits(&self) -> bool {
         !matches!(self.role, Role::Born(Some(_)))
     }

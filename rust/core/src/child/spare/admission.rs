@@ -1,10 +1,11 @@
-//! Whether a connection that a spare has taken becomes its own.
+//! Whether a spare serves a connection that it has accepted.
 
 use crate::child::slot::Slot;
 use crate::child::spare::Spare;
 use crate::child::EXIT_OSERR;
 use crate::counters::Counter;
 use crate::event::Refusal;
+use crate::limits::Limits;
 use crate::net::accept::turn_away;
 use crate::net::conn::Connection;
 use crate::net::listener::set_connection_options;
@@ -13,10 +14,11 @@ use crate::shared::board::Serving;
 use crate::shared::note::Note;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process;
+use crate::sys::socket::RawAddress;
 use std::os::fd::AsFd;
 
 impl Spare {
-    /// A connection is here: it becomes this child's, or is refused.
+    /// The connection becomes this child's, or is refused.
     pub(super) fn admit(
         &mut self,
         slot: &Slot,
@@ -28,7 +30,7 @@ impl Spare {
             let _ = set_connection_options(connection.as_fd(), &kit.options);
         }
         self.gate.taint();
-        // Not 0, which stands for none, whatever somebody has written there.
+        // 0 stands for none, and another process may have written to the counter.
         let id = kit.board.add(Counter::Accepted).max(1);
         connection.set_id(id);
         self.connection = id;
@@ -38,15 +40,7 @@ impl Spare {
             Serving { id, since_us: monotonic_us(), source, peer: connection.peer_label_ref() };
         slot.serve(&serving);
         if let Some(limits) = &kit.limits {
-            // Having shown itself first, each child sees all earlier connections of
-            // the same source, and the later ones give way.
-            let most = kit.options.max_per_source;
-            let many = || most > 0 && source != 0 && kit.board.count_source(source, id) >= most;
-            let reason = limits
-                .bars(peer, source)
-                .or_else(|| many().then_some(Refusal::Source))
-                .or_else(|| limits.spend(&kit.board, source));
-            if let Some(reason) = reason {
+            if let Some(reason) = self.objection(limits, peer, source) {
                 slot.wait();
                 turn_away(connection, &kit.options.refuse_message);
                 kit.board.count_refusal(reason);
@@ -54,29 +48,48 @@ impl Spare {
                 return None;
             }
         }
+        self.count_down();
+        if kit.notes.is_some() {
+            slot.set_used(&process::usage_of_self());
+            let told = self.send(slot, &Note::Accepted);
+            if !told && kit.options.lifetime.is_some() {
+                // The parent would not end it in time: better not to begin. It accounts
+                // for the connection by the end of this process.
+                process::exit_now(EXIT_OSERR);
+            }
+        }
+        Some(connection)
+    }
+
+    /// Why the connection may not be served. It is on the scoreboard by now, as each
+    /// one is before it is judged: so each child sees all earlier connections of the
+    /// same source, and the later ones give way.
+    fn objection(&self, limits: &Limits, peer: &RawAddress, source: u64) -> Option<Refusal> {
+        let kit = &self.kit;
+        let most = kit.options.max_per_source;
+        let earlier = || kit.board.count_source(source, self.connection);
+        let many = || most > 0 && source != 0 && earlier() >= most;
+        limits
+            .bars(peer, source)
+            .or_else(|| many().then_some(Refusal::Source))
+            .or_else(|| limits.spend(&kit.board, source))
+    }
+
+    /// One spare less waits. The spare that makes them too few rings, once on the way
+    /// down: the supervisor then makes spares until there are enough.
+    fn count_down(&self) {
+        let kit = &self.kit;
         let low = kit.board.get(Counter::SparesLow) as i64;
-        // Once on the way down, by whoever makes them too few: the supervisor then
-        // makes spares until there are enough, without being called again.
-        // Where it refuses what no child is left for, it must know when that is.
         let left = kit.board.subtract(Counter::SparesLeft);
-        // Counts that nobody has made are set right by the supervisor.
         let most = i64::from(kit.options.max_children);
         if left.wrapping_add(1) == low
+            // The supervisor refuses what no child is left for: it must know.
             || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse)
+            // Numbers that no process of ours has counted: it sets them right.
             || low > most
             || !(-most..=most).contains(&left)
         {
             kit.ring();
         }
-        if kit.notes.is_some() {
-            slot.set_used(&process::usage_of_self());
-            let told = self.send(slot, &Note::Accepted);
-            if !told && kit.options.lifetime.is_some() {
-                // Nobody would end it in time: better not to begin. The parent
-                // accounts for the connection by this end.
-                process::exit_now(EXIT_OSERR);
-            }
-        }
-        Some(connection)
     }
 }

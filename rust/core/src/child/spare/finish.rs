@@ -1,4 +1,4 @@
-//! What a spare says of a connection that it has served.
+//! The end of a connection that a spare has served, as the others hear of it.
 
 use crate::child::slot::Slot;
 use crate::child::spare::Spare;
@@ -16,18 +16,18 @@ impl Spare {
         let duration = Duration::from_micros(monotonic_us().saturating_sub(began));
         let source = slot.source();
         if kit.notes.is_some() {
-            // Whoever hears of the end may have the client connect again at once.
+            // The client may be told of the end, and connect again at once.
             slot.set_source(0);
             let usage = slot.used_since(&process::usage_of_self());
-            // Unheard, it must end: its parent then accounts for the connection
-            // by that. A handler that closes all descriptors brings this about.
+            // If the note cannot be sent the child must end, and its parent accounts
+            // for the connection by that: after a handler that closes all descriptors.
             if !self.send(slot, &Note::Served { status: status & 0xff, duration, usage }) {
                 slot.set_source(source);
                 return false;
             }
         }
-        // Counted before it shows: a count that is too low calls early, one that
-        // is too high not at all.
+        // Counted before it shows: if the count is too low the supervisor is called
+        // early, if it is too high it is not called at all.
         kit.board.add(Counter::SparesLeft);
         if !slot.served() {
             kit.board.subtract(Counter::SparesLeft);
@@ -40,7 +40,7 @@ impl Spare {
         true
     }
 
-    /// About the connection that it has, or had last. False if nobody hears it.
+    /// Sends a note about the connection that it has, or had last. False if it failed.
     pub(super) fn send(&self, slot: &Slot, note: &Note) -> bool {
         let Some(notes) = self.kit.notes else { return false };
         channel::send(

@@ -6,8 +6,8 @@ use crate::sys::{epoll, process};
 use nix::errno::Errno;
 use std::os::fd::RawFd;
 
-/// A gate that a handler has had is waited at for so long, and then made anew. Where
-/// connections come faster than that, it costs nothing.
+/// So long a child waits at a gate that a handler could change, and then makes a new
+/// one. Where connections come faster than that, it costs nothing.
 const TRIAL_MS: i32 = 20;
 /// So often it may wake its child in vain.
 const TRIALS: u32 = 8;

@@ -11,13 +11,13 @@ use crate::retry::failing::Failing;
 use crate::sys::epoll::{self, Reports};
 use std::time::Instant;
 
-/// Why no listener gave a connection, besides that nobody has come.
+/// Why no listener gave a connection, other than that none is queued.
 pub(super) enum Obstacle {
     /// No descriptor or no memory.
     Shortage,
-    /// It concerned one connection each time, and was so often.
+    /// Single connections were lost, one after the other.
     OneLess,
-    /// There is no token of the rate, and somebody has come.
+    /// There is no token of the rate, and a connection is queued.
     NoToken,
     /// A listener is of no use.
     Broken,
@@ -55,8 +55,8 @@ impl Spare {
         taken
     }
 
-    /// Somebody has come, and there is no token. At the gate of all, the listeners are
-    /// taken out of it for all: see `throttle`. At its own, this spare is to pause.
+    /// A connection is queued, and there is no token. At the gate that all share, the
+    /// listeners are taken out of it: see `throttle`. At its own, this spare pauses.
     fn await_token(&self) -> Result<Option<Connection>, Obstacle> {
         let kit = &self.kit;
         if let Some(gate) = kit.gate {
@@ -64,7 +64,7 @@ impl Spare {
                 epoll::modify(gate, listener, 0, key);
             }
         } else if kit.board.get(Counter::GateShut) != 0 {
-            // Somebody has said so.
+            // The supervisor knows it already.
             return Err(Obstacle::NoToken);
         }
         kit.board.set(Counter::GateShut, 1);
@@ -75,8 +75,8 @@ impl Spare {
         }
     }
 
-    /// This spare has heard of connections and has taken one of them, or none:
-    /// of those that are left another one hears.
+    /// This spare was woken and has accepted one connection, or none: has the gate
+    /// wake another one, for those that are left.
     pub(super) fn pass_on(&self, reports: &Reports<2>) {
         let kit = &self.kit;
         let Some(gate) = kit.gate else { return };
@@ -86,7 +86,7 @@ impl Spare {
         for key in came.map(|came| came.key).filter(|_| events & epoll::EDGE != 0) {
             if let Some((listener, _)) = kit.listeners.get((key - LISTENER) as usize) {
                 if !epoll::modify(gate, *listener, events, key) {
-                    // Nobody would hear of those that come: the supervisor is to do it.
+                    // No spare would be woken for later ones: the supervisor repairs it.
                     kit.board.set(Counter::GateShut, 1);
                     kit.ring();
                 }
@@ -94,8 +94,7 @@ impl Spare {
         }
     }
 
-    /// Tries each listener once, from number `first` on. [`Obstacle::OneLess`]: that has
-    /// been true of one connection after the other.
+    /// Tries each listener once, from number `first` on.
     fn take_any(
         &mut self,
         slot: &Slot,

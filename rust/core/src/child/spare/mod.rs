@@ -1,8 +1,8 @@
 //! A child that waits for connections.
 //!
-//! What a spare needs it got before the fork, so that nothing is allocated
-//! here. While it waits it keeps the listeners; with its last connection in
-//! hand it closes them, so that it holds that connection and nothing else.
+//! It was given all that it needs before the fork, so nothing is allocated here.
+//! While it waits it keeps the listeners. When it has its last connection it closes
+//! them, and holds that connection and nothing else.
 
 mod admission;
 mod finish;
@@ -75,18 +75,18 @@ impl Spare {
         if process::getppid() != self.kit.parent_pid {
             return None;
         }
-        // In a drain the supervisor takes what is queued; a child that went on
-        // with those who come later would never be done.
+        // In a drain the supervisor accepts what is queued. A child that went on with
+        // the clients that come later would never be done.
         if slot.count_served() > 0 && self.kit.board.get(Counter::Draining) != 0 {
             return None;
         }
-        // Each at another listener first, and each time: a busy one, or one that
-        // fails, is not to keep those behind it waiting.
+        // Each time another listener is asked first, so that one that is busy, or
+        // fails, does not keep the others waiting.
         let mut first = self.kit.first_listener();
         loop {
             first = first.wrapping_add(1);
-            // Ask first, also when leaving: what a client was promised by the
-            // kernel is served before the door closes.
+            // Accept first, also when leaving: a connection that the kernel has
+            // established is served before the spare leaves.
             match self.take_in_turn(slot, &reports, first, &mut failing) {
                 Ok(Some(connection)) => {
                     self.pass_on(&reports);
@@ -98,8 +98,8 @@ impl Spare {
                     return None;
                 }
                 Ok(None) => (shortage, failing) = (None, None),
-                // A handler may have left too many open. Nobody else hears of the
-                // connection that it was woken for, but who takes its place asks.
+                // A handler may have left too many descriptors open. No other spare
+                // was woken for this connection, but the next child asks for it.
                 Err(Obstacle::Shortage) if own && slot.count_served() > 0 => {
                     return None;
                 }
@@ -115,7 +115,7 @@ impl Spare {
                     leaving = self.pause(slot, &mut shortage, due);
                     continue;
                 }
-                // The supervisor has just closed the door.
+                // The supervisor has just closed the listeners.
                 Err(_) if self.kit.board.get(Counter::Draining) != 0 => return None,
                 Err(_) => process::exit_now(EXIT_OSERR),
             }
@@ -126,7 +126,7 @@ impl Spare {
             let gate = match self.gate.get(&self.kit) {
                 Ok(gate) => gate,
                 Err(unusable) if is_shortage(unusable.errno) => {
-                    // It asks now and then.
+                    // It accepts after each pause.
                     leaving = self.pause(slot, &mut shortage, None);
                     continue;
                 }
@@ -145,8 +145,8 @@ impl Spare {
         }
     }
 
-    /// Waits for a while, at most `due_us`, but not at the gate: a connection may
-    /// wait there, and would not let it sleep. True: it is to leave.
+    /// Waits for a while, at most `due_us`, but not at the gate, which would report a
+    /// connection that waits without pause. True: it is to leave.
     fn pause(&self, slot: &Slot, pauses: &mut Option<Backoff>, due_us: Option<u64>) -> bool {
         let now = Instant::now();
         let backoff = pauses.get_or_insert(Backoff::start(now));
@@ -173,14 +173,14 @@ impl Spare {
         (0..2).filter_map(|index| reports.get(index)).any(told)
     }
 
-    /// The same for one that waits elsewhere than at the gate. A byte that it left
-    /// behind would send home the next one, and the one after that.
+    /// The same for a spare that waits elsewhere than at the gate. A byte that it did
+    /// not take would send home the next spare, and the one after that.
     fn is_called(&self, slot: &Slot) -> bool {
         process::getppid() != self.kit.parent_pid || self.is_chosen(slot)
     }
 
-    /// Takes one of the bytes, if there is one. It is of no use where nobody can take
-    /// one, for a drain comes by the scoreboard as well.
+    /// Takes a byte of [`Kit::leave`], if there is one. In a drain it does without: the
+    /// scoreboard says so as well.
     fn is_chosen(&self, slot: &Slot) -> bool {
         match leave::told(self.kit.leave) {
             Ok(told) => told,
@@ -192,9 +192,9 @@ impl Spare {
         }
     }
 
-    /// A listener, or the gate, is of no use to this child. One that has never
-    /// served is as its parent made it, so the next will fare no better: the
-    /// parent is told why.
+    /// A listener, or the gate, is of no use to this child. A child that has not
+    /// served yet is as its parent made it, so the next one will fail as well: it
+    /// tells the parent why.
     fn give_up(&self, slot: &Slot, unusable: Unusable) -> Obstacle {
         if slot.count_served() == 0 {
             self.kit.board.set(Counter::Unusable, unusable.to_word());
