@@ -1,0 +1,25 @@
+//! Sockets, one family of calls a file.
+//!
+//! Every descriptor is born with close-on-exec. Listeners are non-blocking (readable does
+//! not mean that `accept` will not block: accept(2), NOTES), and made so again before each
+//! `accept`. Accepted connections are blocking, as handlers expect.
+
+mod accept;
+mod address;
+mod adopt;
+mod open;
+mod option;
+mod shutdown;
+mod transfer;
+mod unread;
+mod wait;
+
+pub(crate) use accept::accept;
+pub(crate) use address::{local_address, peer_address, Parts, RawAddress};
+pub(crate) use adopt::{adopt_listener, Flags};
+pub(crate) use open::{bind, connect, datagram_socket, listen, stream_socket};
+pub(crate) use option::{option, queue_length, set_option};
+pub(crate) use shutdown::{close_queue, finish_sending, shutdown_write, stop_listening};
+pub(crate) use transfer::{read, send_now, write};
+pub(crate) use unread::{discard_now, discard_until_end, has_unread, is_unread};
+pub(crate) use wait::{pause, wait_awake, wait_readable, wait_until};
