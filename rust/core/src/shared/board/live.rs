@@ -1,0 +1,51 @@
+//! The connections that are being served.
+
+use crate::shared::board::layout::{CONNECTION, PID, SINCE_US, SOURCE};
+use crate::shared::board::Board;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// A connection that is being served, as the scoreboard has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Live {
+    /// The child that serves it.
+    pub pid: i32,
+    /// Number of the connection.
+    pub id: u64,
+    /// The client as text; empty if the child was killed while it wrote it.
+    pub peer: String,
+    /// How long it has been served: since the fork, or since a spare took it.
+    pub age: Duration,
+    /// Connections that the child has served before.
+    pub served: u64,
+}
+
+impl Board {
+    /// How many children serve a connection from `source` with a smaller number
+    /// than `before`.
+    pub(crate) fn count_source(&self, source: u64, before: u64) -> u32 {
+        let busy = self.states().filter(|(_, state)| state.busy());
+        let same = busy.filter(|(slot, _)| {
+            self.slot(*slot)[SOURCE].load(Relaxed) == source && self.connection(*slot) < before
+        });
+        same.count() as u32
+    }
+
+    /// The connections that are being served now.
+    pub(crate) fn live(&self, now_us: u64) -> Vec<Live> {
+        let busy = self.states().filter(|(_, state)| state.busy());
+        busy.map(|(slot, state)| {
+            let words = self.slot(slot);
+            let age = now_us.saturating_sub(words[SINCE_US].load(Relaxed));
+            Live {
+                pid: words[PID].load(Relaxed) as i32,
+                id: words[CONNECTION].load(Relaxed),
+                peer: self.peer(slot).map_or(String::new(), |name| name.as_str().to_owned()),
+                age: Duration::from_micros(age),
+                served: state.served,
+            }
+        })
+        .collect()
+    }
+}

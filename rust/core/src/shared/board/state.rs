@@ -1,0 +1,43 @@
+//! What a child is doing: the state word of its slot.
+
+use crate::shared::board::layout::{LEAVING, SERVED_ONE};
+
+/// What a child is doing. In a slot's state word it is the lowest byte; above it
+/// is the number of connections that the child has served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Doing {
+    /// No child here.
+    Free = 0,
+    /// Waiting for a connection, or about to.
+    Waiting = 1,
+    /// Serving one.
+    Serving = 2,
+    /// Serving one that has been told to end: it must not take another.
+    Condemned = 3,
+}
+
+/// A state word, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) doing: Doing,
+    pub(crate) leaving: bool,
+    pub(crate) served: u64,
+}
+
+impl State {
+    pub(super) fn of(word: u64) -> State {
+        let doing = match word as u8 & 0x7f {
+            1 => Doing::Waiting,
+            2 => Doing::Serving,
+            3 => Doing::Condemned,
+            _ => Doing::Free,
+        };
+        State { doing, leaving: word & LEAVING != 0, served: word / SERVED_ONE }
+    }
+
+    /// Whether the child has a connection.
+    pub(crate) fn busy(self) -> bool {
+        matches!(self.doing, Doing::Serving | Doing::Condemned)
+    }
+}
