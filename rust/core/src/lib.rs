@@ -54,21 +54,26 @@ mod shared;
 mod stats;
 mod sys;
 
-pub use child::exit::{serve, ExitStatus, EXIT_PANIC};
-pub use child::{Child, Ending};
+pub use child::exit::{ExitStatus, EXIT_PANIC};
 pub use cidr::CidrList;
-pub use engine::supervisor::Start;
-pub use engine::Turn;
 pub use error::{strerror, Error};
 pub use escape::quoted;
 pub use event::{Event, Pause, Refusal, Renewal};
 pub use heap::prepare_heap;
-pub use hooks::{Hooks, StdioHooks};
 pub use net::conn::{read, write_all, Connection};
-#[doc(hidden)]
-pub use options::{Amount, Choice, Misfit};
 pub use options::{AtCapacity, AtRate, Options, Orphans};
 pub use server::{Fork, Server, Stopper};
 pub use shared::board::{Live, DURATIONS};
 pub use stats::{Stats, StatsReader};
 pub use sys::process::{Exit, Usage};
+
+// For the bindings to other languages, which ship with this crate: no part of the
+// interface that is promised to Rust programs.
+#[doc(hidden)]
+pub use child::{exit::serve, Child, Ending};
+#[doc(hidden)]
+pub use engine::{supervisor::Start, Turn};
+#[doc(hidden)]
+pub use hooks::{Hooks, StdioHooks};
+#[doc(hidden)]
+pub use options::{Amount, Choice, Misfit};

@@ -3,27 +3,26 @@
 //! Thin: `run`, `dispatch` and `accept_fork` are three loops around the one
 //! state machine in `engine`.
 
-use crate::child::exit::{self, ExitStatus, EXIT_PANIC};
-use crate::child::{Child, EXIT_OSERR};
-use crate::engine::owner::{Owner, Standing};
+mod binding;
+mod stopper;
+
+pub use stopper::Stopper;
+
+use crate::child::exit::{self, ExitStatus};
 use crate::engine::supervisor::Start;
 use crate::engine::{Engine, Turn};
 use crate::error::Error;
-use crate::escape::escaped;
 use crate::event::Event;
-use crate::hooks::{Hooks, RustHooks};
+use crate::hooks::RustHooks;
 use crate::net::conn::Connection;
 use crate::options::Options;
 use crate::shared::board::Live;
 use crate::stats::{Stats, StatsReader};
 use crate::sys::process;
-use crate::sys::wake::Wake;
 use nix::errno::Errno;
-use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -203,18 +202,15 @@ impl Server {
         self.engine.wait_supervisor(limit)
     }
 
-    /// In the host, for a binding that has told the supervisor to stop and waits for
-    /// its end, to be called once a second: ends a supervisor that is stopped by a signal
-    /// or has not drained in the time that its options give it. The error is that of
-    /// [`Server::wait_supervisor`].
-    #[doc(hidden)]
-    pub fn look_after_supervisor(&mut self) -> Result<(), Error> {
-        self.engine.look_after_supervisor()
-    }
-
     /// In the host: whether the supervisor runs; `None` without one.
     pub fn supervisor_runs(&self) -> Option<bool> {
         self.engine.supervisor_runs()
+    }
+
+    /// In the host: readable once the supervisor has ended; to be polled beside
+    /// other things, before [`Server::wait_supervisor`]. `None` without one.
+    pub fn supervisor_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.engine.supervisor_fd()
     }
 
     /// The connections that are being served now.
@@ -224,7 +220,7 @@ impl Server {
 
     /// A handle to stop this server from anywhere.
     pub fn stopper(&self) -> Stopper {
-        Stopper { wake: Arc::clone(&self.engine.wake), owner: Arc::clone(&self.engine.rights) }
+        Stopper::new(Arc::clone(&self.engine.wake), Arc::clone(&self.engine.rights))
     }
 
     /// The counters now.
@@ -244,155 +240,6 @@ impl Server {
         Some(Duration::from_millis(u64::from(ms)))
     }
 }
-
-/// The pieces of the loop, for bindings to other languages.
-impl Server {
-    /// Begins to run, if it has not: the listeners are announced.
-    pub fn begin(&mut self) -> Result<(), Error> {
-        self.engine.begin()
-    }
-
-    /// Blocks until [`Server::turn`] has something to do, `limit` is over, or a
-    /// signal was handled. Calls no code of the host's: a binding may give up
-    /// its locks around it.
-    pub fn wait(&mut self, limit: Option<Duration>) -> Result<(), Error> {
-        self.engine.wait(limit)
-    }
-
-    /// Goes on until the next fork or until there is nothing to do. Does not
-    /// block. In a child it returns [`Turn::Child`], and the caller makes sure that
-    /// the child ends, commonly by [`serve`](crate::serve).
-    pub fn turn(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
-        self.engine.turn(hooks)
-    }
-
-    /// [`Server::accept_fork`] with other hooks: [`Turn::Child`],
-    /// [`Turn::Forked`] or [`Turn::Drained`].
-    pub fn step(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
-        self.engine.begin()?;
-        loop {
-            match self.engine.turn(hooks)? {
-                Turn::Idle => self.engine.wait(None)?,
-                turn => return Ok(turn),
-            }
-        }
-    }
-
-    /// Takes up what is reported now, without waiting.
-    pub fn begin_dispatch(&mut self) -> Result<(), Error> {
-        self.engine.begin()?;
-        self.engine.handled = 0;
-        self.engine.wait(Some(Duration::ZERO))
-    }
-
-    /// How many things were done since [`Server::begin_dispatch`].
-    pub fn handled(&self) -> usize {
-        self.engine.handled
-    }
-
-    /// Lets `fd` end [`Server::wait`] when it is readable. The caller reads it
-    /// and removes it again before closing it.
-    pub fn watch(&self, fd: BorrowedFd<'_>) -> Result<(), Error> {
-        self.engine.watch_extra(fd)
-    }
-
-    /// Undoes [`Server::watch`].
-    pub fn unwatch(&self, fd: BorrowedFd<'_>) {
-        self.engine.unwatch_extra(fd);
-    }
-
-    /// No more than so many children for now, and never more than
-    /// [`Options::max_children`]; 0 lets clients wait. For a caller that has other
-    /// children to count with them.
-    pub fn limit_children(&mut self, most: u32) {
-        self.engine.limit_children(most);
-    }
-
-    /// Sends the spares home, for a caller that stops serving and lets the children
-    /// live on. To be followed by [`Server::wait`] and
-    /// [`Server::spares_recalled`] until that one is true, and by no turn.
-    pub fn recall_spares(&mut self) {
-        self.engine.recall_spares();
-    }
-
-    /// Takes up what is reported; whether no child is left that has no connection.
-    pub fn spares_recalled(&mut self) -> bool {
-        self.engine.spares_recalled()
-    }
-
-    /// Gives up the children, which live on, and returns their process IDs, for
-    /// the caller to wait for them. A server that is dropped after this ends
-    /// none of them. One that has spares recalls them first.
-    pub fn release_children(&mut self) -> Vec<i32> {
-        self.engine.release_children()
-    }
-
-    /// In the host: readable once the supervisor has ended; to be polled beside
-    /// other things, before [`Server::wait_supervisor`]. `None` without one.
-    pub fn supervisor_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.engine.supervisor_fd()
-    }
-
-    /// [`Server::start`] in parts: [`Start::Supervisor`] is to be followed by
-    /// [`Server::supervise`].
-    pub fn start_with(&mut self, hooks: &mut dyn Hooks) -> Result<Start, Error> {
-        self.engine.start(hooks)
-    }
-
-    /// The supervisor's loop; ends the process after the drain. `serve` is
-    /// called in each child and ends it. A panic, for example in the observer, is exit
-    /// status 70.
-    pub fn supervise<H: Hooks>(&mut self, hooks: &mut H, serve: impl FnMut(Child, &mut H)) -> ! {
-        // It must not unwind into the host's copy of what called this.
-        let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.supervision(hooks, serve)));
-        let said = panic.downcast_ref::<&str>().copied();
-        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        // An observer's words, perhaps of several lines, and with something of a client's.
-        let said = escaped(said.unwrap_or("without a text"));
-        let text = format!("the supervisor panicked: {said}");
-        self.engine.tell_host(Err(&Error::new(Errno::ENOTRECOVERABLE, text)));
-        process::exit_now(EXIT_PANIC)
-    }
-
-    fn supervision<H: Hooks>(
-        &mut self,
-        hooks: &mut H,
-        mut serve: impl FnMut(Child, &mut H),
-    ) -> Infallible {
-        let mut deaf = 0;
-        loop {
-            let turn = self.engine.turn(hooks);
-            // Apart from the others: a child is to reach no table of jumps.
-            if let Ok(Turn::Child(child)) = turn {
-                serve(child, hooks);
-                process::exit_now(0)
-            }
-            match turn {
-                Ok(Turn::Child(_) | Turn::Forked(_)) => {}
-                Ok(Turn::Idle) => match self.engine.wait(None) {
-                    Ok(()) => deaf = 0,
-                    // Perhaps other code has closed its epoll. It must not spin.
-                    Err(error) if deaf == MOST_DEAF => {
-                        self.engine.end_children();
-                        self.engine.tell_host(Err(&error));
-                        process::exit_now(EXIT_OSERR)
-                    }
-                    Err(_) => deaf += 1,
-                },
-                Ok(Turn::Drained) => {
-                    hooks.exit();
-                    let status = self.engine.conclude();
-                    hooks.end(status);
-                    process::exit_now(status)
-                }
-                Err(error) => self.engine.drain_if_deaf(error),
-            }
-        }
-    }
-}
-
-/// So often in a row a supervisor fails to wait before it ends.
-const MOST_DEAF: u32 = 16;
 
 fn drained() -> Error {
     Error::new(Errno::ESHUTDOWN, "the server has been stopped")
@@ -418,48 +265,5 @@ impl std::fmt::Debug for Server {
             .field("addresses", &self.addresses().collect::<Vec<_>>())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-/// Stops a server, from any thread or signal handler of its process.
-#[derive(Clone)]
-pub struct Stopper {
-    wake: Arc<Wake>,
-    owner: Arc<Owner>,
-}
-
-impl Stopper {
-    /// Begins the drain: accept what the kernel has queued, close the
-    /// listeners, let the children finish. A second call does not wait for
-    /// them: SIGTERM, and SIGKILL `kill_after` later; a third sends SIGKILL.
-    ///
-    /// Returns at once; the call that runs the loop returns when the drain is
-    /// complete. Before that call, it makes it drain at once. Async-signal-safe:
-    /// two system calls, no lock, no allocation, errno preserved.
-    ///
-    /// Errors: ECHILD in a child: a server is stopped by its own process.
-    pub fn stop(&self) -> Result<(), i32> {
-        if matches!(self.owner.standing(), Standing::Lost | Standing::Child) {
-            return Err(Errno::ECHILD as i32);
-        }
-        self.wake.notify().map_err(|errno| errno as i32)
-    }
-
-    /// Whether this process serves, or made the server and no process serves.
-    #[doc(hidden)]
-    pub fn is_at_home(&self) -> bool {
-        self.owner.is_at_home()
-    }
-
-    /// Whether another process has begun to serve since this copy was made, so that it
-    /// can only be dropped. Never in a child of the process that serves.
-    #[doc(hidden)]
-    pub fn is_lost(&self) -> bool {
-        self.owner.standing() == Standing::Lost
-    }
-
-    /// Fails with ECHILD in a process that does not own the server.
-    pub fn check_owner(&self) -> Result<(), Error> {
-        self.owner.check()
     }
 }

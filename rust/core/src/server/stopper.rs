@@ -1,0 +1,54 @@
+//! The handle that stops a server.
+
+use crate::engine::owner::{Owner, Standing};
+use crate::error::Error;
+use crate::sys::wake::Wake;
+use nix::errno::Errno;
+use std::sync::Arc;
+
+/// Stops a server, from any thread or signal handler of its process.
+#[derive(Clone)]
+pub struct Stopper {
+    wake: Arc<Wake>,
+    owner: Arc<Owner>,
+}
+
+impl Stopper {
+    pub(super) fn new(wake: Arc<Wake>, owner: Arc<Owner>) -> Stopper {
+        Stopper { wake, owner }
+    }
+
+    /// Begins the drain: accept what the kernel has queued, close the
+    /// listeners, let the children finish. A second call does not wait for
+    /// them: SIGTERM, and SIGKILL `kill_after` later; a third sends SIGKILL.
+    ///
+    /// Returns at once; the call that runs the loop returns when the drain is
+    /// complete. Before that call, it makes it drain at once. Async-signal-safe:
+    /// two system calls, no lock, no allocation, errno preserved.
+    ///
+    /// Errors: ECHILD in a child: a server is stopped by its own process.
+    pub fn stop(&self) -> Result<(), i32> {
+        if matches!(self.owner.standing(), Standing::Lost | Standing::Child) {
+            return Err(Errno::ECHILD as i32);
+        }
+        self.wake.notify().map_err(|errno| errno as i32)
+    }
+
+    /// Whether this process serves, or made the server and no process serves.
+    #[doc(hidden)]
+    pub fn is_at_home(&self) -> bool {
+        self.owner.is_at_home()
+    }
+
+    /// Whether another process has begun to serve since this copy was made, so that it
+    /// can only be dropped. Never in a child of the process that serves.
+    #[doc(hidden)]
+    pub fn is_lost(&self) -> bool {
+        self.owner.standing() == Standing::Lost
+    }
+
+    /// Fails with ECHILD in a process that does not own the server.
+    pub fn check_owner(&self) -> Result<(), Error> {
+        self.owner.check()
+    }
+}
