@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::{getuid, Pid};
 
-use super::{split_mix, Rest, LIMIT};
+use super::manner::split_mix;
+use super::{Rest, LIMIT};
 use crate::procfs;
 
 /// A user of whom nothing else runs: limits on processes do not bind root.
