@@ -248,36 +248,6 @@ TEST(a_unix_connection_tells_its_names) {
     forkserve_server_free(server);
 }
 
-TEST(a_null_connection_is_answered) {
-    uint32_t len = 4711;
-
-    CHECK_EQUAL(forkserve_conn_fd(NULL), -EINVAL);
-    CHECK_EQUAL(forkserve_conn_id(NULL), 0);
-    CHECK(forkserve_conn_peer_name(NULL) == NULL);
-    CHECK(forkserve_conn_local_name(NULL) == NULL);
-    CHECK(forkserve_conn_peer(NULL, &len) == NULL);
-    CHECK_EQUAL(len, 4711);
-}
-
-static int close_early(const forkserve_conn *conn, void *userdata) {
-    int fd = forkserve_conn_fd(conn);
-
-    (void)userdata;
-    CHECK_EQUAL(forkserve_write_all(fd, "bye", 3), 3);
-    CHECK_EQUAL(close(fd), 0);
-    return 5;
-}
-
-TEST(a_handler_may_close_its_connection_early) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    int client = queue_client(server, "");
-
-    serve(server, close_early, NULL, 1);
-    check_reply(client, "bye");
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 5);
-    forkserve_server_free(server);
-}
-
 static int replace_connection(const forkserve_conn *conn, void *userdata) {
     int fd = forkserve_conn_fd(conn);
     char byte;

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 static int readable(const forkserve_server *server) {
@@ -79,22 +78,5 @@ TEST(an_idle_server_asks_for_no_timeout) {
     hang_up(client);
     DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_ENDED) == 1);
     CHECK_EQUAL(forkserve_server_next_timeout_ms(server), -1);
-    forkserve_server_free(server);
-}
-
-TEST(a_server_works_within_another_epoll) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    struct epoll_event want = {.events = EPOLLIN}, ready;
-    int outer = epoll_create1(0), clients[20], i;
-
-    CHECK_EQUAL(epoll_ctl(outer, EPOLL_CTL_ADD, forkserve_server_fd(server), &want), 0);
-    journal.stop_after = 20;
-    for (i = 0; i < 20; i++)
-        clients[i] = queue_client(server, "hello");
-    while (dispatch_once(server, echo) != -ESHUTDOWN)
-        CHECK(epoll_wait(outer, &ready, 1, (int)forkserve_server_next_timeout_ms(server)) >= 0);
-    for (i = 0; i < 20; i++)
-        check_reply(clients[i], "hello");
-    close(outer);
     forkserve_server_free(server);
 }

@@ -65,17 +65,6 @@ static forkserve_event outcome(forkserve_handler handler, void *userdata) {
     return event;
 }
 
-TEST(the_handlers_answer_is_the_exit_status) {
-    int given[] = {0, 1, 7, 255, 256 + 3, -1};
-    int seen[] = {0, 1, 7, 255, 3, 255};
-    size_t i;
-
-    for (i = 0; i < sizeof given / sizeof *given; i++) {
-        CHECK_EQUAL(outcome(answer, &given[i]).exit_code, seen[i]);
-        CHECK_EQUAL(outcome(answer, &given[i]).exit_signal, 0);
-    }
-}
-
 static int exit_9(const forkserve_conn *conn, void *userdata) {
     (void)conn, (void)userdata;
     exit(9);
@@ -122,23 +111,6 @@ TEST(ended_tells_processor_time_and_memory_of_the_child) {
     CHECK(event.user_us + event.system_us >= 19000);
     CHECK(event.duration_us >= 19000);
     CHECK(event.max_rss_kib >= 32 << 10);
-}
-
-TEST(a_status_that_the_kernel_throws_away_is_unknown) {
-    forkserve_stats stats = FORKSERVE_STATS_INIT;
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    int client = queue_client(server, "hello");
-
-    signal(SIGCHLD, SIG_IGN);
-    serve(server, echo, NULL, 1);
-    check_reply(client, "hello");
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, -1);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_signal, 0);
-    CHECK_EQUAL(forkserve_server_stats(server, &stats), 0);
-    CHECK_EQUAL(stats.ended, 1);
-    CHECK_EQUAL(stats.unknown, 1);
-    CHECK_EQUAL(stats.live, 0);
-    forkserve_server_free(server);
 }
 
 static int see_userdata(const forkserve_conn *conn, void *userdata) {

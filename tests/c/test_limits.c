@@ -1,4 +1,5 @@
-/* Options at work: capacity, sources, a fork that fails, deadlines. */
+/* Limits, as far as only a program in C sees them: copies, counters, deadlines, options
+ * of sockets. */
 #include "support.h"
 #include "test.h"
 
@@ -9,40 +10,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-
-/* Two clients, the first of them served, the second refused for a reason. */
-static void check_second_refused(const forkserve_options *options, int reason) {
-    forkserve_stats stats = FORKSERVE_STATS_INIT;
-    forkserve_server *server = server_at("127.0.0.1:0", options);
-    int first = connect_to(server, 0), second = connect_to(server, 0);
-    const struct entry *refused;
-
-    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_REFUSED) == 1);
-    refused = entry_of(FORKSERVE_EVENT_REFUSED, 0);
-    CHECK_EQUAL(refused->event.reason, reason);
-    CHECK_EQUAL(refused->event.conn_id, 2);
-    CHECK_EQUAL(refused->event.error, 0);
-    CHECK_EQUAL(count_of(FORKSERVE_EVENT_FORKED), 1);
-    check_reply(second, options->refuse_message ? options->refuse_message : "");
-    CHECK_EQUAL(forkserve_server_stats(server, &stats), 0);
-    CHECK_EQUAL(stats.refused, 1);
-    CHECK_EQUAL(stats.refused_capacity, reason == FORKSERVE_REASON_CAPACITY);
-    CHECK_EQUAL(stats.refused_source, reason == FORKSERVE_REASON_SOURCE);
-    hang_up(first);
-    serve(server, wait_for_end, NULL, 1);
-    forkserve_server_free(server);
-}
-
-TEST(at_capacity_a_client_is_refused_with_the_message) {
-    forkserve_options options = FORKSERVE_OPTIONS_INIT;
-    char message[] = "busy, come back later\n";
-
-    options.max_children = 1;
-    options.at_capacity = FORKSERVE_AT_CAPACITY_REFUSE;
-    check_second_refused(&options, FORKSERVE_REASON_CAPACITY);
-    options.refuse_message = message;
-    check_second_refused(&options, FORKSERVE_REASON_CAPACITY);
-}
 
 TEST(the_refuse_message_is_copied) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
@@ -63,29 +30,19 @@ TEST(the_refuse_message_is_copied) {
     forkserve_server_free(server);
 }
 
-TEST(too_many_of_one_source_are_refused) {
+TEST(lists_are_copied) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
-
-    options.max_per_source = 1;
-    check_second_refused(&options, FORKSERVE_REASON_SOURCE);
-}
-
-TEST(at_capacity_a_client_waits_in_the_queue) {
-    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+    char list[] = "127.0.0.1";
     forkserve_server *server;
-    int first, second;
+    int client;
 
-    options.max_children = 1;
+    options.refuse_message = "no";
+    options.deny = list;
     server = server_at("127.0.0.1:0", &options);
-    first = connect_to(server, 0);
-    second = queue_client(server, "patient");
-    DISPATCH_UNTIL(server, echo, count_of(FORKSERVE_EVENT_PAUSED) == 1);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_PAUSED, 0)->event.reason, FORKSERVE_REASON_CAPACITY);
-    CHECK_EQUAL(count_of(FORKSERVE_EVENT_ACCEPTED), 1);
-    hang_up(first);
-    serve(server, echo, NULL, 2);
-    check_reply(second, "patient");
-    CHECK(count_of(FORKSERVE_EVENT_RESUMED) >= 1);
+    memset(list, '9', sizeof list - 1);
+    client = connect_to(server, 0);
+    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_REFUSED) == 1);
+    check_reply(client, "no");
     forkserve_server_free(server);
 }
 
@@ -117,95 +74,9 @@ TEST(a_client_is_held_while_fork_fails_and_served_afterwards) {
     forkserve_server_free(server);
 }
 
-TEST(a_held_client_is_given_up_after_fork_retry_ms) {
-    forkserve_options options = FORKSERVE_OPTIONS_INIT;
-    forkserve_stats stats = FORKSERVE_STATS_INIT;
-    forkserve_server *server;
-    int client;
-
-    options.fork_retry_ms = 100000;
-    server = server_at("127.0.0.1:0", &options);
-    client = connect_to(server, 0);
-    fork_failures = 1000;
-    DISPATCH_UNTIL(server, echo, count_of(FORKSERVE_EVENT_HELD) == 1);
-    advance_clock(99000);
-    dispatch_once(server, echo);
-    CHECK_EQUAL(count_of(FORKSERVE_EVENT_REFUSED), 0);
-    advance_clock(1001);
-    dispatch_once(server, echo);
-    CHECK_EQUAL(count_of(FORKSERVE_EVENT_REFUSED), 1);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_REFUSED, 0)->event.reason, FORKSERVE_REASON_FORK);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_REFUSED, 0)->event.error, EAGAIN);
-    check_reply(client, "");
-    CHECK_EQUAL(forkserve_server_stats(server, &stats), 0);
-    CHECK_EQUAL(stats.refused_fork, 1);
-    CHECK_EQUAL(stats.held, 0);
-    CHECK_EQUAL(forkserve_server_next_timeout_ms(server), -1);
-    forkserve_server_free(server);
-}
-
-TEST(a_held_client_that_leaves_is_let_go) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    int client = connect_to(server, 0);
-
-    fork_failures = 1000;
-    DISPATCH_UNTIL(server, echo, count_of(FORKSERVE_EVENT_HELD) == 1);
-    close(client);
-    DISPATCH_UNTIL(server, echo, count_of(FORKSERVE_EVENT_REFUSED) == 1);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_REFUSED, 0)->event.reason, FORKSERVE_REASON_GONE);
-    forkserve_server_free(server);
-}
-
 /* Dispatches at the time that the server asks for, until a child has ended. */
 static void until_ended(forkserve_server *server) {
     DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_ENDED) == 1);
-}
-
-TEST(a_connection_ends_after_lifetime_ms) {
-    forkserve_options options = FORKSERVE_OPTIONS_INIT;
-    forkserve_server *server;
-    int client;
-
-    NEEDS_PIDFD;
-    options.lifetime_ms = 3600000;
-    options.kill_after_ms = 1000000;
-    server = server_at("127.0.0.1:0", &options);
-    client = connect_to(server, 0);
-    signal(SIGTERM, SIG_IGN);
-    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_FORKED) == 1);
-    CHECK(forkserve_server_next_timeout_ms(server) > 3540000);
-    CHECK(forkserve_server_next_timeout_ms(server) <= 3600000);
-    advance_clock(3600000);
-    dispatch_once(server, wait_for_end); /* SIGTERM, which is ignored */
-    CHECK(forkserve_server_next_timeout_ms(server) > 940000);
-    CHECK(forkserve_server_next_timeout_ms(server) <= 1000000);
-    advance_clock(1000000);
-    until_ended(server);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_signal, SIGKILL);
-    check_reply(client, "");
-    forkserve_server_free(server);
-}
-
-TEST(a_drain_ends_after_grace_ms) {
-    forkserve_options options = FORKSERVE_OPTIONS_INIT;
-    forkserve_server *server;
-    int client;
-
-    NEEDS_PIDFD;
-    options.grace_ms = 3600000;
-    server = server_at("127.0.0.1:0", &options);
-    client = connect_to(server, 0);
-    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_FORKED) == 1);
-    CHECK_EQUAL(forkserve_server_stop(server), 0);
-    dispatch_once(server, wait_for_end);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_DRAINING, 0)->event.live, 1);
-    CHECK(forkserve_server_next_timeout_ms(server) > 3540000);
-    advance_clock(3600000);
-    until_ended(server);
-    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_signal, SIGTERM);
-    check_reply(client, "");
-    CHECK_EQUAL(dispatch_once(server, wait_for_end), -ESHUTDOWN);
-    forkserve_server_free(server);
 }
 
 TEST(the_nearest_deadline_is_asked_for) {
@@ -227,6 +98,27 @@ TEST(the_nearest_deadline_is_asked_for) {
     until_ended(server);
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_signal, SIGTERM);
     close(client);
+    forkserve_server_free(server);
+}
+
+TEST(a_pause_for_the_rate_is_told_and_has_a_deadline) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+    forkserve_server *server;
+    int first, second;
+
+    NEEDS_PIDFD;
+    options.rate = 1;
+    options.rate_interval_ms = 3600000;
+    server = server_at("127.0.0.1:0", &options);
+    first = connect_to(server, 0);
+    second = connect_to(server, 0);
+    DISPATCH_UNTIL(server, wait_for_end, count_of(FORKSERVE_EVENT_PAUSED) == 1);
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_PAUSED, 0)->event.reason, FORKSERVE_REASON_RATE);
+    CHECK_EQUAL(count_of(FORKSERVE_EVENT_ACCEPTED), 1);
+    CHECK(forkserve_server_next_timeout_ms(server) > 3590000);
+    CHECK(forkserve_server_next_timeout_ms(server) <= 3600000);
+    hang_up(first);
+    close(second);
     forkserve_server_free(server);
 }
 

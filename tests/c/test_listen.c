@@ -54,25 +54,6 @@ TEST(addresses_that_cannot_be_parsed_are_refused_by_name) {
     forkserve_server_free(server);
 }
 
-TEST(an_address_of_another_machine_is_refused_by_name) {
-    forkserve_server *server = make();
-
-    /* TEST-NET-1 (RFC 5737): never an address of this machine. */
-    check_refused(server, "192.0.2.1:0", EADDRNOTAVAIL, "bind ");
-    forkserve_server_free(server);
-}
-
-TEST(a_port_in_use_is_refused_by_name) {
-    forkserve_server *first = server_at("127.0.0.1:0", NULL), *second = make();
-    char address[64];
-
-    snprintf(address, sizeof address, "127.0.0.1:%d", port_of(first));
-    check_refused(second, address, EADDRINUSE, strerror(EADDRINUSE));
-    forkserve_server_free(first);
-    CHECK_EQUAL(forkserve_server_listen(second, address, NULL), 0);
-    forkserve_server_free(second);
-}
-
 TEST(reuse_port_lets_two_servers_share_a_port) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
     forkserve_server *first, *second;
@@ -132,27 +113,6 @@ TEST(address_refuses_what_it_cannot_do) {
     CHECK_TEXT(text, "mine");
     CHECK_EQUAL(forkserve_server_address(server, 0, text, (size_t)len + 1), len);
     CHECK_TEXT(text, exact);
-    forkserve_server_free(server);
-}
-
-TEST(every_address_is_served) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    char path[128];
-    int clients[3], i;
-
-    snprintf(path, sizeof path, "unix:%s/every", scratch());
-    CHECK_EQUAL(forkserve_server_listen(server, path, NULL), 0);
-    CHECK_EQUAL(forkserve_server_listen(server, "127.0.0.1:0", NULL), 0);
-    for (i = 0; i < 3; i++) {
-        clients[i] = connect_to(server, (size_t)i);
-        CHECK_EQUAL(write(clients[i], "hello", 5), 5);
-        shutdown(clients[i], SHUT_WR);
-    }
-    serve(server, echo, NULL, 3);
-    for (i = 0; i < 3; i++)
-        check_reply(clients[i], "hello");
-    CHECK_EQUAL(count_of(FORKSERVE_EVENT_LISTENING), 3);
-    CHECK_TEXT(entry_of(FORKSERVE_EVENT_LISTENING, 1)->address, path);
     forkserve_server_free(server);
 }
 

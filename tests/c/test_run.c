@@ -5,20 +5,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-TEST(run_serves_and_ends_after_stop) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    int one = queue_client(server, "one"), two = queue_client(server, "two");
-
-    serve(server, echo, NULL, 2);
-    check_reply(one, "one");
-    check_reply(two, "two");
-    CHECK_EQUAL(journal.entries[journal.count - 1].event.type, FORKSERVE_EVENT_STOPPED);
-    forkserve_server_free(server);
-}
 
 TEST(run_wants_a_server_a_handler_and_an_address) {
     forkserve_error error = FORKSERVE_ERROR_INIT;
@@ -74,49 +62,6 @@ TEST(stop_before_run_serves_who_is_queued_already) {
     forkserve_server_free(server);
 }
 
-TEST(stop_wants_a_server) {
-    CHECK_EQUAL(forkserve_server_stop(NULL), -EINVAL);
-}
-
-/* Calls stop so many times when a child has been made. */
-static int stops;
-
-static void stop_on_fork(const forkserve_event *event, void *userdata) {
-    int i;
-
-    if (event->type == FORKSERVE_EVENT_FORKED)
-        for (i = 0; i < stops; i++)
-            CHECK_EQUAL(forkserve_server_stop(userdata), 0);
-    if (event->type == FORKSERVE_EVENT_ENDED)
-        journal.entries[0].event = *event;
-}
-
-static int end_signal_after(int how_many_stops) {
-    forkserve_options options = FORKSERVE_OPTIONS_INIT;
-    forkserve_server *server;
-    int client;
-
-    options.grace_ms = -1;
-    options.kill_after_ms = 1000000000;
-    server = server_at("127.0.0.1:0", &options);
-    client = connect_to(server, 0);
-    stops = how_many_stops;
-    CHECK_EQUAL(forkserve_server_observe(server, stop_on_fork, server), 0);
-    CHECK_EQUAL(forkserve_server_run(server, wait_for_end, NULL, NULL), 0);
-    close(client);
-    forkserve_server_free(server);
-    return journal.entries[0].event.exit_signal;
-}
-
-TEST(a_second_stop_sends_sigterm) {
-    CHECK_EQUAL(end_signal_after(2), SIGTERM);
-}
-
-TEST(a_third_stop_sends_sigkill) {
-    signal(SIGTERM, SIG_IGN); /* inherited: the second one has no effect */
-    CHECK_EQUAL(end_signal_after(3), SIGKILL);
-}
-
 static forkserve_server *signalled;
 static int errno_changed;
 
@@ -153,28 +98,6 @@ static volatile sig_atomic_t alarms;
 static void count_alarm(int sig) {
     (void)sig;
     alarms++;
-}
-
-TEST(signals_of_the_host_end_nothing) {
-    struct itimerval every = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    struct sigaction action = {0};
-    int clients[100], i;
-
-    action.sa_handler = count_alarm; /* without SA_RESTART */
-    sigaction(SIGALRM, &action, NULL);
-    for (i = 0; i < 100; i++)
-        clients[i] = queue_client(server, "storm");
-    setitimer(ITIMER_REAL, &every, NULL);
-    while (alarms < 3)
-        pause();
-    serve(server, echo, NULL, 100);
-    setitimer(ITIMER_REAL, &never, NULL);
-    for (i = 0; i < 100; i++) {
-        check_reply(clients[i], "storm");
-        CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, i)->event.exit_code, 0);
-    }
-    forkserve_server_free(server);
 }
 
 TEST(children_and_dispositions_of_the_host_are_left_alone) {

@@ -163,63 +163,6 @@ TEST(the_host_sees_the_connections) {
     forkserve_server_free(server);
 }
 
-static atomic_int over;
-
-static void *be_busy(void *file) {
-    while (!over) {
-        char *memory = malloc(100 + (size_t)rand() % 10000);
-
-        CHECK(memory);
-        fprintf(file, "%p\n", (void *)memory);
-        fprintf(stdout, "%s", "");
-        free(memory);
-    }
-    return NULL;
-}
-
-/* Allocates and prints, which a lock that nobody holds any more would stop. */
-static int allocate(const forkserve_conn *conn, void *file) {
-    char *memory = malloc(70000);
-
-    CHECK(memory);
-    memset(memory, 1, 70000);
-    fprintf(file, "%s\n", forkserve_conn_peer_name(conn));
-    free(memory);
-    return echo(conn, NULL);
-}
-
-TEST(a_host_with_busy_threads_may_start) {
-#ifdef __SANITIZE_ADDRESS__
-    /* Its allocator does not prepare for a fork as libc's does: the children of a
-     * thread that allocates may wait for a lock that nobody holds. */
-    return;
-#endif
-    FILE *file = fopen("/dev/null", "we");
-    pthread_t threads[8];
-    int round, i;
-
-    for (i = 0; i < 8; i++)
-        CHECK_EQUAL(pthread_create(&threads[i], NULL, be_busy, file), 0);
-    for (round = 0; round < 5; round++) {
-        forkserve_server *server = server_at("127.0.0.1:0", NULL);
-        int clients[10];
-
-        CHECK(forkserve_server_start(server, allocate, file, NULL) > 0);
-        for (i = 0; i < 10; i++)
-            clients[i] = queue_client(server, "hello");
-        for (i = 0; i < 10; i++)
-            check_reply(clients[i], "hello");
-        stop_and_wait(server);
-        CHECK_EQUAL(stats_of(server).ended, 10);
-        CHECK_EQUAL(stats_of(server).crashed, 0);
-        forkserve_server_free(server);
-    }
-    over = 1;
-    for (i = 0; i < 8; i++)
-        CHECK_EQUAL(pthread_join(threads[i], NULL), 0);
-    fclose(file);
-}
-
 TEST(a_host_that_waits_for_all_children_sees_the_supervisor_only) {
     forkserve_server *server = server_at("127.0.0.1:0", NULL);
     int pid = start(server), status, i;
@@ -237,23 +180,6 @@ TEST(a_host_that_waits_for_all_children_sees_the_supervisor_only) {
     CHECK_EQUAL(forkserve_server_wait(server, -1, NULL), 0);
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_SUPERVISOR_ENDED, 0)->event.exit_code, -1);
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_SUPERVISOR_ENDED, 0)->event.exit_signal, 0);
-    forkserve_server_free(server);
-}
-
-TEST(a_host_that_ignores_sigchld_hears_how_its_children_ended) {
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    int status = 7, i;
-
-    signal(SIGCHLD, SIG_IGN);
-    CHECK(forkserve_server_start(server, answer, &status, NULL) > 0);
-    for (i = 0; i < 5; i++)
-        close(connect_to(server, 0));
-    WAIT_FOR(count_of(FORKSERVE_EVENT_ENDED) == 5);
-    for (i = 0; i < 5; i++)
-        CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, i)->event.exit_code, 7);
-    CHECK_EQUAL(stats_of(server).unknown, 0);
-    stop_and_wait(server);
-    CHECK_EQUAL(stats_of(server).supervisor, 0);
     forkserve_server_free(server);
 }
 
@@ -391,34 +317,61 @@ TEST(a_supervisor_holds_a_client_while_fork_fails) {
     forkserve_server_free(server);
 }
 
-/* Listening sockets of this process. */
-static int listeners(void) {
-    socklen_t len = sizeof(int);
-    int fd, value, count = 0;
+static forkserve_server *signalled;
+static atomic_int stops;
 
-    for (fd = 3; fd < 256; fd++)
-        count += getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value;
-    return count;
+static void stop_from_handler(int sig) {
+    int before = errno;
+
+    (void)sig;
+    if (forkserve_server_stop(signalled) == 0 && errno == before)
+        stops++;
 }
 
-TEST(the_host_keeps_neither_listener_nor_port) {
-    int before = open_descriptors();
-    forkserve_server *server = server_at("127.0.0.1:0", NULL), *next;
-    forkserve_error error = FORKSERVE_ERROR_INIT;
-    char address[64];
+static void *send_a_signal(void *to) {
+    poll(NULL, 0, 20);
+    CHECK_EQUAL(pthread_kill(*(pthread_t *)to, SIGUSR1), 0);
+    return NULL;
+}
 
-    snprintf(address, sizeof address, "127.0.0.1:%d", port_of(server));
-    CHECK_EQUAL(listeners(), 1);
-    start(server);
-    CHECK_EQUAL(listeners(), 0);
-    /* An epoll, an eventfd, the supervisor's pidfd and its leash. */
-    CHECK_EQUAL(open_descriptors(), before + 4);
-    CHECK_EQUAL(port_of(server), atoi(strrchr(address, ':') + 1));
-    CHECK_EQUAL(forkserve_server_new(NULL, &next, NULL), 0);
-    CHECK_EQUAL(forkserve_server_listen(next, address, &error), -EADDRINUSE);
-    stop_and_wait(server);
-    CHECK_EQUAL(forkserve_server_listen(next, address, NULL), 0);
-    forkserve_server_free(next);
-    forkserve_server_free(server);
-    CHECK_EQUAL(open_descriptors(), before);
+TEST(a_signal_does_not_end_the_wait_but_its_handler_may_stop) {
+    struct sigaction action = {0};
+    pthread_t self = pthread_self(), thread;
+
+    signalled = server_at("127.0.0.1:0", NULL);
+    action.sa_handler = stop_from_handler; /* without SA_RESTART */
+    sigaction(SIGUSR1, &action, NULL);
+    start(signalled);
+    CHECK_EQUAL(pthread_create(&thread, NULL, send_a_signal, &self), 0);
+    CHECK_EQUAL(forkserve_server_wait(signalled, -1, NULL), 0);
+    CHECK_EQUAL(stops, 1);
+    CHECK_EQUAL(pthread_join(thread, NULL), 0);
+    forkserve_server_free(signalled);
+}
+
+TEST(free_without_a_stop_ends_the_supervisor_and_its_children) {
+    uint32_t spares;
+
+    for (spares = 0; spares <= 2; spares += 2) {
+        forkserve_options options = FORKSERVE_OPTIONS_INIT;
+        forkserve_server *server;
+        pid_t children[8];
+        int pid, client, count, i;
+
+        options.spares = spares;
+        options.grace_ms = -1;
+        options.kill_after_ms = 1000000000;
+        signal(SIGTERM, SIG_IGN); /* which does not help the children */
+        server = server_at("127.0.0.1:0", &options);
+        pid = start(server);
+        client = connect_to(server, 0);
+        ask(client);
+        count = children_of(pid, children, 8);
+        CHECK(count >= 1 && count <= 8);
+        forkserve_server_free(server);
+        CHECK_EQUAL(alive(pid), 0);
+        for (i = 0; i < count; i++)
+            CHECK_EQUAL(alive(children[i]), 0);
+        check_reply(client, "");
+    }
 }

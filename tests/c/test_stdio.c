@@ -58,42 +58,6 @@ static int print(const forkserve_conn *conn, void *userdata) {
     return 0;
 }
 
-TEST(buffered_output_appears_once_in_the_callback_style) {
-    int file = capture(), clients[3], i;
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-
-    for (i = 0; i < 3; i++)
-        clients[i] = queue_client(server, "x");
-    printf("host;"); /* without a newline: it stays in the buffer */
-    serve(server, print, NULL, 3);
-    check_captured(file, 3);
-    for (i = 0; i < 3; i++)
-        close(clients[i]);
-    forkserve_server_free(server);
-}
-
-TEST(buffered_output_appears_once_in_the_step_style) {
-    int file = capture(), clients[3], i, pid;
-    forkserve_server *server = server_at("127.0.0.1:0", NULL);
-    const forkserve_conn *conn;
-
-    for (i = 0; i < 3; i++)
-        clients[i] = queue_client(server, "x");
-    printf("host;");
-    journal.stop_after = 3;
-    while ((pid = forkserve_server_accept_fork(server, &conn, NULL)) >= 0) {
-        if (pid == 0) {
-            printf("child;");
-            exit(0);
-        }
-    }
-    CHECK_EQUAL(pid, -ESHUTDOWN);
-    check_captured(file, 3);
-    for (i = 0; i < 3; i++)
-        close(clients[i]);
-    forkserve_server_free(server);
-}
-
 TEST(files_of_the_hosts_own_are_flushed_too) {
     char name[] = "/tmp/forkserve-test-XXXXXX";
     int out = capture(), file = mkstemp(name), client;

@@ -49,21 +49,6 @@ static int listener_at(const char *name, int type) {
     return fd;
 }
 
-TEST(a_unix_socket_is_served_and_its_file_removed) {
-    forkserve_server *server;
-    int client;
-
-    name_file("served");
-    server = server_at(address, NULL);
-    CHECK(exists(path));
-    client = queue_client(server, "hello");
-    serve(server, echo, NULL, 1);
-    check_reply(client, "hello");
-    CHECK_TEXT(entry_of(FORKSERVE_EVENT_ACCEPTED, 0)->peer, "unix:");
-    CHECK(!exists(path)); /* at the end of the drain */
-    forkserve_server_free(server);
-}
-
 TEST(free_removes_the_file_of_a_server_that_never_ran) {
     name_file("unused");
     forkserve_server_free(server_at(address, NULL));
@@ -83,52 +68,6 @@ TEST(a_unix_path_that_is_too_long_is_refused) {
     check_refused(text, ENAMETOOLONG);
     text[5 + 108] = '\0';
     forkserve_server_free(server_at(text, NULL));
-}
-
-TEST(a_stale_socket_file_is_replaced) {
-    forkserve_server *server;
-    int client;
-
-    name_file("stale");
-    close(listener_at(path, SOCK_STREAM)); /* as a killed server leaves it */
-    CHECK(exists(path));
-    server = server_at(address, NULL);
-    client = queue_client(server, "hello");
-    serve(server, echo, NULL, 1);
-    check_reply(client, "hello");
-    forkserve_server_free(server);
-    CHECK(!exists(path));
-}
-
-TEST(the_socket_of_a_living_server_is_not_taken_over) {
-    forkserve_server *first;
-    int client;
-
-    name_file("living");
-    first = server_at(address, NULL);
-    check_refused(address, EADDRINUSE);
-    CHECK(exists(path));
-    client = queue_client(first, "hello");
-    serve(first, echo, NULL, 2); /* the other server's look counts as one */
-    check_reply(client, "hello");
-    forkserve_server_free(first);
-}
-
-TEST(a_file_that_is_not_a_socket_is_left_alone) {
-    struct stat info;
-    int fd;
-
-    name_file("plain");
-    fd = open(path, O_CREAT | O_WRONLY, 0600);
-    CHECK_EQUAL(write(fd, "precious", 8), 8);
-    check_refused(address, EADDRINUSE);
-    CHECK_EQUAL(fstat(fd, &info), 0);
-    CHECK_EQUAL(info.st_nlink, 1);
-    CHECK_EQUAL(info.st_size, 8);
-    close(fd);
-    unlink(path);
-    name_file("no/such/folder");
-    check_refused(address, ENOENT);
 }
 
 TEST(the_file_of_a_successor_is_left_alone) {
@@ -155,22 +94,6 @@ TEST(a_relative_file_is_removed_after_a_change_of_directory) {
     CHECK_EQUAL(chdir("/"), 0);
     forkserve_server_free(server);
     CHECK(!exists(path));
-}
-
-TEST(an_abstract_name_is_served_and_leaves_no_file) {
-    char name[64], text[128];
-    forkserve_server *server;
-    int client;
-
-    snprintf(name, sizeof name, "unix:@forkserve-test-%d", (int)getpid());
-    server = server_at(name, NULL);
-    CHECK(forkserve_server_address(server, 0, text, sizeof text) > 0);
-    CHECK_TEXT(text, name);
-    check_refused(name, EADDRINUSE);
-    client = queue_client(server, "hello");
-    serve(server, echo, NULL, 1);
-    check_reply(client, "hello");
-    forkserve_server_free(server);
 }
 
 static const char *fd_address(int fd) {

@@ -65,12 +65,9 @@ int take_option_text(forkserve_options *options, const char *text) {
     return 0;
 }
 
-/* "--max-children": the same as a flag, without the unit; --per-child is short for
- * --connections-per-child. */
+/* "--max-children": the same as a flag, without the unit. */
 int take_flag(forkserve_options *options, const char *flag, const char *value) {
     char name[64] = "", *end = name;
-    if (strcmp(flag, "--per-child") == 0)
-        flag = "--connections-per-child";
     if (strncmp(flag, "--", 2) != 0 || strlen(flag) >= sizeof name)
         return 0;
     for (flag += 2; *flag; flag++)

@@ -92,11 +92,14 @@ def test_the_file_of_a_living_server_is_not(front, serve, launch, tmp_path):
     assert plain.read_text() == "precious"
 
 
-def test_an_abstract_name(front, serve):
+def test_an_abstract_name(front, serve, launch):
     name = f"unix:@forkserve-test-{os.getpid()}-{front.name}"
     server = serve(front, "--address", name)
     assert server.address == name
     echo_once(server.address)
+    second = launch(front.argv("--address", name))
+    second.fails()
+    assert f"{name}: Address already in use" in second.stderr()
 
 
 def test_an_adopted_listener_keeps_its_queue(front, launch):
@@ -112,9 +115,16 @@ def test_an_adopted_listener_keeps_its_queue(front, launch):
             assert early.ask() == b"hello\n"
         server.wait_event("ended")
         server.note_start()
-        echo_once(address)
-        # While the listener is still open here, and only its end closes it there.
+        with Client(address) as stays:
+            assert stays.ask() == b"hello\n"
+            server.signal()
+            assert server.wait_event("draining")["live"] == 1
+            assert stays.ask(b"still there?") == b"still there?"
+        assert server.wait_exit() == 0
         server.finish()
+        # Its end is that of a server, and not of a socket that others have, too.
+        with Client(address):
+            listener.accept()[0].close()
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ outlive it.
 """
 
 import errno
+import os
+import signal
 import threading
 import time
+from collections import Counter
 
 import pytest
 
 from harness import procfs, sockets
 from harness.client import LIMIT, Client, clients, echo_once, takes_clients
-from harness.fronts import FRONTS, SPARES
+from harness.fronts import AHEAD, FRONTS, SPARES
 from harness.inject import FORK, strace
 from harness.procfs import all_gone, wait_until
 
@@ -24,6 +27,85 @@ def test_as_many_as_asked_for_wait_and_nobody_else(ahead_front, serve):
     server = serve(ahead_front)
     assert len(server.children()) == SPARES
     assert server.serving() == []
+
+
+LOOPS = [f for f in FRONTS if f.name in ("c-run", "c-dispatch", "c-step", "c-start")]
+
+
+@pytest.mark.parametrize(
+    ("spares", "per_child"), [(0, 3), (1, 1), (1, 3), (3, 1), (4, 3), (20, 7)]
+)
+@pytest.mark.parametrize("front", LOOPS, ids=lambda front: front.name)
+def test_any_number_of_spares_serves(front, serve, spares, per_child):
+    """Each client gets its own status, in a child that has served no more than it may."""
+    options = ("--spares", spares, "--connections-per-child", per_child)
+    server = serve(front, "--handler", "status", *options)
+    count = 12
+    with clients(server.address, count) as many:
+        for status, client in enumerate(many, 1):
+            client.send(bytes([status]))
+        assert [client.rest() for client in many] == [b""] * count
+        names = [client.name for client in many]
+    server.wait_idle()
+    server.finish()
+    story = {}
+    for event in server.events():
+        if "id" in event:
+            story.setdefault(event["id"], []).append(event)
+    assert sorted(story) == list(range(1, count + 1))
+    served = Counter()
+    for told in story.values():
+        assert [event["event"] for event in told] == ["accepted", "forked", "ended"]
+        assert len({event["peer"] for event in told}) == 1
+        assert told[1]["pid"] == told[2]["pid"]
+        served[told[2]["pid"]] += 1
+    assert max(served.values()) <= per_child
+    ends = {told[2]["peer"]: told[2]["exit_code"] for told in story.values()}
+    assert ends == {name: status for status, name in enumerate(names, 1)}
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["refused"]) == (count, count, 0)
+    assert stats["crashed"] == 0
+
+
+def test_a_single_spare_is_enough_for_many_who_stay(ahead_front, serve):
+    """Nobody listens to the notes of the children, so only the bell calls for more."""
+    server = serve(ahead_front, "--spares", 1, "--observe", 0, "--handler", "hold")
+    with clients(server.address, 30) as many:
+        assert len({client.child() for client in many}) == 30
+        assert len(server.serving()) == 30
+
+
+def test_spares_that_are_killed_while_they_wait_are_replaced(ahead_front, serve):
+    """They are no connections, and no crashes."""
+    server = serve(ahead_front)
+    spares = server.children()
+    for pid in spares:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: all(procfs.state(pid) is None for pid in spares), "their end")
+    echo_once(server.address)
+    server.wait_idle()
+    assert not set(spares) & set(server.children())
+    server.finish()
+    stats = server.stats()
+    assert (stats["accepted"], stats["ended"], stats["crashed"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("front", [f for f in AHEAD if f.reuse], ids=lambda front: front.name)
+def test_no_client_is_forgotten_when_several_arrive_at_once(front, serve):
+    """On one processor a spare does not run before the next clients have come, so that
+    their arrivals are reported as one."""
+    cpu = min(os.sched_getaffinity(0))
+    server = serve(
+        front,
+        *("--spares", 4, "--connections-per-child", 1000, "--observe", 0),
+        tracer=("taskset", "--cpu-list", str(cpu)),
+    )
+    for _ in range(50):
+        wait_until(lambda: len(server.waiting()) >= 4, "four that wait")
+        with clients(server.address, 3) as many:
+            assert [client.ask(b"x") for client in many] == [b"x"] * 3
+    server.finish()
+    assert server.stats()["ended"] == 150
 
 
 def test_a_busy_listener_keeps_nobody_waiting_at_another(ahead_front, serve):
@@ -169,7 +251,7 @@ def test_a_drain_sends_those_home_that_wait(ahead_front, serve):
 def test_a_long_lifetime_costs_no_memory_for_each_connection(serve):
     """A child that serves many has a deadline for each: those that were met go."""
     reuse = next(front for front in FRONTS if front.name == "c-run-reuse")
-    server = serve(reuse, "--per-child", 100000, "--lifetime", 3600000)
+    server = serve(reuse, "--connections-per-child", 100000, "--lifetime", 3600000)
 
     def talk(times):
         for _ in range(times):

@@ -37,7 +37,7 @@ def test_a_child_that_is_killed_leaves_the_others_alone(front, serve):
         assert many[0].rest() == b""
 
 
-@pytest.mark.parametrize(("status", "expected"), [(0, 0), (42, 42), (255, 255), (259, 3)])
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (42, 42), (259, 3), (-1, 255)])
 def test_the_answer_of_the_handler_is_the_exit_status(front, serve, status, expected):
     server = serve(front, "--handler", f"exit={status}")
     with Client(server.address) as client:

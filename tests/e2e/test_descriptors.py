@@ -53,10 +53,18 @@ def test_each_side_holds_its_own_and_nothing_more(front, serve, tmp_path):
     name = f"unix:@forkserve-test-{os.getpid()}-{front.name}"
     addresses = ["127.0.0.1:0", "127.0.0.1:0", f"unix:{tmp_path}/socket", name]
     options = [word for address in addresses for word in ("--address", address)]
-    server = serve(front, "--handler", "hold", *options, listeners=4)
-    assert procfs.kinds(server.pid) == expected_parent(front, 4, len(server.children()))
+    # What the host has opened itself, its children have as well.
+    own, other_end = os.pipe()
+    with open(own, "rb"), open(other_end, "wb"):
+        server = serve(front, "--handler", "hold", *options, listeners=4, pass_fds=[own])
+    hosts = Counter(pipe=1)
+
+    def expected_loop():
+        return hosts + expected_parent(front, 4, len(server.children()))
+
+    assert procfs.kinds(server.pid) == expected_loop()
     for spare in server.children():
-        waiting = expected_child(front, 4, last=False) + GATE - Counter(connection=1)
+        waiting = hosts + expected_child(front, 4, last=False) + GATE - Counter(connection=1)
         # Its own gate it makes when it begins to wait.
         wait_until(
             lambda spare=spare, waiting=waiting: procfs.kinds(spare) == waiting,
@@ -67,8 +75,8 @@ def test_each_side_holds_its_own_and_nothing_more(front, serve, tmp_path):
         server.cleanups.append(client.close)
         pid = client.child()
         server.wait_events("forked", count)
-        # The child: 0, 1, 2 and its connection, which is not the listener's.
-        expected = expected_child(front, 4, last=not front.reuse)
+        # The child: the host's own and its connection, which is not the listener's.
+        expected = hosts + expected_child(front, 4, last=not front.reuse)
         child = procfs.fds(pid)
         expected += kept_gate(front, child)
         assert len(child) == 3 + expected.total()
@@ -78,9 +86,7 @@ def test_each_side_holds_its_own_and_nothing_more(front, serve, tmp_path):
         assert procfs.kinds(pid) == expected
         # The parent: what it had, and a pidfd for each child.
         wait_until(
-            lambda: (
-                procfs.kinds(server.pid) == expected_parent(front, 4, len(server.children()))
-            ),
+            lambda: procfs.kinds(server.pid) == expected_loop(),
             lambda: f"the parent's own and no more: {procfs.kinds(server.pid)}",
         )
         assert len(server.serving()) == count

@@ -5,6 +5,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from harness.client import Client
 from harness.procfs import wait_until
 
@@ -151,13 +153,22 @@ def test_what_the_server_itself_ends_is_no_crash(core_front, serve):
     assert server.stats()["penalties"] == 0
 
 
-def test_a_child_killed_from_outside_counts_for_its_client(core_front, serve):
-    """As by the kernel, when memory runs out."""
+@pytest.mark.parametrize(
+    ("number", "penalties"),
+    [("SIGKILL", 1), ("SIGSEGV", 1), ("SIGABRT", 1), ("SIGTERM", 0), ("SIGALRM", 0)],
+)
+def test_a_child_killed_from_outside_counts_for_its_client(
+    core_front, serve, number, penalties
+):
+    """As by the kernel, when memory runs out; a signal that asks for an end is no crash."""
     server = serve(core_front, "--handler", "hold", "--penalty", LONG)
     with Client(server.address) as client:
-        os.kill(client.child(), signal.SIGKILL)
+        os.kill(client.child(), getattr(signal, number))
         client.rest()
-    server.wait_event("ended")
-    assert outcome(server.address) == b""
+    assert server.wait_event("ended")["exit_signal"] == getattr(signal, number)
+    with Client(server.address) as client:
+        client.half_close()
+        assert bool(client.rest()) == (not penalties)
     server.finish()
-    assert server.stats()["refused_penalty"] == 1
+    stats = server.stats()
+    assert (stats["penalties"], stats["refused_penalty"]) == (penalties, penalties)

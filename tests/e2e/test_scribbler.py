@@ -80,7 +80,7 @@ def scribbled(server, victim, last):
     spent = cpu(server) - used
     assert spent < 0.5 * (time.monotonic() - began) + 0.5, f"{spent} s of processor time"
     # One that serves several may have written that all is well, and wait again.
-    if last == b"c" or "--per-child" not in server.argv:
+    if last == b"c" or "--connections-per-child" not in server.argv:
         wait_until(lambda: procfs.state(pid) in (None, "Z"), "the end of the scribbler")
 
 

@@ -52,8 +52,9 @@ def test_a_host_hears_that_its_supervisor_was_killed(supervised, serve, tmp_path
     assert stats["accepted"] == stats["ended"] + stats["refused"] == 1
 
 
-def test_without_its_host_a_supervisor_drains_and_leaves(supervised, serve):
-    server = serve(supervised, "--grace", -1)
+@pytest.mark.parametrize("orphans", ["finish", "terminate"])
+def test_without_its_host_a_supervisor_drains_and_leaves(supervised, serve, orphans):
+    server = serve(supervised, "--grace", -1, "--orphans", orphans)
     server.judged = True
     with Client(server.address) as client:
         assert client.ask() == b"hello\n"
@@ -61,8 +62,11 @@ def test_without_its_host_a_supervisor_drains_and_leaves(supervised, serve):
         os.kill(server.host, signal.SIGKILL)
         assert server.wait_event("draining")["live"] == 1
         wait_until(lambda: not takes_clients(server.address), "a port that is free")
-        assert client.ask(b"still there?") == b"still there?"
-        assert procfs.state(server.pid) not in (None, "Z")
+        if orphans == "finish":
+            assert client.ask(b"still there?") == b"still there?"
+            assert procfs.state(server.pid) not in (None, "Z")
+        else:
+            assert client.rest() == b""
     wait_until(lambda: all_gone([server.pid, *children]), "nobody left")
     assert server.wait_exit() == -signal.SIGKILL
     assert [event["event"] for event in server.events()][-1] == "stopped"
@@ -70,12 +74,19 @@ def test_without_its_host_a_supervisor_drains_and_leaves(supervised, serve):
 
 def test_ctrl_c_is_the_hosts_affair_and_sigterm_a_stop(supervised, serve):
     """The terminal sends SIGINT to the whole group, and the host decides what it
-    means. SIGTERM is for this process."""
-    server = serve(supervised)
-    os.kill(server.pid, signal.SIGINT)
+    means, as of all signals but SIGTERM, which is for this process."""
+    server = serve(supervised, "--grace", -1)
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGALRM", "SIGPIPE"):
+        os.kill(server.pid, getattr(signal, name))
     echo_once(server.address)
-    assert not server.events("draining")
-    os.kill(server.pid, signal.SIGTERM)
-    server.wait_event("draining")
+    with Client(server.address) as client:
+        assert client.ask() == b"hello\n"
+        assert not server.events("draining")
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_event("draining")
+        wait_until(lambda: not takes_clients(server.address), "a port that is free")
+        assert client.ask(b"still there?") == b"still there?"
     assert server.wait_exit() == 0
     server.finish()
+    ended = server.wait_event("supervisor_ended")
+    assert (ended["exit_code"], ended["exit_signal"]) == (0, 0)

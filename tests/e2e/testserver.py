@@ -421,7 +421,6 @@ class Take(argparse.Action):
     def __call__(self, parser, namespace, text, flag=None):
         name, text = text.split("=", 1) if flag == "--option" else (flag[2:], text)
         name = name.replace("-", "_").removesuffix("_ms")
-        name = {"per_child": "connections_per_child"}.get(name, name)
         options = {option.name: option for option in OPTIONS}
         if name not in options:
             parser.error(f"{name}: no such option")
@@ -439,7 +438,7 @@ def parse():
     parser.add_argument("--again", type=int, default=0)
     parser.add_argument("--observe", type=int, default=1)
     flags = [f"--{option.name.replace('_', '-')}" for option in OPTIONS]
-    for flag in ("--option", "--per-child", *flags):
+    for flag in ("--option", *flags):
         parser.add_argument(flag, action=Take)
     return vars(parser.parse_args())
 

@@ -6,44 +6,7 @@ import signal
 
 import pytest
 
-from support import children, read_all, wait_until
-
-STOP = """
-def stop(*_):
-    server.stop()
-signal.signal(signal.SIGTERM, stop)
-"""
-
-
-def test_spares_wait_ahead_of_time(serve):
-    server = serve("""
-    serve(spares=3).serve_forever()
-    """)
-    wait_until(lambda: len(children(server.pid)) == 3, "three spares")
-    spares = children(server.pid)
-    clients = [server.connect() for _ in range(8)]
-    for client in clients:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-    # They served, and others have come.
-    assert spares < children(server.pid)
-    for client in clients:
-        client.close()
-
-
-def test_each_spare_serves_one_connection(serve):
-    server = serve("""
-    def handler(conn):
-        conn.socket.sendall(f"{os.getpid()} {conn.id}".encode())
-    serve(handler, spares=2).serve_forever()
-    """)
-    seen = []
-    for _ in range(12):
-        with server.connect() as client:
-            seen.append(read_all(client).split())
-    assert len({pid for pid, _ in seen}) == 12
-    assert sorted(int(number) for _, number in seen) == list(range(1, 13))
-
+from support import read_all, wait_until
 
 REUSE = """
 served = 0
@@ -117,19 +80,6 @@ def test_threads_go_on_between_the_connections_of_a_child(serve):
     ] * 2
 
 
-def test_a_drain_ends_spares_at_once(serve):
-    server = serve(
-        STOP
-        + """
-server = serve(spares=4, grace=None)
-server.serve_forever()
-"""
-    )
-    server.ask()
-    wait_until(lambda: len(children(server.pid)) >= 4, "the spares")
-    server.end(by=signal.SIGTERM)
-
-
 # ---- start() ----
 
 STARTED = """
@@ -137,33 +87,6 @@ server = serve({options})
 pid = server.start()
 say(pid)
 """
-
-
-def test_a_supervisor_serves(serve):
-    server = serve(
-        STARTED.format(options="")
-        + """
-sys.stdin.read()
-signal.signal(signal.SIGTERM, lambda *_: server.stop())
-server.wait()
-stats = server.stats()
-say(stats.accepted, stats.ended, stats.live, stats.supervisor)
-"""
-    )
-    supervisor = int(server.line())
-    assert children(server.pid) == {supervisor}
-    with server.connect() as client:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-        assert children(server.pid) == {supervisor}
-        (child,) = children(supervisor)
-        assert child != supervisor
-    for _ in range(9):
-        server.ask()
-    server.wait_asleep()
-    out, err = server.end(by=signal.SIGTERM)
-    assert out == "10 10 0 0\n"
-    assert err == ""
 
 
 def test_wait_has_a_limit(serve):
@@ -245,14 +168,6 @@ def test_ctrl_c_at_a_terminal_leaves_the_supervisor_to_its_host(serve):
     assert server.end()[0] == "interrupted 0\n"
 
 
-def test_the_supervisor_ends_with_its_host(serve):
-    server = serve(STARTED.format(options="") + "signal.pause()")
-    supervisor = int(server.line())
-    server.ask()
-    server.signal(signal.SIGKILL)
-    wait_until(lambda: not os.path.exists(f"/proc/{supervisor}"), "the end of the supervisor")
-
-
 def test_the_observer_is_called_in_the_supervisor(serve):
     server = serve("""
     def observer(event):
@@ -276,22 +191,6 @@ def test_the_observer_is_called_in_the_supervisor(serve):
         "stopped supervisor None 1",
         "supervisor_ended host 0 1",
     ]
-
-
-def test_output_before_start_comes_out_once(serve):
-    server = serve("""
-    print("before")
-    def handler(conn):
-        print("child", conn.id)
-    with serve(handler) as server:
-        server.start()
-        while server.stats().ended < 3:
-            pass
-        print("after")
-    """)
-    answers(server, 3)
-    lines = server.end()[0].splitlines()
-    assert sorted(lines) == ["after", "before", "child 1", "child 2", "child 3"]
 
 
 def test_a_started_server_runs_in_one_place(serve):
@@ -324,22 +223,6 @@ def test_waiting_for_no_supervisor_is_an_error(serve):
         say(errno.errorcode[error.errno], error.strerror)
     """)
     assert server.end()[0] == "ECHILD no supervisor: call start first\n"
-
-
-@pytest.mark.parametrize("count", [0, 2])
-def test_the_supervisor_with_spares_and_without(serve, count):
-    server = serve(
-        "with "
-        + f"serve(spares={count}) as server:\n"
-        + """
-    say(server.start())
-    server.wait()
-"""
-    )
-    server.line()
-    for _ in range(40):
-        server.ask()
-    server.end(-signal.SIGINT, by=signal.SIGINT)
 
 
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"

@@ -71,25 +71,6 @@ def handler(conn):
         assert server.line() == "ended 0 b'still connected'"
 
 
-def test_a_connection_given_to_another_process_goes_on_there(serve):
-    server = serve(
-        SERVER
-        + """
-def handler(conn):
-    if os.fork() == 0:
-        echo(conn)
-        os._exit(0)
-    # From here on it is the other's.
-    os.close(conn.socket.detach())
-"""
-        + PLAIN
-    )
-    with connect(server.address) as client:
-        assert server.line() == "ended 0 None"
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
-
-
 def test_threads_go_on_while_a_client_is_waited_for(serve, tmp_path):
     """That of an earlier handler's has the interpreter meanwhile."""
     server = serve(

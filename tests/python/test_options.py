@@ -182,15 +182,3 @@ def test_reuse_port_lets_two_servers_share_one():
         address = server.addresses[0]
         forkserve.Server(address, handler, reuse_port=True).close()
         connect(address).close()
-
-
-def test_a_lifetime_ends_the_child(serve):
-    server = serve("""
-    def observer(event):
-        if event.kind == "ended":
-            say(event.exit_signal)
-    serve(lifetime=0.05, observer=observer).serve_forever()
-    """)
-    with server.connect() as client:
-        assert read_all(client) == b""
-    assert server.line() == "15"

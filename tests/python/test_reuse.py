@@ -1,6 +1,5 @@
 """Children that serve one connection after the other: what they keep between them."""
 
-import os
 import signal
 import socket
 from pathlib import Path
@@ -107,45 +106,3 @@ def test_a_client_has_its_end_of_file_though_files_are_about(serve):
             pids.add(read_all(client))
         counts.add(server.line())
     assert len(pids) == len(counts) == 1
-
-
-def test_a_child_that_crashes_is_replaced(serve):
-    server = serve(
-        """
-    def handler(conn):
-        conn.socket.sendall(str(os.getpid()).encode())
-        if conn.socket.recv(1) == b"k":
-            os.kill(os.getpid(), signal.SIGKILL)
-    def observer(event):
-        if event.kind == "ended":
-            say(event.exit_code, event.exit_signal)
-    serve(handler, observer=observer, **eval(sys.argv[1])).serve_forever()
-    """,
-        ALONE,
-    )
-    pids = []
-    for order in (b"x", b"k", b"x", b"x"):
-        with server.connect() as client:
-            pids.append(client.recv(20))
-            client.sendall(order)
-            assert client.recv(1) == b""
-    assert pids[0] == pids[1] != pids[2] == pids[3]
-    assert [server.line() for _ in pids] == ["0 None", "None 9", "0 None", "0 None"]
-
-
-def test_a_spare_that_is_killed_while_it_waits_is_replaced(serve):
-    server = serve(
-        """
-    def handler(conn):
-        conn.socket.sendall(str(os.getpid()).encode())
-    serve(handler, **eval(sys.argv[1])).serve_forever()
-    """,
-        ALONE,
-    )
-    for _ in range(3):
-        with server.connect() as client:
-            pid = int(read_all(client))
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the child's end")
-    with server.connect() as client:
-        assert int(read_all(client)) != pid

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from support import children, connect, descriptors, read_all, wait_until
+from support import connect, read_all
 
 ECHO = """
 with serve() as server:
@@ -15,23 +15,6 @@ with serve() as server:
     except KeyboardInterrupt:
         say("interrupted")
 """
-
-
-def test_each_connection_is_served_in_a_child(serve):
-    server = serve("""
-    def handler(conn):
-        conn.socket.sendall(f"{os.getpid()} {os.getppid()} {conn.id}".encode())
-    serve(handler).serve_forever()
-    """)
-    seen = set()
-    for number in range(1, 6):
-        with server.connect() as client:
-            pid, parent, conn_id = map(int, read_all(client).split())
-        assert parent == server.pid
-        assert conn_id == number
-        seen.add(pid)
-    assert server.pid not in seen
-    assert len(seen) == 5
 
 
 @pytest.mark.parametrize(
@@ -81,38 +64,6 @@ def test_the_peer_is_known_after_it_has_left(serve):
     client.sendall(b"x")
     client.close()
     assert server.line() == f"{name} {name[0]}:{name[1]} {server.address}"
-
-
-def test_nothing_is_left_of_a_connection(serve):
-    server = serve(ECHO)
-    server.ask()
-    server.wait_no_children()
-    before = descriptors(server.pid)
-    for _ in range(50):
-        server.ask()
-    clients = [server.connect() for _ in range(20)]
-    for client in clients:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-    # Of the fifty one may still be ending.
-    wait_until(lambda: len(children(server.pid)) == 20, "20 children")
-    for client in clients:
-        client.close()
-    server.wait_no_children()
-    wait_until(lambda: descriptors(server.pid) == before, "the descriptors of the start")
-
-
-def test_a_child_has_its_connection_and_standard_streams_only(serve):
-    server = serve(ECHO)
-    with server.connect() as client, server.connect() as other:
-        for one in (client, other):
-            one.sendall(b"x")
-            assert one.recv(1) == b"x"
-        for child in children(server.pid):
-            table = descriptors(child)
-            assert sorted(table)[:3] == [0, 1, 2]
-            assert len(table) == 4, table
-            assert max(table.items())[1].startswith("socket:")
 
 
 def test_the_connection_ends_before_the_memory_of_the_child(serve):

@@ -3,30 +3,10 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
-from support import children, descriptors, gone, read_all, refused, wait_until
-
-
-def test_the_host_keeps_no_socket(started):
-    server, supervisor = started("server.wait()\n")
-    server.ask()
-    assert not any(is_listener(server, what) for what in descriptors(server.pid).values())
-    assert any(is_listener(server, what) for what in descriptors(supervisor).values())
-    server.end(by=signal.SIGTERM)
-    assert gone(supervisor)
-
-
-def is_listener(server, what):
-    """Whether a descriptor is the socket that listens at the server's port."""
-    port = f"{int(server.address.rsplit(':', 1)[1]):04X}"
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1].endswith(":" + port) and fields[3] == "0A":
-            return what == f"socket:[{fields[9]}]"
-    return False
+from support import children, read_all
 
 
 def test_threads_of_the_host_are_no_danger(started):
@@ -103,31 +83,6 @@ server.wait()
     server.end(by=signal.SIGTERM)
 
 
-@pytest.mark.parametrize("orphans", ["finish", "terminate"])
-def test_a_host_that_is_killed_takes_the_supervisor_along(started, orphans):
-    server, supervisor = started("server.wait()\n", options=f"orphans={orphans!r}, grace=None")
-    client = server.connect()
-    client.sendall(b"x")
-    assert client.recv(1) == b"x"
-    server.signal(signal.SIGKILL)
-    wait_until(lambda: refused(server.address), "the listener closed")
-    if orphans == "finish":
-        client.sendall(b"y")
-        assert client.recv(1) == b"y"
-        assert not gone(supervisor)
-    else:
-        assert read_all(client) == b""
-    client.close()
-    wait_until(lambda: gone(supervisor), "the supervisor's end")
-
-
-def test_a_host_that_runs_another_program_lets_go(started):
-    server, supervisor = started("os.execv('/bin/cat', ['cat', '/dev/stdin'])\n")
-    wait_until(lambda: gone(supervisor), "the supervisor's end")
-    assert refused(server.address)
-    server.process.wait(20)
-
-
 @pytest.mark.parametrize("with_observer", [False, True])
 def test_a_supervisor_that_is_killed_is_noticed(started, with_observer):
     before = """
@@ -159,22 +114,6 @@ server.close()
     event = ["supervisor_ended True None 9 True"] if with_observer else []
     said = ["EOWNERDEAD the supervisor ended by signal 9 before it had drained"] * 2
     assert server.end()[0].splitlines() == [*event, *said, "waited 0"]
-
-
-def test_a_supervisor_that_is_terminated_drains(started):
-    body = """
-assert server.wait() is None
-say("waited", server.stats().crashed)
-"""
-    server, supervisor = started(body, options="grace=None")
-    with server.connect() as client:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-        os.kill(supervisor, signal.SIGTERM)
-        wait_until(lambda: refused(server.address), "the listener closed")
-        client.sendall(b"y")
-        assert client.recv(1) == b"y"
-    assert server.end()[0] == "waited 0\n"
 
 
 def test_signal_handlers_of_the_host_do_not_run_in_the_supervisor(started):
@@ -219,36 +158,6 @@ options.update(handler=handler, observer=observer)
         os.kill(int(words[1]), signal.SIGTERM)
         assert server.line() == f"ended None {int(signal.SIGTERM)}"
     server.end(by=signal.SIGTERM)
-
-
-@pytest.mark.parametrize("what", ["ignores SIGCHLD", "waits for any child"])
-def test_the_host_may_do_what_it_likes_with_its_children(started, what):
-    before = """
-def observer(event):
-    if event.kind in ("ended", "supervisor_ended"):
-        say(event.kind, event.exit_code, event.exit_signal)
-options.update(handler=lambda conn: sys.exit(7), observer=observer)
-"""
-    if what == "ignores SIGCHLD":
-        before += "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
-        body = "server.wait()\n"
-    else:
-        body = """
-while True:
-    try:
-        os.wait()
-    except ChildProcessError:
-        break
-server.wait()
-"""
-    server, _ = started(body, before=before)
-    for _ in range(5):
-        with server.connect() as client:
-            assert read_all(client) == b""
-        assert server.line() == "ended 7 None"
-    lines = server.end(by=signal.SIGTERM)[0].splitlines()
-    # Its status is lost, the end is not.
-    assert lines[-1] == "supervisor_ended None None"
 
 
 def test_an_exception_of_the_observer_does_not_end_the_supervisor(started):
@@ -375,30 +284,3 @@ def list_one(one):
         host, port = client.getsockname()
         server.signal(signal.SIGUSR1)
         assert server.line() == f"1 {host}:{port} {child} True 0"
-
-
-@pytest.mark.parametrize("options", ["", "spares=2", "spares=2, connections_per_child=5"])
-def test_events_of_each_connection_come_in_order(started, options):
-    before = """
-def observer(event):
-    if event.conn_id:
-        say(event.kind, event.conn_id, event.pid, event.exit_code)
-options["observer"] = observer
-"""
-    server, _ = started("server.wait()\n", before=before, options=options)
-    clients = []
-    for _ in range(40):
-        clients.append(server.connect())
-        clients[-1].sendall(b"x")
-        if len(clients) == 4:
-            for client in clients:
-                assert client.recv(1) == b"x"
-                client.close()
-            clients.clear()
-    lines = [line.split() for line in server.end(by=signal.SIGTERM)[0].splitlines()]
-    for number in map(str, range(1, 41)):
-        about = [line for line in lines if line[1] == number]
-        assert [line[0] for line in about] == ["accepted", "forked", "ended"]
-        assert about[1][2] == about[2][2]
-        assert about[2][3] == "0"
-    assert len(lines) == 120

@@ -449,7 +449,6 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
             Some((name, value)) if set(options, name, value) => {}
             _ => bad_usage(&value),
         },
-        "--per-child" => options.connections_per_child = number(&value),
         // With dashes, and without the unit.
         _ if set(options, &name.replacen("--", "", 1).replace('-', "_"), &value) => {}
         _ => bad_usage(name),

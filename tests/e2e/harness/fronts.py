@@ -73,12 +73,12 @@ class Front:
     def argv(self, *options):
         words = [str(option) for option in options]
         model = []
-        if self.spares:
+        if self.spares and "--spares" not in words:
             # Spares count among the children, and may not be more.
             most = value_of(words, "--max-children", self.spares)
             model += ["--spares", str(min(self.spares, most))]
         if self.reuse:
-            model += ["--per-child", str(self.per_child)]
+            model += ["--connections-per-child", str(self.per_child)]
         return [*self.command, *model, *words]
 
 

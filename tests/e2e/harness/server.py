@@ -58,6 +58,8 @@ class Server:
         self._supervised = "start" in self.argv
         # As many children as shall wait when nobody is served.
         self.spares = value_of(self.argv, "--spares", 0)
+        # Whether there are children that serve nobody.
+        self._keeps = self.spares > 0 or value_of(self.argv, "--connections-per-child", 1) > 1
         self._most = value_of(self.argv, "--max-children", 256)
         self._readers = [
             threading.Thread(target=self._read, args=stream, daemon=True)
@@ -201,18 +203,21 @@ class Server:
                 return pid
         return None
 
+    def waiting(self):
+        """The children that wait for connections."""
+        return [pid for pid in self.children() if procfs.waits_for_events(pid)]
+
     def _is_filled(self):
         """Everyone who shall wait for connections does."""
-        children = self.children()
-        waiting = sum(map(procfs.waits_for_events, children))
-        enough = waiting >= self.spares or len(children) >= self._most
+        children, waiting = self.children(), self.waiting()
+        enough = len(waiting) >= self.spares or len(children) >= self._most
         return enough and all(map(procfs.waits_for_events, {self.pid, self.host}))
 
     def resources(self):
         """The descriptors of the process that runs the loop. Which children
         there are changes where they wait ahead: of their pidfds, only those are
         counted that are too many or too few."""
-        if not self.spares:
+        if not self._keeps:
             return procfs.fds(self.pid)
         # A child and its pidfd do not come and go at one moment: look again while
         # the loop is at work, which makes and dismisses spares without being asked.
@@ -249,7 +254,7 @@ class Server:
     def serving(self):
         """Those of them that have a connection: all, unless some wait ahead."""
         children = self.children()
-        return children if not self.spares else procfs.with_connection(children)
+        return procfs.with_connection(children) if self._keeps else children
 
     def _is_idle(self):
         """In this order: what is accepted after one of these is seen by the next."""
@@ -257,7 +262,7 @@ class Server:
             sockets.queued(*self.ports) == 0
             and self._is_filled()
             and all(map(procfs.waits_for_events, self.children()))
-            and (self.spares > 0 or not self.children())
+            and (self._keeps or not self.children())
             and self.resources().keys() == self._at_start.keys()
             and self.resources().get("pidfds") == self._at_start.get("pidfds")
         )
