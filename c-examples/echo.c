@@ -138,6 +138,10 @@ static void print_event(const forkserve_event *e, void *settings) {
         printf("listener  %s is closed", e->address);
         end_line(e->error);
         break;
+    case FORKSERVE_EVENT_SOCKET_FILE_LEFT:
+        printf("file      of %s cannot be removed", e->address);
+        end_line(e->error);
+        break;
     case FORKSERVE_EVENT_CHILD_DISTRUSTED:
         printf("distrusted pid %d has told what cannot be true\n", e->pid);
         break;

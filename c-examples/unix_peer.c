@@ -4,7 +4,8 @@
  * On a Unix socket the kernel says who is at the other end (SO_PEERCRED: the
  * user, group and process at the time of its connect), and nobody can say
  * anything else. The owner of the server and root may come in, and the users that
- * the command line names. An abstract name (unix:@name) has no file whose mode
+ * the command line names. For that, every user may connect, whatever the umask
+ * is (socket_mode). An abstract name (unix:@name) has no file whose mode
  * could keep the others out: there this is the only lock.
  *
  * Usage:   unix_peer ADDRESS [USER...]     such as: unix_peer unix:/tmp/peer.sock
@@ -62,6 +63,7 @@ static int receive(const forkserve_conn *conn, void *guests) {
 }
 
 int main(int argc, char *argv[]) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
     forkserve_error error = FORKSERVE_ERROR_INIT;
     char bound[128];
 
@@ -70,7 +72,9 @@ int main(int argc, char *argv[]) {
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, also into a pipe */
-    if (forkserve_server_new(NULL, &server, &error) < 0 ||
+    if (strncmp(argv[1], "unix:@", 6) != 0)
+        options.socket_mode = 0666; /* the guests are to get as far as the question, too */
+    if (forkserve_server_new(&options, &server, &error) < 0 ||
         forkserve_server_listen(server, argv[1], &error) < 0) {
         fprintf(stderr, "%s: %s\n", argv[0], error.message);
         return 1;

@@ -83,6 +83,11 @@ def seconds(text: str) -> Optional[float]:
     return None if text == "none" else float(text)
 
 
+def octal(text: str) -> int:
+    """Return the permissions that chmod(1) would take this for."""
+    return int(text, 8)
+
+
 # What argparse is told of an option, by its kind.
 KINDS: dict[str, dict[str, Any]] = {
     "number": {"type": int, "metavar": "N"},
@@ -93,6 +98,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "choice": {},
     "networks": {"action": "append", "metavar": "NETWORK"},
     "statuses": {"action": "append", "type": int, "metavar": "STATUS"},
+    "mode": {"type": octal, "metavar": "OCTAL"},
+    "account": {"metavar": "NAME"},
 }
 
 

@@ -17,9 +17,9 @@ import warnings
 from collections.abc import Callable
 from time import monotonic
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
-from . import _handshake, _table
+from . import _handshake, _table, _unix
 from ._forkserve import HANDSHAKE_FAILED, Error, Loop
 
 # With socketserver's 5 a burst overruns the kernel's queue, and those whose
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
         socket: socket.socket
         request_queue_size: int
+        server_bind: Callable[[], None]
         _handle_request_noblock: Callable[[], None]
 
 else:
@@ -126,6 +127,10 @@ class ForkingMixIn(Mixed):
     timeout: seconds that handle_request() waits before it calls handle_timeout().
     block_on_close: whether server_close() waits for the children.
 
+    socket_mode, socket_user, socket_group: mode and owners of the file of a Unix socket, as
+    Server's options of these names; None, the default, leaves them alone. They are in force
+    before a client can connect. socketserver does not remove the file.
+
     fork_options: options of Server by their names, a mapping; empty by default. ForkOptions
     lists those that are possible. They are read when serve_forever() begins, and hold while it
     runs; lifetime holds also while server_close() waits. With any of them but ssl and
@@ -144,6 +149,10 @@ class ForkingMixIn(Mixed):
     __module__ = "forkserve"
 
     active_children: Optional[set[int]] = None
+
+    socket_mode: Optional[int] = None
+    socket_user: Union[str, int, None] = None
+    socket_group: Union[str, int, None] = None
 
     fork_options: "ForkOptions" = cast("ForkOptions", MappingProxyType({}))
 
@@ -166,6 +175,10 @@ class ForkingMixIn(Mixed):
         says = next((c for c in cls.__mro__ if "request_queue_size" in vars(c)), None)
         if says is socketserver.TCPServer and says.request_queue_size == SOCKETSERVERS_BACKLOG:
             cls.request_queue_size = BACKLOG
+
+    def server_bind(self) -> None:
+        """Bind the socket; the file of a Unix socket gets its mode and owners."""
+        _unix.bind(self, super().server_bind)
 
     @property
     def _BaseServer__shutdown_request(self) -> bool:

@@ -148,6 +148,9 @@ class Server:
         # By `make tables`. options:begin
         backlog: int = 1024,
         reuse_port: bool = False,
+        socket_mode: int | None = None,
+        socket_user: str | int | None = None,
+        socket_group: str | int | None = None,
         nodelay: bool = False,
         keepalive: bool = False,
         linger: float = 2.0,
@@ -232,5 +235,13 @@ class Loop:
     ) -> None: ...
     def close(self) -> None: ...
 
+# Of the drop-ins too.
+def _set_socket_access(
+    path: str,
+    *,
+    socket_mode: int | None = None,
+    socket_user: str | int | None = None,
+    socket_group: str | int | None = None,
+) -> None: ...
 def fork() -> int: ...
 def prepare_heap(*, collect: bool = True) -> int: ...

@@ -20,6 +20,7 @@ LEVELS = {
     "held": logging.WARNING,
     "paused": logging.WARNING,
     "listener_failed": logging.ERROR,
+    "socket_file_left": logging.WARNING,
     "child_distrusted": logging.ERROR,
     "spares_renewed": logging.ERROR,
 }
@@ -30,9 +31,9 @@ def log_events(event: Event) -> None:
 
     DEBUG: each connection accepted and each child made. INFO: connections that ended by
     themselves, and what the server does as a whole. WARNING: children that a signal ended,
-    refused connections, failing forks, pauses. ERROR: listeners that failed, and children
-    that are not to be trusted or have harmed the others. The record has the Event as its
-    attribute "event". Nothing is shown unless the program sets logging up.
+    refused connections, failing forks, pauses, socket files that are left. ERROR: listeners
+    that failed, and children that are not to be trusted or have harmed the others. The record
+    has the Event as its attribute "event". Nothing is shown unless the program sets logging up.
     """
     level = LEVELS.get(event.kind, logging.INFO)
     if event.exit_signal is not None:

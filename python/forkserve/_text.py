@@ -29,6 +29,8 @@ def describe(event: Event) -> Optional[tuple[str, str]]:
         return "paused", f"{reason}{error}"
     if event.kind == "listener_failed":
         return "listener", f"{event.address} is closed{error}"
+    if event.kind == "socket_file_left":
+        return "file", f"of {event.address} cannot be removed{error}"
     if event.kind == "child_distrusted":
         return "distrusted", f"pid {event.pid} has told what cannot be true"
     if event.kind == "spares_renewed":

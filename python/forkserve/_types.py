@@ -31,6 +31,7 @@ EventKind: TypeAlias = Literal[
     "stopped",
     "supervisor_ended",
     "listener_failed",
+    "socket_file_left",
     "child_distrusted",
     "spares_renewed",
     "other",
@@ -104,6 +105,9 @@ class Options(ForkOptions, total=False):
     # By `make tables`. options:begin
     backlog: int
     reuse_port: bool
+    socket_mode: int | None
+    socket_user: str | int | None
+    socket_group: str | int | None
     nodelay: bool
     keepalive: bool
     linger: float

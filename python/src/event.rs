@@ -21,7 +21,7 @@ pub(crate) struct Event {
     /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "held" (conn_id, peer),
     /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
     /// used), "paused" (reason), "resumed", "listener_failed" (address, error),
-    /// "child_distrusted" (pid), "spares_renewed" (reason), "draining" or "stopped"; in the
+    /// "socket_file_left" (address, error), "child_distrusted" (pid), "spares_renewed" (reason), "draining" or "stopped"; in the
     /// host of a supervisor "supervisor_ended" (pid, how). More kinds may come.
     kind: &'static str,
     /// Number of the connection.
@@ -134,6 +134,10 @@ impl Event {
             Core::ListenerFailed { address, errno } => {
                 let (address, error) = (Some(address.to_owned()), Some(errno));
                 Event { kind: "listener_failed", address, error, ..Event::default() }
+            }
+            Core::SocketFileLeft { address, errno } => {
+                let (address, error) = (Some(address.to_owned()), Some(errno));
+                Event { kind: "socket_file_left", address, error, ..Event::default() }
             }
             Core::ChildDistrusted { pid } => {
                 Event { kind: "child_distrusted", pid: Some(pid), ..Event::default() }

@@ -11,6 +11,7 @@
 //! there; every object that a child needs is looked up before the fork
 //! (`tools`), since each import or first call in a child costs it page faults.
 
+mod access;
 mod address;
 mod child;
 mod conn;
@@ -48,6 +49,8 @@ mod wrapped;
 mod _forkserve {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::access::_set_socket_access;
     #[pymodule_export]
     use crate::conn::Connection;
     #[pymodule_export]

@@ -131,6 +131,44 @@ impl Argument<'_, '_> {
         Ok(bytes)
     }
 
+    /// The permissions of a file, or None.
+    fn mode(&self) -> PyResult<Option<u32>> {
+        if self.1.is_none() {
+            return Ok(None);
+        }
+        if !self.1.is_instance_of::<PyInt>() || self.1.is_instance_of::<PyBool>() {
+            return Err(self.wrong_type("an int or None"));
+        }
+        match self.1.extract::<u32>() {
+            Ok(mode @ 0..=0o777) => Ok(Some(mode)),
+            // Commonly 660 in the place of 0o660.
+            Ok(mode) => {
+                let text = format!("{}: {mode:#o} is not in the range 0 to 0o777", self.0);
+                Err(PyValueError::new_err(text))
+            }
+            Err(_) => Err(self.wrong_value("in the range 0 to 0o777")),
+        }
+    }
+
+    /// A user or a group by name or number, or None.
+    fn account(&self) -> PyResult<Option<String>> {
+        if self.1.is_none() {
+            return Ok(None);
+        }
+        if let Ok(name) = self.1.cast::<PyString>() {
+            let name = name.to_cow()?.into_owned();
+            return match name.is_empty() {
+                true => Err(self.wrong_value("a name")),
+                false => Ok(Some(name)),
+            };
+        }
+        if !self.1.is_instance_of::<PyInt>() || self.1.is_instance_of::<PyBool>() {
+            return Err(self.wrong_type("a str, an int or None"));
+        }
+        // The highest stands for none in chown(2).
+        self.number(0, u32::MAX - 1).map(|number| Some(number.to_string()))
+    }
+
     /// One of a few words.
     fn choice<T: Choice>(&self) -> PyResult<T> {
         let words: Vec<String> = T::ALL.iter().map(|(_, word)| format!("{word:?}")).collect();
@@ -192,6 +230,12 @@ macro_rules! value {
     };
     ($given:ident statuses()) => {
         $given.exit_statuses()?
+    };
+    ($given:ident mode()) => {
+        $given.mode()?
+    };
+    ($given:ident account()) => {
+        $given.account()?
     };
 }
 

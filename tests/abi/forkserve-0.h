@@ -372,6 +372,27 @@ typedef struct forkserve_options {
     uint32_t backlog;
     /* Sets SO_REUSEPORT on TCP listeners. 0 or 1. Default 0. */
     int32_t reuse_port;
+    /*
+     * The mode of the file of a Unix socket, in force before a client can
+     * connect. A client needs the right to write. Without it the umask
+     * decides, as for any file. An address of an abstract socket is refused
+     * with it, and with the next two, because there is no file. They do not
+     * apply to TCP and to sockets that came from outside. 0 to 0777. -1, the
+     * default: none.
+     */
+    int32_t socket_mode;
+    /*
+     * The user who owns the file of a Unix socket, by name or number. Another
+     * user than the server's needs the right to change owners (CAP_CHOWN).
+     * Copied. NULL, the default: none.
+     */
+    const char *socket_user;
+    /*
+     * The group of the file of a Unix socket, by name or number. Without that
+     * right it must be a group of the server's user. Copied. NULL, the
+     * default: none.
+     */
+    const char *socket_group;
     /* Sets TCP_NODELAY on connections. 0 or 1. Default 0. */
     int32_t nodelay;
     /* Sets SO_KEEPALIVE on connections. 0 or 1. Default 0. */
@@ -538,7 +559,7 @@ typedef struct forkserve_options {
 /* The defaults. */
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
-        sizeof(forkserve_options), 1024, 0, 0, 0, 2000, 256, 0, 1,                         \
+        sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
             FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL,     \
             NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,             \
             FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
@@ -740,6 +761,13 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  * a new one, and new spares; those that serve finish: reason.
  */
 #define FORKSERVE_EVENT_SPARES_RENEWED 15
+
+/*
+ * The file of a Unix socket is to be removed, because its listener closes, and cannot
+ * be, perhaps because the process has other rights or another root by now: address,
+ * error.
+ */
+#define FORKSERVE_EVENT_SOCKET_FILE_LEFT 16
 
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1

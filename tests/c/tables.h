@@ -3,9 +3,12 @@
 #define TABLES_H
 
 /* The options, by kind. */
-#define OPTIONS(NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES)              \
+#define OPTIONS(NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT)\
     NUMBER(backlog, 1, 2147483647)                                                         \
     FLAG(reuse_port)                                                                       \
+    MODE(socket_mode)                                                                      \
+    ACCOUNT(socket_user)                                                                   \
+    ACCOUNT(socket_group)                                                                  \
     FLAG(nodelay)                                                                          \
     FLAG(keepalive)                                                                        \
     TIME(linger_ms, 0, 60000)                                                              \

@@ -119,6 +119,19 @@ TEST(new_wants_a_place_for_the_server) {
     IN_RANGE(field, "0, 255");                                                                 \
     OUT_OF_RANGE(field, "256");
 
+#define CHECK_MODE(field)                                                                      \
+    IN_RANGE(field, -1);                                                                       \
+    IN_RANGE(field, 0);                                                                        \
+    IN_RANGE(field, 0777);                                                                     \
+    OUT_OF_RANGE(field, 01000);                                                                \
+    OUT_OF_RANGE(field, -2);
+/* Who that is, listen looks up. */
+#define CHECK_ACCOUNT(field)                                                                   \
+    IN_RANGE(field, NULL);                                                                     \
+    IN_RANGE(field, "");                                                                       \
+    IN_RANGE(field, "0");                                                                      \
+    IN_RANGE(field, "somebody");
+
 static void check_length(size_t offset, const char *name, size_t most) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
     char *text = calloc(1, most + 2), expected[80];
@@ -136,9 +149,9 @@ static void check_length(size_t offset, const char *name, size_t most) {
     free(text);
 }
 
-TEST(options_are_taken_within_their_range_only){OPTIONS(CHECK_NUMBER, CHECK_FLAG, CHECK_TIME,
-                                                        CHECK_LIMIT, CHECK_BYTES, CHECK_CHOICE,
-                                                        CHECK_NETWORKS, CHECK_STATUSES)}
+TEST(options_are_taken_within_their_range_only){
+    OPTIONS(CHECK_NUMBER, CHECK_FLAG, CHECK_TIME, CHECK_LIMIT, CHECK_BYTES, CHECK_CHOICE,
+            CHECK_NETWORKS, CHECK_STATUSES, CHECK_MODE, CHECK_ACCOUNT)}
 
 TEST(the_message_tells_the_value_and_the_range) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;

@@ -94,6 +94,7 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_LISTENER_FAILED] = "listener_failed",
     [FORKSERVE_EVENT_CHILD_DISTRUSTED] = "child_distrusted",
     [FORKSERVE_EVENT_SPARES_RENEWED] = "spares_renewed",
+    [FORKSERVE_EVENT_SOCKET_FILE_LEFT] = "socket_file_left",
 };
 
 #define NAME(number, name) [number] = name,

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { U32, I32, I64, TEXT };
+enum kind { U32, I32, I64, TEXT, OCTAL };
 struct field {
     const char *name;
     enum kind kind;
@@ -22,9 +22,10 @@ struct field {
 #define TIME(name, ...) FIELD(name, I64, NULL)
 #define BYTES(name, ...) FIELD(name, TEXT, NULL)
 #define LIST(name) FIELD(name, TEXT, NULL)
+#define MODE(name) FIELD(name, OCTAL, NULL)
 #define CHOICE(name, ...) FIELD(name, I32, __VA_ARGS__)
 static const struct field fields[] = {
-    OPTIONS(NUMBER, FLAG, TIME, TIME, BYTES, CHOICE, LIST, LIST)};
+    OPTIONS(NUMBER, FLAG, TIME, TIME, BYTES, CHOICE, LIST, LIST, MODE, LIST)};
 
 /* The number that an int32_t is given by: of a choice by its word. */
 static int take_number(const struct field *field, const char *value, int32_t *number) {
@@ -48,6 +49,9 @@ static int take(forkserve_options *options, const struct field *field, const cha
         return take_number(field, value, place);
     case I64:
         *(int64_t *)place = atoll(value);
+        return 1;
+    case OCTAL:
+        *(int32_t *)place = (int32_t)strtol(value, NULL, 8);
         return 1;
     case TEXT:
         *(const char **)place = value;

@@ -410,6 +410,8 @@ def value_of(option, text):
         return None if int(text) < option.least or text == "-1" else int(text) / 1000
     if option.kind == "bytes":
         return os.fsencode(text)
+    if option.kind == "mode":
+        return int(text, 8)
     if option.kind == "statuses":
         return list(map(int, text.replace(",", " ").split()))
     return text

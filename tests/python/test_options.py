@@ -41,6 +41,11 @@ def values(option):
         return option.words, ["", "wait"], [None, 0, True, option.words[0].encode()]
     if option.kind == "networks":
         return ["", "10.0.0.0/8, ::1", []], [], [None, 1, 10.0]
+    if option.kind == "mode":
+        return [None, 0, 0o777], [0o1000, 660, -1, 2**70], ["660", 1.0, True]
+    if option.kind == "account":
+        # Listening at a Unix socket looks it up.
+        return [None, 0, "0", "somebody", 2**32 - 2], ["", -1, 2**32 - 1], [b"root", 1.0, True]
     assert option.kind == "statuses"
     return [(), range(256)], [], [70, None]
 
@@ -58,6 +63,8 @@ def test_an_option_is_taken_within_its_range_only(option):
             make(**{**room, name: value})
         assert not isinstance(info.value, OSError)
         shown = f"{len(value)} bytes" if isinstance(value, bytes) else repr(value)
+        if option.kind == "mode" and 0 <= value < 2**32:
+            shown = f"{oct(value)} is not in the range 0 to 0o777"
         assert shown in str(info.value)
     for value in wrong:
         with pytest.raises(

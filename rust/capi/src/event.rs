@@ -40,6 +40,10 @@ pub const FORKSERVE_EVENT_CHILD_DISTRUSTED: i32 = 14;
 /// A child has spoilt what the children share that serve several connections. There is
 /// a new one, and new spares; those that serve finish: reason.
 pub const FORKSERVE_EVENT_SPARES_RENEWED: i32 = 15;
+/// The file of a Unix socket is to be removed, because its listener closes, and cannot
+/// be, perhaps because the process has other rights or another root by now: address,
+/// error.
+pub const FORKSERVE_EVENT_SOCKET_FILE_LEFT: i32 = 16;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -171,6 +175,11 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
             place = Some(address);
             flat.error = errno;
             FORKSERVE_EVENT_LISTENER_FAILED
+        }
+        Event::SocketFileLeft { address, errno } => {
+            place = Some(address);
+            flat.error = errno;
+            FORKSERVE_EVENT_SOCKET_FILE_LEFT
         }
         Event::ChildDistrusted { pid } => {
             flat.pid = pid;

@@ -62,6 +62,21 @@ pub struct forkserve_options {
     pub backlog: u32,
     /// Sets SO_REUSEPORT on TCP listeners. 0 or 1. Default 0.
     pub reuse_port: i32,
+    /// The mode of the file of a Unix socket, in force before a client can
+    /// connect. A client needs the right to write. Without it the umask
+    /// decides, as for any file. An address of an abstract socket is refused
+    /// with it, and with the next two, because there is no file. They do not
+    /// apply to TCP and to sockets that came from outside. 0 to 0777. -1, the
+    /// default: none.
+    pub socket_mode: i32,
+    /// The user who owns the file of a Unix socket, by name or number. Another
+    /// user than the server's needs the right to change owners (CAP_CHOWN).
+    /// Copied. NULL, the default: none.
+    pub socket_user: *const c_char,
+    /// The group of the file of a Unix socket, by name or number. Without that
+    /// right it must be a group of the server's user. Copied. NULL, the
+    /// default: none.
+    pub socket_group: *const c_char,
     /// Sets TCP_NODELAY on connections. 0 or 1. Default 0.
     pub nodelay: i32,
     /// Sets SO_KEEPALIVE on connections. 0 or 1. Default 0.

@@ -58,6 +58,9 @@ macro_rules! default_value {
     (choice $arguments:tt $default:tt) => {
         0
     };
+    (mode $arguments:tt $default:tt) => {
+        -1
+    };
     ($kind:ident $arguments:tt $default:tt) => {
         std::ptr::null()
     };
@@ -93,6 +96,16 @@ macro_rules! value {
     (statuses $arguments:tt $name:expr, $value:expr) => {
         // SAFETY: by contract NULL or a C string.
         exit_statuses($name, unsafe { text($value) })?
+    };
+    (mode $arguments:tt $name:expr, $value:expr) => {
+        match $value {
+            -1 => None,
+            mode => Some(file_mode($name, mode)?),
+        }
+    };
+    (account $arguments:tt $name:expr, $value:expr) => {
+        // SAFETY: by contract NULL or a C string.
+        account(unsafe { text($value) })
     };
 }
 
@@ -174,6 +187,22 @@ fn exit_statuses(name: &str, list: &[u8]) -> Result<Vec<u8>, Failure> {
         }
     };
     entries.enumerate().map(status).collect()
+}
+
+/// A user or a group; none where the text is empty.
+fn account(name: &[u8]) -> Option<String> {
+    (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+fn file_mode(name: &str, mode: i32) -> Result<u32, Failure> {
+    // The core would refuse it too, with a number as Rust writes it.
+    match u32::try_from(mode) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        Ok(mode) => {
+            failure(libc::EINVAL, format!("{name}: 0{mode:o} is not in the range 0 to 0777"))
+        }
+        Err(_) => out_of_range(name, mode.into(), -1, 0o777),
+    }
 }
 
 fn time(name: &str, ms: i64, least: i64, most: i64) -> Result<Duration, Failure> {

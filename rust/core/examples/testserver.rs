@@ -88,6 +88,9 @@ fn observe(event: &Event<'_>) {
         Event::ListenerFailed { address, errno } => {
             Line::new("listener_failed").text("address", address).number("error", errno)
         }
+        Event::SocketFileLeft { address, errno } => {
+            Line::new("socket_file_left").text("address", address).number("error", errno)
+        }
         Event::ChildDistrusted { pid } => Line::new("child_distrusted").number("pid", pid),
         Event::SparesRenewed { reason } => {
             Line::new("spares_renewed").text("reason", reason.name())
@@ -407,6 +410,12 @@ macro_rules! value {
     };
     (statuses $arguments:tt $text:ident) => {
         $text.split(',').map(|status| number(status.trim())).collect()
+    };
+    (mode $arguments:tt $text:ident) => {
+        u32::from_str_radix($text, 8).ok()
+    };
+    (account $arguments:tt $text:ident) => {
+        (!$text.is_empty()).then(|| $text.into())
     };
 }
 

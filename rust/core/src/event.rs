@@ -89,6 +89,15 @@ pub enum Event<'a> {
         /// Why.
         errno: i32,
     },
+    /// The file of a Unix socket is to be removed, because its listener closes, and
+    /// cannot be: the process has other rights or another root by now, perhaps. The next
+    /// server at this address replaces it, if it may.
+    SocketFileLeft {
+        /// The listener's address.
+        address: &'a str,
+        /// Why. ENOENT: the path leads elsewhere since a chroot.
+        errno: i32,
+    },
     /// A child that serves several connections has told what cannot be true. Nothing
     /// more of it is believed, and it is ended by SIGKILL.
     ChildDistrusted {

@@ -76,4 +76,6 @@ pub use engine::{supervisor::Start, Turn};
 #[doc(hidden)]
 pub use hooks::{Hooks, StdioHooks};
 #[doc(hidden)]
+pub use net::access::set_socket_access;
+#[doc(hidden)]
 pub use options::{Amount, Choice, Misfit};

@@ -13,6 +13,8 @@ use crate::engine::reap::AGAIN;
 use crate::engine::{Engine, Phase};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
+use crate::net::listener::Listener;
+use crate::net::name::Name;
 use crate::sys::socket;
 use nix::errno::Errno;
 use std::os::fd::AsFd;
@@ -63,18 +65,21 @@ impl Engine {
     }
 
     fn begin_drain(&mut self) {
-        for port in &mut self.ports {
+        for index in 0..self.ports.len() {
             // How many clients have been told by the kernel that they are
             // connected? They shall be served; those that come later are not
             // waited for, or a busy server would never stop. Where the kernel
             // does not tell (Unix sockets) the queue is at most this long.
-            let Some(listener) = &mut port.listener else { continue };
+            let Some(listener) = &self.ports[index].listener else { continue };
             let queued = socket::queue_length(listener.as_fd());
-            port.quota = queued.unwrap_or(self.options.backlog);
-            if listener.is_own_unix() {
+            let own_unix = listener.is_own_unix();
+            self.ports[index].quota = queued.unwrap_or(self.options.backlog);
+            if own_unix {
                 // First the file: behind a closed queue there could be a dead server.
-                listener.unlink();
-                socket::close_queue(listener.as_fd());
+                self.remove_file(index);
+                if let Some(listener) = &self.ports[index].listener {
+                    socket::close_queue(listener.as_fd());
+                }
             }
         }
         self.dismiss_spares();
@@ -172,12 +177,28 @@ impl Engine {
         Error::os(operation, name.as_str(), errno)
     }
 
+    /// Removes the file of a Unix socket while it is open, and tells if that fails.
+    fn remove_file(&mut self, index: usize) {
+        let port = &mut self.ports[index];
+        let name = port.name;
+        let removed = port.listener.as_mut().map_or(Ok(()), Listener::unlink);
+        self.tell_of_file(&name, removed);
+    }
+
+    /// Tells of a file that could not be removed.
+    pub(crate) fn tell_of_file(&mut self, name: &Name, removed: Result<(), Errno>) {
+        if let Err(errno) = removed {
+            let address = name.as_str();
+            self.emit(&Event::SocketFileLeft { address, errno: errno as i32 });
+        }
+    }
+
     /// Closes the listener of port `index`; its name stays.
     pub(crate) fn close_port(&mut self, index: usize) {
-        if let Some(mut listener) = self.ports[index].listener.take() {
+        self.remove_file(index);
+        if let Some(listener) = self.ports[index].listener.take() {
             let _ = self.epoll.remove(listener.as_fd());
             self.shut_gate(&listener);
-            listener.unlink();
             // Children that serve several connections have copies of it, and so
             // has whatever else the host has forked: closed here alone, it would
             // let clients in that are never served. One that came from outside may

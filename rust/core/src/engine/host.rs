@@ -153,11 +153,18 @@ impl Engine {
         self.board.set(Counter::Deserted, 1);
         self.board.set(Counter::Supervisor, 0);
         // One that was killed has left its socket files.
-        for file in self.ports.iter_mut().filter_map(|port| port.file.take()) {
+        for index in 0..self.ports.len() {
+            let Some(file) = self.ports[index].file.take() else { continue };
             if let Some(pin) = file.pinned() {
                 self.owned.remove(pin);
             }
-            file.remove(false);
+            // In another root it cannot be seen whether the supervisor has removed it. One
+            // that has drained has, or has told.
+            let removed = file.remove(false);
+            if outcome.is_err() {
+                let name = self.ports[index].name;
+                self.tell_of_file(&name, removed);
+            }
         }
         self.emit(&Event::SupervisorEnded { pid, exit });
         outcome.map(|()| true)

@@ -630,9 +630,12 @@ impl Drop for Engine {
             // descriptors here go, and nothing is done to what they stand for.
             Standing::Idle | Standing::Lost if process::getpid() == self.owner => {
                 neighbours::leave(self.owned.words());
-                self.ports.iter_mut().filter_map(|port| port.listener.take()).for_each(|own| {
-                    own.let_go(standing == Standing::Idle);
-                });
+                for index in 0..self.ports.len() {
+                    let Some(listener) = self.ports[index].listener.take() else { continue };
+                    let removed = listener.let_go(standing == Standing::Idle);
+                    let name = self.ports[index].name;
+                    self.tell_of_file(&name, removed);
+                }
                 return;
             }
             Standing::Idle | Standing::Lost | Standing::Child => {}
@@ -647,7 +650,8 @@ impl Drop for Engine {
                 // process may remove the file.
                 let own = !listener.info().adopted && listener.is_still_there();
                 match standing == Standing::Idle && own {
-                    true => listener.let_go(true),
+                    // The observer is perhaps not what it was, in a child.
+                    true => drop(listener.let_go(true)),
                     false => listener.abandon(),
                 }
             }

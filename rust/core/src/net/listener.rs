@@ -7,6 +7,7 @@
 
 use crate::error::{strip_number, Error};
 use crate::escape::{escaped, quoted};
+use crate::net::access::Access;
 use crate::net::address::{self, Address, Port};
 use crate::net::advice;
 use crate::net::name::Name;
@@ -105,7 +106,7 @@ impl Listener {
     /// Gives up a listener that was not put to use: what was adopted goes back
     /// to its owner open, what was made here leaves no trace.
     pub(crate) fn give_back(mut self) {
-        self.unlink();
+        let _ = self.unlink();
         give_back_adopted(self.fd, self.before);
     }
 
@@ -121,15 +122,14 @@ impl Listener {
 
     /// Closes a socket that was not served here. `idle`: nor elsewhere. Its file
     /// goes with the last process that has the socket, unless one of them serves.
-    pub(crate) fn let_go(mut self, idle: bool) {
+    /// The error: it could not be removed.
+    pub(crate) fn let_go(mut self, idle: bool) -> Result<(), Errno> {
         let file = self.file.take().filter(|_| idle).map(|mut file| {
             file.pin();
             file
         });
         drop(self);
-        if let Some(file) = file {
-            file.remove_if_unbound();
-        }
+        file.map_or(Ok(()), |file| file.remove_if_unbound())
     }
 
     /// Whether the descriptor is still that of this socket, in a process that
@@ -149,10 +149,8 @@ impl Listener {
     /// Removes the file of a Unix socket, if it is still the one made here.
     /// Called by the owning process only, before it shuts the socket down: until then
     /// no other server takes the file for that of a dead server.
-    pub(crate) fn unlink(&mut self) {
-        if let Some(file) = self.file.take() {
-            file.remove(true);
-        }
+    pub(crate) fn unlink(&mut self) -> Result<(), Errno> {
+        self.file.take().map_or(Ok(()), |file| file.remove(true))
     }
 }
 
@@ -313,18 +311,22 @@ fn open_ip(
 }
 
 fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
-    let fail = |operation, errno| {
-        // The whole of it, also where a `Name` would be cut.
-        let text = match path {
-            [0, name @ ..] => format!("unix:@{}", escaped(name)),
-            path => format!("unix:{}", escaped(path)),
-        };
-        Error::os(operation, &text, errno)
+    // The whole of it, also where a `Name` would be cut.
+    let shown = match path {
+        [0, name @ ..] => format!("unix:@{}", escaped(name)),
+        path => format!("unix:{}", escaped(path)),
     };
+    let fail = |operation, errno| Error::os(operation, &shown, errno);
     let Some(raw) = RawAddress::from_unix(path) else {
         return Err(fail("bind", Errno::ENAMETOOLONG));
     };
     let file = (path.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(path)));
+    let subject = format!("listen {shown}");
+    let access = Access::of(options, &subject)?;
+    if let (Some(access), None) = (&access, file) {
+        let text = format!("{subject}: {}: an abstract socket has no file", access.option());
+        return Err(Error::new(Errno::EINVAL, text));
+    }
     // Until it listens: before, it cannot be told from that of a dead server.
     let _lock = file.map(FolderLock::to_bind);
     let fd = socket::stream_socket(raw.family()).map_err(|errno| fail("socket", errno))?;
@@ -336,14 +338,19 @@ fn open_unix(path: &[u8], options: &Options) -> Result<Listener, Error> {
         (Err(errno), _) => return Err(fail("bind", errno)),
     }
     // From here on the file is ours to remove, also when the rest fails.
-    let file = file.and_then(SocketFile::at);
-    match listen_unix(fd.as_fd(), options) {
-        Ok(info) => Ok(Listener { fd, info, file, before: None }),
-        Err((operation, errno)) => {
-            if let Some(file) = file {
-                file.remove(true);
+    let own = file.and_then(SocketFile::at);
+    // No client can connect until it listens.
+    let access = access.zip(file).map_or(Ok(()), |(access, file)| access.set(file, &subject));
+    let listening = access.and_then(|()| {
+        listen_unix(fd.as_fd(), options).map_err(|(operation, errno)| fail(operation, errno))
+    });
+    match listening {
+        Ok(info) => Ok(Listener { fd, info, file: own, before: None }),
+        Err(error) => {
+            if let Some(file) = own {
+                let _ = file.remove(true);
             }
-            Err(fail(operation, errno))
+            Err(error)
         }
     }
 }

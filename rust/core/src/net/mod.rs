@@ -1,6 +1,7 @@
 //! Sockets and their names: addresses, listeners, connections.
 
 pub(crate) mod accept;
+pub(crate) mod access;
 pub(crate) mod address;
 pub(crate) mod advice;
 pub(crate) mod conn;

@@ -14,6 +14,7 @@
 use crate::sys::file::{lock_folder, open_path};
 use crate::sys::socket::{self, RawAddress};
 use nix::errno::Errno;
+use std::fs::Metadata;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -36,6 +37,9 @@ const PAUSE_MS: u32 = 2;
 pub(crate) struct SocketFile {
     path: PathBuf,
     id: Id,
+    /// Where the path began when the file was made. In a process that has another root
+    /// by now (chroot) it leads elsewhere.
+    root: Option<(u64, u64)>,
     pin: Option<OwnedFd>,
 }
 
@@ -51,10 +55,18 @@ struct Id {
 impl Id {
     /// Of the socket at `path`; `None` if there is none.
     fn of(path: &Path) -> Option<Id> {
-        let meta = std::fs::symlink_metadata(path).ok()?;
+        Id::of_socket(&std::fs::symlink_metadata(path).ok()?)
+    }
+
+    fn of_socket(meta: &Metadata) -> Option<Id> {
         let id = Id { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() };
         meta.file_type().is_socket().then_some(id)
     }
+}
+
+/// What this process has as its root.
+fn root() -> Option<(u64, u64)> {
+    std::fs::metadata("/").ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// The right to bind and to remove sockets in a folder, among the processes that take this lock.
@@ -92,7 +104,7 @@ impl SocketFile {
         let id = Id::of(path)?;
         // The working directory may change before the end.
         let path = std::path::absolute(path).ok()?;
-        Some(SocketFile { path, id, pin: None })
+        Some(SocketFile { path, id, root: root(), pin: None })
     }
 
     /// While the listener is open: makes sure that the file can be told from others
@@ -113,31 +125,53 @@ impl SocketFile {
     }
 
     /// Removes the file, if it is still the one that was made here. `open`: the
-    /// listener is.
-    pub(crate) fn remove(&self, open: bool) {
+    /// listener is. The error: it is still there, and cannot be removed, because the
+    /// process has other rights or another root by now. The next server knows how to
+    /// replace it.
+    pub(crate) fn remove(&self, open: bool) -> Result<(), Errno> {
         let _lock = FolderLock::take(&self.path, LOCK_TO_REMOVE);
-        if Id::of(&self.path) != Some(self.id) {
-            return;
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(meta) if Id::of_socket(&meta) == Some(self.id) => {}
+            // Another server's.
+            Ok(_) if root() == self.root => return Ok(()),
+            Ok(_) => return Err(Errno::ENOENT),
+            Err(error) => return self.why_out_of_reach(&error),
         }
         if open || self.pin.is_some() || !self.is_bound() {
-            // A failure (a read-only directory by now) leaves a stale file, which
-            // the next server knows how to replace.
-            let _ = std::fs::remove_file(&self.path);
+            return match std::fs::remove_file(&self.path) {
+                Err(error) => self.why_out_of_reach(&error),
+                Ok(()) => Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    /// Without an error where the file has been removed already.
+    fn why_out_of_reach(&self, error: &std::io::Error) -> Result<(), Errno> {
+        match error.raw_os_error().map_or(Errno::EIO, Errno::from_raw) {
+            Errno::ENOENT | Errno::ENOTDIR if root() == self.root => Ok(()),
+            errno => Err(errno),
         }
     }
 
     /// Removes the file once no process has a socket there: the listener has just been
     /// closed here, and other processes may have it.
-    pub(crate) fn remove_if_unbound(&self) {
-        if !self.is_bound() {
-            self.remove(false);
+    pub(crate) fn remove_if_unbound(&self) -> Result<(), Errno> {
+        match self.ask() {
+            Err(errno @ (Errno::EACCES | Errno::EPERM)) => Err(errno),
+            asked if is_bound(asked) => Ok(()),
+            _ => self.remove(false),
         }
     }
 
     fn is_bound(&self) -> bool {
+        is_bound(self.ask())
+    }
+
+    fn ask(&self) -> Result<(), Errno> {
         let path = self.path.as_os_str().as_bytes();
         // A relative name was shorter, perhaps: without one that fits there is no asking.
-        RawAddress::from_unix(path).is_none_or(|raw| is_bound(&raw))
+        RawAddress::from_unix(path).map_or(Ok(()), |raw| ask(&raw))
     }
 }
 
@@ -156,7 +190,7 @@ fn nobody_listens(raw: &RawAddress) -> bool {
         let refused = socket::stream_socket(libc::AF_UNIX)
             .and_then(|probe| socket::connect(probe.as_fd(), raw))
             .is_err_and(|errno| errno == Errno::ECONNREFUSED);
-        if !refused || !is_bound(raw) {
+        if !refused || !is_bound(ask(raw)) {
             return refused;
         }
         // Bound and not listening: a server that takes no lock is between the two
@@ -168,11 +202,15 @@ fn nobody_listens(raw: &RawAddress) -> bool {
     }
 }
 
-/// Whether some process has a socket that is bound there, whatever it does with it.
+/// Asks whether some process has a socket that is bound there, whatever it does with it.
 /// The process does not notice: a socket of another kind cannot connect to it, and
 /// fails with another errno (EPROTOTYPE) than where there is none.
-fn is_bound(raw: &RawAddress) -> bool {
-    let asked = socket::datagram_socket(libc::AF_UNIX)
-        .and_then(|probe| socket::connect(probe.as_fd(), raw));
+fn ask(raw: &RawAddress) -> Result<(), Errno> {
+    let probe = socket::datagram_socket(libc::AF_UNIX)?;
+    socket::connect(probe.as_fd(), raw)
+}
+
+/// What the kernel said to that.
+fn is_bound(asked: Result<(), Errno>) -> bool {
     !matches!(asked, Err(Errno::ECONNREFUSED | Errno::ENOENT))
 }

@@ -13,6 +13,8 @@ pub enum Amount {
     Time(Duration),
     /// The length of a text.
     Bytes(usize),
+    /// The permissions of a file.
+    Mode(u32),
 }
 
 /// An option and the range that its value is out of.
@@ -56,6 +58,14 @@ impl Check {
     }
 
     #[inline(never)]
+    pub(super) fn mode(&mut self, name: &'static str, value: Option<u32>) {
+        if let Some(value @ 0o1000..) = value {
+            let [value, least, most] = [value, 0, 0o777].map(Amount::Mode);
+            self.keep(Misfit { name, value, least, most, other: None });
+        }
+    }
+
+    #[inline(never)]
     pub(super) fn bytes(&mut self, name: &'static str, value: usize, most: usize) {
         if value > most {
             let [value, least, most] = [value, 0, most].map(Amount::Bytes);
@@ -90,6 +100,8 @@ impl fmt::Display for Amount {
             Amount::Number(number) => number,
             Amount::Time(time) => time.as_millis() as u64,
             Amount::Bytes(bytes) => bytes as u64,
+            // As Rust and Python write it.
+            Amount::Mode(mode) => return write!(f, "{mode:#o}"),
         };
         number.fmt(f)
     }

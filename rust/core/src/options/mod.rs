@@ -28,6 +28,8 @@ macro_rules! option_type {
     (choice ($choice:ident)) => { $choice };
     (networks $arguments:tt) => { CidrList };
     (statuses $arguments:tt) => { Vec<u8> };
+    (mode $arguments:tt) => { Option<u32> };
+    (account $arguments:tt) => { Option<String> };
 }
 
 macro_rules! default_value {
@@ -46,7 +48,7 @@ macro_rules! default_value {
     (limit $default:tt) => {
         Some(Duration::from_millis($default))
     };
-    // Of a choice the first; of a list none.
+    // Of a choice the first; of a list, a mode and an account none.
     ($kind:ident $default:tt) => {
         Default::default()
     };
@@ -75,6 +77,9 @@ macro_rules! note {
     (choice $choice:tt $default:tt) => {
         concat!("Default: `", stringify!($default), "`.")
     };
+    (mode () none) => {
+        "Range: 0 to 0o777. Default: none."
+    };
     ($kind:ident () none) => {
         "Default: none."
     };
@@ -92,6 +97,9 @@ macro_rules! check {
     };
     (bytes ($most:tt) $check:ident $name:ident $value:expr) => {
         $check.bytes(stringify!($name), $value.len(), $most)
+    };
+    (mode () $check:ident $name:ident $value:expr) => {
+        $check.mode(stringify!($name), $value)
     };
     ($kind:ident $arguments:tt $check:ident $name:ident $value:expr) => {};
 }

@@ -20,7 +20,9 @@
 //!   the number `none`; if that is 0, there is no time of 0;
 //! - `bytes(most)`;
 //! - `choice(Enum)`: one of `choices_table`, by default the first;
-//! - `networks()`, `statuses()`: lists.
+//! - `networks()`, `statuses()`: lists;
+//! - `mode()`: permissions of a file, or none, which C writes as -1;
+//! - `account()`: a user or a group by name or number, or none.
 
 /// Calls the macro `$then` with the rows, by topic.
 #[doc(hidden)]
@@ -36,6 +38,21 @@ macro_rules! options_table {
 
                 /// Sets SO_REUSEPORT on TCP listeners.
                 reuse_port: flag() = false, since "0.1.0", dropins "no";
+
+                /// The mode of the file of a Unix socket, in force before a client can
+                /// connect. A client needs the right to write. Without it the umask decides,
+                /// as for any file. An address of an abstract socket is refused with it, and
+                /// with the next two, because there is no file. They do not apply to TCP and
+                /// to sockets that came from outside.
+                socket_mode: mode() = none, since "0.1.0", dropins "no";
+
+                /// The user who owns the file of a Unix socket, by name or number. Another
+                /// user than the server's needs the right to change owners (CAP_CHOWN).
+                socket_user: account() = none, since "0.1.0", dropins "no";
+
+                /// The group of the file of a Unix socket, by name or number. Without that
+                /// right it must be a group of the server's user.
+                socket_group: account() = none, since "0.1.0", dropins "no";
             }
 
             "Connections" {

@@ -28,6 +28,9 @@ macro_rules! values {
     (choice ($choice:ident)) => {
         $choice::ALL.iter().map(|(choice, _)| (true, *choice))
     };
+    (mode ()) => {
+        [(true, None), (true, Some(0)), (true, Some(0o777)), (false, Some(0o1000))].into_iter()
+    };
     ($kind:ident ()) => {
         [(true, Default::default())].into_iter()
     };
@@ -79,6 +82,8 @@ fn errors_name_option_value_and_range() {
         text(Options { refuse_message: vec![0; 4097], ..base() }).as_deref(),
         Some(expected)
     );
+    let expected = "socket_mode: 0o1224 is not in the range 0o0 to 0o777";
+    assert_eq!(text(Options { socket_mode: Some(660), ..base() }).as_deref(), Some(expected));
     let expected = "spares: 4 is more than max_children, 3";
     let few = Options { max_children: 3, spares: 4, ..base() };
     assert_eq!(text(few).as_deref(), Some(expected));

@@ -7,6 +7,7 @@
 //! called between `fork` and the handler.
 #![allow(unsafe_code)]
 
+pub(crate) mod account;
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod epoll;

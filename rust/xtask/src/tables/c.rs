@@ -28,9 +28,11 @@ fn option_fields() -> Vec<Field> {
     let field = |row: &Row| {
         let (rust, size) = match row.kind {
             Kind::Number { .. } => ("u32", 4),
-            Kind::Flag { .. } | Kind::Choice { .. } => ("i32", 4),
+            Kind::Flag { .. } | Kind::Choice { .. } | Kind::Mode => ("i32", 4),
             Kind::Time { .. } | Kind::Limit { .. } => ("i64", 8),
-            Kind::Bytes { .. } | Kind::Networks | Kind::Statuses => ("*const c_char", 8),
+            Kind::Bytes { .. } | Kind::Networks | Kind::Statuses | Kind::Account => {
+                ("*const c_char", 8)
+            }
         };
         let comment = format!("{} {}", c_text(&row.about("c")), c_note(row));
         Field { name: row.c_name(), rust, size, since: row.since(), comment }
@@ -179,7 +181,8 @@ fn default(row: &Row) -> String {
         Kind::Choice { choice } => {
             format!("{}{}", choice.c_prefix(), choice.variants[0].c_suffix())
         }
-        Kind::Bytes { .. } | Kind::Networks | Kind::Statuses => "NULL".into(),
+        Kind::Mode => "-1".into(),
+        Kind::Bytes { .. } | Kind::Networks | Kind::Statuses | Kind::Account => "NULL".into(),
     }
 }
 
@@ -249,9 +252,11 @@ pub(crate) fn tests() -> String {
             }
             Kind::Networks => format!("NETWORKS({name})"),
             Kind::Statuses => format!("STATUSES({name})"),
+            Kind::Mode => format!("MODE({name})"),
+            Kind::Account => format!("ACCOUNT({name})"),
         }
     };
-    let kinds = "NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES";
+    let kinds = "NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT";
     let rows = options().iter().map(row).collect();
     list(&mut out, "The options, by kind.", &format!("OPTIONS({kinds})"), rows);
     let rows = reasons().iter().map(|r| format!("REASON({}, {:?})", r.c_name(), r.name)).collect();

@@ -45,6 +45,8 @@ fn default_and_range(row: &Row) -> (String, String) {
         }
         Kind::Networks => ("none".into(), "up to 65,536 networks".into()),
         Kind::Statuses => ("none".into(), "exit statuses".into()),
+        Kind::Mode => ("-1: none".into(), "-1, 0 to 0777".into()),
+        Kind::Account => ("none".into(), "a name or a number".into()),
     }
 }
 

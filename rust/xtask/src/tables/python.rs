@@ -28,6 +28,7 @@ fn default(row: &Row) -> String {
         Kind::Bytes { .. } => "b''".into(),
         Kind::Choice { choice } => format!("'{}'", choice.variants[0].word),
         Kind::Networks | Kind::Statuses => "()".into(),
+        Kind::Mode | Kind::Account => "None".into(),
     }
 }
 
@@ -45,6 +46,8 @@ fn annotation(row: &Row) -> String {
         }
         Kind::Networks => "Networks".into(),
         Kind::Statuses => "Iterable[int]".into(),
+        Kind::Mode => "int | None".into(),
+        Kind::Account => "str | int | None".into(),
     }
 }
 
@@ -173,6 +176,8 @@ pub(crate) fn table() -> String {
             }
             Kind::Networks => ("networks", "none".into()),
             Kind::Statuses => ("statuses", "none".into()),
+            Kind::Mode => ("mode", "none".into()),
+            Kind::Account => ("account", "none".into()),
         };
         if !row.is_for_dropins() {
             more.push("dropins=False".into());

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Choice { choice: &'static Choice },
     Networks,
     Statuses,
+    Mode,
+    Account,
 }
 
 /// The words of an option that is one of a few; the first is the default.
@@ -81,6 +83,12 @@ macro_rules! kind {
     };
     (statuses () none) => {
         Kind::Statuses
+    };
+    (mode () none) => {
+        Kind::Mode
+    };
+    (account () none) => {
+        Kind::Account
     };
 }
 

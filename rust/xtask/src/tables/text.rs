@@ -101,6 +101,8 @@ pub(crate) fn c_note(row: &Row) -> String {
         }
         Kind::Networks => "NULL, the default: none.".into(),
         Kind::Statuses => "As text: \"70, 134\". NULL, the default: none.".into(),
+        Kind::Mode => "0 to 0777. -1, the default: none.".into(),
+        Kind::Account => "Copied. NULL, the default: none.".into(),
     }
 }
 
@@ -130,6 +132,8 @@ pub(crate) fn python_note(row: &Row) -> String {
         }
         Kind::Networks => String::new(),
         Kind::Statuses => "Several ints, 0 to 255.".into(),
+        Kind::Mode => "0 to 0o777.".into(),
+        Kind::Account => String::new(),
     }
 }
 
