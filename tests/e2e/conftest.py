@@ -8,7 +8,7 @@ import pytest
 
 import background
 from harness.examples import BY_NAME, CHECKER, REPORTS, take_reports
-from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS, Front
+from harness.fronts import AHEAD, CORE, FRONTS, PROGRAMS, SOME, Front
 from harness.server import Server
 
 background.forget()
@@ -50,10 +50,8 @@ def _ids(things):
     return [thing.name for thing in things]
 
 
-@pytest.fixture(params=FRONTS, ids=_ids(FRONTS))
-def front(request):
-    """Every test server in every mode and model. A scenario that does not apply
-    to a model says so: @pytest.mark.not_for("ahead", "why")."""
+def _applies(request):
+    """The front, unless the test is not for its model."""
     for mark in request.node.iter_markers("not_for"):
         model, reason = mark.args
         if getattr(request.param, model):
@@ -61,10 +59,23 @@ def front(request):
     return request.param
 
 
+@pytest.fixture(params=FRONTS, ids=_ids(FRONTS))
+def front(request):
+    """Every test server in every mode and model. A scenario that does not apply
+    to a model says so: @pytest.mark.not_for("ahead", "why")."""
+    return _applies(request)
+
+
 @pytest.fixture(params=AHEAD, ids=_ids(AHEAD))
 def ahead_front(request):
     """Those whose children wait ahead of time and accept by themselves."""
     return request.param
+
+
+@pytest.fixture(params=SOME, ids=_ids(SOME))
+def some_front(request):
+    """Each language, each loop and each model once, for what takes long."""
+    return _applies(request)
 
 
 @pytest.fixture(params=CORE, ids=_ids(CORE))

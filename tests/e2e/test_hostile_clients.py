@@ -65,8 +65,8 @@ def test_who_resets_before_the_accept_costs_nobody_anything(front, serve, frozen
     assert server.stats()["crashed"] == 0
 
 
-def test_who_resets_right_after_the_accept_costs_nobody_anything(front, serve):
-    server = serve(front)
+def test_who_resets_right_after_the_accept_costs_nobody_anything(some_front, serve):
+    server = serve(some_front)
     for _ in range(20):
         for _ in range(10):
             Client(server.address).reset()
@@ -132,9 +132,11 @@ def test_of_a_crowd_from_one_address_only_the_allowed_number_is_served(front, se
     assert server.stats()["refused_source"] == crowd - most
 
 
-def test_of_a_crowd_from_many_addresses_each_has_its_share(front, serve):
+def test_of_a_crowd_from_many_addresses_each_has_its_share(some_front, serve):
     sources, each = 60, 3
-    server = serve(front, "--handler", "hold", "--max-per-source", 2, "--max-children", 200)
+    server = serve(
+        some_front, "--handler", "hold", "--max-per-source", 2, "--max-children", 200
+    )
     hosts = [f"127.{1 + n % 3}.{n}.{n + 1}" for n in range(sources)]
     opened = [from_source(host, server.address) for _ in range(each) for host in hosts]
     try:

@@ -82,10 +82,10 @@ def test_the_host_gets_its_own_child(front, serve):
 BUSY_CONNECTIONS = int(os.environ.get("STRESS_CONNECTIONS", "300"))
 
 
-def test_a_host_with_busy_threads_serves(front, serve):
+def test_a_host_with_busy_threads_serves(some_front, serve):
     """Locks of malloc and stdio that another thread holds at the fork: no child
     waits for them."""
-    server = serve(front, "--host", "threads", "--handler", "work")
+    server = serve(some_front, "--host", "threads", "--handler", "work")
     talk_to_many(server, BUSY_CONNECTIONS, 30)
     server.wait_idle()
     server.finish()

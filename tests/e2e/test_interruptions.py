@@ -28,9 +28,9 @@ def run_waves(server, waves, width):
 
 # Two thousand forks of an interpreter take their time on a busy machine.
 @pytest.mark.timeout(180)
-def test_two_thousand_connections_end_in_bursts_under_a_signal_storm(front, serve):
+def test_two_thousand_connections_end_in_bursts_under_a_signal_storm(some_front, serve):
     server = serve(
-        front,
+        some_front,
         *("--handler", "hold", "--max-children", 2 * WIDTH),
         *("--host", "alarm-1khz", "--host", "sigchld-handler"),
     )
@@ -94,10 +94,10 @@ def test_after_a_stop_a_program_waits_again(program, serve_program):
 
 
 @pytest.mark.not_for("reuse", "a child waits again instead of ending")
-def test_children_that_end_at_the_same_moment_are_all_reaped(front, serve):
+def test_children_that_end_at_the_same_moment_are_all_reaped(some_front, serve):
     """One SIGCHLD can stand for several exits; a report of a pidfd cannot."""
     width = 100
-    server = serve(front, "--handler", "hold", "--max-children", width)
+    server = serve(some_front, "--handler", "hold", "--max-children", width)
     for wave in range(3):
         with clients(server.address, width) as many:
             pids = sorted(client.child() for client in many)
@@ -121,8 +121,8 @@ def test_one_stop_signal_while_idle_ends_the_server(front, serve):
     assert server.result()["code"] == 0
 
 
-def test_a_client_is_answered_while_others_end_and_signals_arrive(front, serve):
-    server = serve(front, "--host", "sigchld-handler", "--host", "alarm-1khz")
+def test_a_client_is_answered_while_others_end_and_signals_arrive(some_front, serve):
+    server = serve(some_front, "--host", "sigchld-handler", "--host", "alarm-1khz")
     with storm(server.pid, signal.SIGCHLD), Client(server.address) as steady:
         for _ in range(100):
             with Client(server.address) as passing:

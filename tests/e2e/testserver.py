@@ -356,11 +356,19 @@ def put_own_child(pid):
 
 
 def run_dispatch(server):
+    # A signal that comes right before the wait does not interrupt it.
+    heard, wakeup = socket.socketpair()
+    heard.setblocking(False)
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     poll = select.poll()
     poll.register(server.fileno(), select.POLLIN)
+    poll.register(heard, select.POLLIN)
     while True:
         timeout = server.next_timeout()
         poll.poll(None if timeout is None else timeout * 1000)
+        with contextlib.suppress(BlockingIOError):
+            heard.recv(4096)
         try:
             server.dispatch()
         except forkserve.Error as error:

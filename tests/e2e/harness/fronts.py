@@ -43,7 +43,9 @@ class Front:
     supervised: bool = False
     # Descriptors of the language's own in the process of the loop, by kind.
     extra: tuple = ()
-    # The same in the host of a supervisor.
+    # Of these, what its children have as well: what the host has made itself.
+    inherited: tuple = ()
+    # The same as `extra` in the host of a supervisor.
     host_extra: tuple = ()
 
     @property
@@ -88,9 +90,9 @@ def value_of(words, name, default):
 
 
 # Python hears of signals by a pair of sockets (signal.set_wakeup_fd), which
-# serve_forever and wait make for themselves.
+# serve_forever and wait make for themselves, and a loop of the program's own for it.
 _PAIR = ("unnamed unix socket", "unnamed unix socket")
-_WAKEUP = {"run": _PAIR}
+_WAKEUP = {"run": _PAIR, "dispatch": _PAIR}
 
 # What stands behind the mode in the name of a front.
 MODELS = {
@@ -108,6 +110,7 @@ def _fronts(language, program, extra, *names):
             (*program, "--mode", mode),
             supervised=mode == "start",
             extra=extra.get(mode, ()),
+            inherited=extra.get(mode, ()) if mode == "dispatch" else (),
             host_extra=_PAIR if language == "python" else (),
             **MODELS[model],
         )
@@ -126,6 +129,16 @@ FRONTS = [
 ]
 # For what the state machine does alone, whoever drives it.
 CORE = [front for front in FRONTS if front.name in ("c-run", "python-run")]
+# For what takes long: each language, each loop and each model once.
+SOME = [
+    front
+    for front in FRONTS
+    if front.name
+    in (
+        *("c-run", "c-step-ahead", "c-start", "c-start-reuse"),
+        *("rust-dispatch", "python-run-ahead", "python-start"),
+    )
+]
 # For what only children that accept by themselves do.
 AHEAD = [front for front in FRONTS if front.ahead]
 
