@@ -55,14 +55,14 @@ static const char *give_up_rights(const struct user *user) {
         return "setrlimit";
     if (chroot("."))
         return "chroot"; /* the parent stands in the folder */
-    /* The groups first: who is not root any more cannot leave them. */
+    /* The groups first: a process that is not root any more cannot leave them. */
     if (setgroups(0, NULL) || setresgid(user->gid, user->gid, user->gid))
         return "setgid";
     if (setresuid(user->uid, user->uid, user->uid))
         return "setuid";
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return "no_new_privs";
-    /* A change of user clears PR_SET_PDEATHSIG: who has chosen
+    /* A change of user clears PR_SET_PDEATHSIG: a program with
      * FORKSERVE_ORPHANS_TERMINATE sets it again here. */
     return NULL;
 }
@@ -75,7 +75,7 @@ static int give_out(const forkserve_conn *conn, void *user) {
     FILE *in = fdopen(fd, "r"), *file;
     size_t n;
 
-    if (failed || !in) { /* then nobody is served: half a jail is none */
+    if (failed || !in) { /* then no client is served: half a jail is none */
         fprintf(stderr, "%s: %s\n", failed ? failed : "fdopen", strerror(errno));
         return 1;
     }
@@ -128,7 +128,7 @@ int main(int argc, char *argv[]) {
     }
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
-    signal(SIGPIPE, SIG_IGN); /* in the children: who hangs up is an error, not a crash */
+    signal(SIGPIPE, SIG_IGN); /* in the children: a hang-up is an error, not a crash */
     forkserve_server_address(server, 0, bound, sizeof bound);
     printf("listening %s\n", bound);
     fflush(stdout);

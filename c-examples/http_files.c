@@ -147,7 +147,7 @@ int main(int argc, char *argv[]) {
     }
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
-    signal(SIGPIPE, SIG_IGN); /* in the children: who hangs up is an error, not a crash */
+    signal(SIGPIPE, SIG_IGN); /* in the children: a hang-up is an error, not a crash */
     forkserve_server_address(server, 0, bound, sizeof bound);
     printf("listening %s\n", bound);
     fflush(stdout);

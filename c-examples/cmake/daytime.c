@@ -1,5 +1,5 @@
 /*
- * The daytime service of 1983 (RFC 867): who connects is told the time.
+ * The daytime service of 1983 (RFC 867): a client that connects is told the time.
  *
  * Usage:   daytime ADDRESS       such as: daytime 127.0.0.1:7013
  * Client:  nc 127.0.0.1 7013

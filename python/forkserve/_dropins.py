@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Optional, Union, cast
 from . import _handshake, _table, _unix
 from ._forkserve import HANDSHAKE_FAILED, Error, Loop
 
-# With socketserver's 5 a burst overruns the kernel's queue, and those whose
-# connection it drops try again after a second, then after three, then seven.
+# With socketserver's 5 a burst overruns the kernel's queue. A client whose connection
+# it drops tries again after a second, then after three, then seven.
 BACKLOG = 1024
 SOCKETSERVERS_BACKLOG = 5
 
@@ -348,8 +348,8 @@ class ForkingMixIn(Mixed):
             self._bury(children, 0)
 
     def _bury(self, children: set[int], flags: int = os.WNOHANG) -> Optional[float]:
-        # Waits for those that have ended, and ends those whose time is over. After how many
-        # seconds that of the next one is; None: of none.
+        # Waits for children that have ended, and ends those whose time is over. Returns the
+        # seconds until that of the next one is over; None: no time is limited.
         for pid in list(children):
             try:
                 # Not os.waitpid, which gevent replaces by one that waits for its own loop.

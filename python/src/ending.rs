@@ -29,7 +29,7 @@ pub(crate) struct Served<'py> {
     pub(crate) encrypted: bool,
     /// If so, the client is told that this is the end of what was to come.
     pub(crate) complete: bool,
-    /// Something has been decrypted that nobody has read.
+    /// Something has been decrypted and not read.
     pub(crate) pending: bool,
     /// The child was known to exit after this connection.
     pub(crate) last: bool,

@@ -151,7 +151,7 @@ impl<'py> Earlier<'py> {
         Ok(Earlier { children, pidfds: Vec::new() })
     }
 
-    /// Buries those that have ended, and ends those whose time is over. After how long to
+    /// Waits for children that have ended, and ends those whose time is over. After how long to
     /// look again, though nothing is reported.
     pub(crate) fn look_after(
         &mut self,

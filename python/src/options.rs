@@ -196,7 +196,7 @@ impl Argument<'_, '_> {
         Ok(Some(self.1.clone().unbind()))
     }
 
-    /// A function of one argument, which is called with it by somebody later.
+    /// A function of one argument, which is called later.
     pub(crate) fn callable(&self) -> PyResult<Py<PyAny>> {
         if !self.1.is_callable() {
             return Err(self.wrong_type("a callable"));

@@ -63,7 +63,7 @@ pub(crate) struct Live {
     id: u64,
     /// The client, as text; empty if its child was killed while it wrote it down.
     peer: String,
-    /// Seconds that it has lasted.
+    /// Seconds since the fork, or since a spare took it.
     age: f64,
     /// Connections that the child has served before.
     served: u64,

@@ -20,8 +20,8 @@ fn main() -> io::Result<()> {
     link("-Wl,-z,noseparate-code");
 
     // The unwinder linked in, instead of a libgcc_s.so with five mappings of its
-    // own: std asks for that library by name, and finds this script first. Nobody
-    // unwinds through the frames of this library: what would (pthread_cancel, an
+    // own: std asks for that library by name, and finds this script first. No
+    // exception comes through the frames of this library: what would (pthread_cancel, an
     // exception of C++) ends the process with either. It has atomic operations of
     // libgcc.a in it, on aarch64.
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());

@@ -93,7 +93,7 @@ fn figures(outcome: &Outcome, cpu: f64, pss: Option<f64>) -> Sample {
     }
 }
 
-/// Measures a row in pairs: A B, A B, and so on. `tell` hears of each pair.
+/// Measures a row in pairs: A B, A B, and so on. `tell` is called for each pair.
 pub fn compare(
     row: &Row,
     plan: &Plan,

@@ -120,7 +120,7 @@ pub fn settle(root: i32) -> Result<()> {
     Ok(())
 }
 
-/// The share of all processors in use over the next `time`, 0 to 1, by whomever.
+/// The share of all processors in use over the next `time`, 0 to 1, by any process.
 pub fn busy(time: Duration) -> Result<f64> {
     let read = || parse_cpu(&fs::read_to_string("/proc/stat")?);
     let (used, all) = read()?;

@@ -126,7 +126,7 @@ impl Running {
             let mut line = String::new();
             while matches!(out.read_line(&mut line), Ok(1..)) {
                 if let Some(addr) = line.trim_end().strip_prefix("listening ") {
-                    // Nobody listens any more when the wait below has timed out.
+                    // When the wait below has timed out, the line is not read any more.
                     let _ = tell.send(addr.parse::<SocketAddr>());
                     break;
                 }

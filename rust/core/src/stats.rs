@@ -55,8 +55,8 @@ impl StatsReader {
             // have written anything there: no sum may be trusted.
             stats.ended = stats.ended.wrapping_add(state.served);
         }
-        // What a killed supervisor leaves has ended for the server: nobody will
-        // tell how.
+        // What a killed supervisor leaves has ended for the server, and how it ended
+        // stays unknown.
         if self.deserted() {
             stats.idle = 0;
             stats.ended = stats.ended.wrapping_add(stats.live);

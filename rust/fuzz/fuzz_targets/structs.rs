@@ -1,6 +1,6 @@
 //! The structs of the C interface that begin with their size, as callers of any
 //! version may pass them: any bytes, in memory that ends where the struct says
-//! that it ends. AddressSanitizer sees whoever goes further.
+//! that it ends. AddressSanitizer finds a read beyond it.
 #![no_main]
 #![allow(unsafe_code)]
 

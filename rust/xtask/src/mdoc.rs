@@ -10,7 +10,7 @@ pub(crate) struct Mdoc {
 }
 
 impl Mdoc {
-    /// A line with a macro. Arguments are escaped by who calls.
+    /// A line with a macro. Arguments are escaped by the caller.
     pub(crate) fn call(&mut self, line: &str) {
         self.end_line();
         self.text += line;

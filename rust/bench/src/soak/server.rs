@@ -85,7 +85,7 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until only those are left who wait, and looks at them.
+    /// Waits until only the spares are left, and looks at the processes.
     pub(super) fn rest(&self, spares: usize) -> Result<Rest> {
         let end = Instant::now() + LIMIT;
         loop {
@@ -176,7 +176,7 @@ pub(super) fn read_lines(out: impl BufRead, tell: &mpsc::Sender<SocketAddr>) -> 
     let mut seen = Seen::default();
     for line in out.lines().map_while(Result::ok) {
         if let Some(addr) = line.strip_prefix("listening ").and_then(|a| a.parse().ok()) {
-            // Nobody waits for it any more after a time-out.
+            // After a time-out it is not waited for any more.
             let _ = tell.send(addr);
         }
         let Some(name) = line.get(NAME_AT..).and_then(|rest| rest.split('"').next()) else {

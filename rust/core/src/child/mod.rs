@@ -116,7 +116,7 @@ impl Child {
         Returned { board: self.setup.slot.into_board(), connection, spare }
     }
 
-    /// For a caller who takes over the process with its only connection. `None`:
+    /// For a caller that takes over the process with its only connection. `None`:
     /// it is to leave.
     pub fn into_connection(mut self) -> Option<Connection> {
         if matches!(self.role, Role::Spare(_)) {

@@ -155,7 +155,7 @@ impl Limits {
     /// was ended by the server.
     pub(crate) fn is_crash(&self, exit: Exit, ours: bool) -> bool {
         match exit {
-            // Sent by people, by timers, and to those whose client has left.
+            // Sent by people, by timers, and to a child whose client has left.
             Exit::Signal(
                 libc::SIGHUP | libc::SIGINT | libc::SIGPIPE | libc::SIGALRM | libc::SIGTERM,
             ) => false,

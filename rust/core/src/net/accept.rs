@@ -52,7 +52,7 @@ pub(crate) fn classify(errno: Errno) -> Failure {
 }
 
 /// Closes a connection that is not to be served. Sends the message if it can go
-/// at once; a client that does not read must not hold anybody up.
+/// at once; a client that does not read must not keep the others waiting.
 pub(crate) fn turn_away(connection: Connection, message: &[u8]) {
     let fd = connection.as_fd();
     if !message.is_empty() {

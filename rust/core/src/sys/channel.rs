@@ -50,7 +50,7 @@ impl Channel {
         let sender = unsafe { own(ends[1]) };
         socket::set_option(receiver.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, 1)
             .map_err(|errno| ("setsockopt", errno))?;
-        // No other call tells who has sent a message: better to know now.
+        // No other call names the sender of a message: better to know now.
         let channel = Channel { receiver, sender };
         let mut none = [0; MESSAGE_WORDS];
         match channel.receive(&mut none) {
@@ -69,7 +69,7 @@ impl Channel {
 
     /// The next message, if one is there.
     pub(crate) fn receive(&self, message: &mut Message) -> Received {
-        /// Room for a `ucred` and nothing else: descriptors that somebody sends along
+        /// Room for a `ucred` and nothing else: descriptors that a process sends along
         /// are not let in.
         #[repr(C)]
         struct Control {
@@ -121,7 +121,7 @@ pub(crate) fn send(sender: RawFd, message: &Message) -> bool {
         match raw::check(unsafe { raw::call(libc::SYS_sendto, args) }) {
             Ok(_) => return true,
             Err(Errno::EINTR) => {}
-            // It is full, and somebody has changed its flags or its patience.
+            // It is full, and another process has changed its flags or its time limit.
             Err(Errno::EAGAIN) if patience > 0 => {
                 wait_for_room(sender);
                 patience -= 1;
@@ -136,7 +136,7 @@ pub(crate) fn send(sender: RawFd, message: &Message) -> bool {
 #[cold]
 fn wait_for_room(sender: RawFd) {
     let mut polled = libc::pollfd { fd: sender, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: `polled` is borrowed for the call. Who shares the channel may have filled it
+    // SAFETY: `polled` is borrowed for the call. Others of the channel may have filled it
     // again when this returns: the caller tries once more.
     unsafe { libc::poll(&mut polled, 1, 10) };
 }

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
 /// Reported when something comes, and not again while it is there.
 pub(crate) const EDGE: u32 = libc::EPOLLET as u32;
-/// Of those who wait at epolls of their own, at least one is woken.
+/// Of several epolls with this descriptor, at least one is woken.
 pub(crate) const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 /// The peer has shut down its writing half.
 pub(crate) const RDHUP: u32 = libc::EPOLLRDHUP as u32;

@@ -2,8 +2,8 @@
 //! byte for each, or the end of the stream for all.
 //!
 //! Handlers may have the spares' end, and outlive by what they did to it. So
-//! nothing is written to from there (the supervisor has shut that way), nobody waits
-//! in a call for it, whatever its flags are, and what it can be spoilt by shows. A
+//! nothing is written to from there (the supervisor has shut that way), no process
+//! waits in a call for it, whatever its flags are, and what it can be spoilt by shows. A
 //! pipe could be opened for writing through `/proc`, and its end would not be seen
 //! while some process of the host's has a copy of the other.
 
@@ -60,11 +60,11 @@ impl Leave {
         // SAFETY: a descriptor and a constant. It cannot fail for a connected socket,
         // and one that is not has been shut down from the other end.
         let shut = || unsafe { libc::shutdown(self.supervisor.as_raw_fd(), libc::SHUT_RDWR) };
-        // Once more: nobody else tells them.
+        // Once more: there is no other way to tell them.
         let _ = shut() == 0 || shut() == 0;
     }
 
-    /// Whether all have been told to leave, by whomever.
+    /// Whether all have been told to leave, by any process.
     pub(crate) fn is_shut(&self) -> bool {
         let (fd, events) = (self.spares.as_raw_fd(), libc::POLLRDHUP);
         let mut polled = libc::pollfd { fd, events, revents: 0 };

@@ -1,4 +1,4 @@
-//! The end of a connection that a spare has served, as the others hear of it.
+//! The end of a connection that a spare has served, as the supervisor and the scoreboard have it.
 
 use crate::child::slot::Slot;
 use crate::child::spare::Spare;

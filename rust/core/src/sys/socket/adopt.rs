@@ -1,4 +1,4 @@
-//! A listener that somebody else has opened.
+//! A listener that was opened outside the library.
 
 use crate::sys::check;
 use crate::sys::socket::option;
