@@ -166,8 +166,9 @@ lint: tables-check header-check abi-check man-check unsafe-check rooms-check nee
 unsafe-check: ## Fail if unsafe code is allowed where it is not meant to be
 	@tools/unsafe-check.sh
 
-rooms-check: ## Fail if the rooms of a crate use each other in a circle
+rooms-check: ## Fail if rooms use each other in a circle, or a file is too long
 	@$(PYTHON) tools/rooms.py
+	@$(PYTHON) tools/lengths.py
 
 fmt: need-lint $(VENV)/.tools ## Format all sources
 	cargo fmt --all
