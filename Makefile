@@ -12,6 +12,7 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\
 HOST ?= 127.0.0.1
 PORT ?= 7000
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
@@ -63,14 +64,18 @@ run: stage ## Start the echo server: make run HOST=127.0.0.1 PORT=7000
 	@echo "Ctrl-C lets the connections finish and stops it."
 	@exec $(BUILD)/examples/echo $(HOST) $(PORT)
 
-build: ## Build the Rust crate and the C library
+build: cli ## Build the Rust crate, the C library and the command
 	cargo build --release --locked -p forkserve -p forkserve-capi
 
-man: ## Write the manual pages into build/man
-	@cargo run --quiet --locked -p forkserve-xtask --no-default-features -- man $(BUILD)/man
+cli: ## Build the command: target/release/forkserve
+	cargo build --release --locked -p forkserve-cli
 
-install: archive man ## Install the C library: make install PREFIX=/usr/local DESTDIR=
-	PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' MANDIR='$(MANDIR)' \
+man: ## Write the manual pages and the completions into build/man, build/completions
+	@cargo run --quiet --locked -p forkserve-xtask --no-default-features -- man $(BUILD)/man
+	@cargo run --quiet --release --locked -p forkserve-cli --example pages -- $(BUILD)/man $(BUILD)/completions
+
+install: archive man ## Install the C library and the command: make install PREFIX=/usr/local DESTDIR=
+	PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' MANDIR='$(MANDIR)' \
 	  DESTDIR='$(DESTDIR)' tools/install.sh
 
 docs: man python need-docs $(VENV)/.docs ## Build the site: build/site/index.html
@@ -237,7 +242,7 @@ build-examples: stage need-examples
 	$(EXAMPLES_C)
 
 # What the end-to-end tests start.
-test-servers: build-examples python need-test
+test-servers: build-examples cli python need-test
 	$(TESTS_C) servers
 	cargo build --release --locked -p forkserve --examples
 

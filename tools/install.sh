@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs header, library, pkg-config file and manual: `make install` says where.
+# Installs the library with header and pkg-config file, the command with completions, and
+# the manual: `make install` says where.
 set -eu
 
-: "${VERSION:?}" "${BUILD:?}" "${PREFIX:?}" "${LIBDIR:?}" "${INCLUDEDIR:?}" "${MANDIR:?}" "${DESTDIR=}"
+: "${VERSION:?}" "${BUILD:?}" "${PREFIX:?}" "${BINDIR:?}" "${LIBDIR:?}" "${INCLUDEDIR:?}" "${MANDIR:?}" "${DESTDIR=}"
 major=${VERSION%%.*}
 # What the static library needs. The unwinder is that of libgcc_eh, as in the shared
 # library: there is no other one for cc -static.
@@ -18,7 +19,13 @@ ln -sf "libforkserve.so.$major" "$lib/libforkserve.so"
 sed -e "s|@PREFIX@|$PREFIX|; s|@LIBDIR@|$LIBDIR|; s|@INCLUDEDIR@|$INCLUDEDIR|" \
     -e "s|@VERSION@|$VERSION|; s|@STATIC_LIBS@|$static_libs|" \
     rust/capi/forkserve.pc.in > "$lib/pkgconfig/forkserve.pc"
-for section in man3 man7; do
+install -d "$DESTDIR$BINDIR"
+install -C -m 755 target/release/forkserve "$DESTDIR$BINDIR/forkserve"
+share=$DESTDIR$PREFIX/share
+install -D -C -m 644 "$BUILD/completions/forkserve.bash" "$share/bash-completion/completions/forkserve"
+install -D -C -m 644 "$BUILD/completions/_forkserve" "$share/zsh/site-functions/_forkserve"
+install -D -C -m 644 "$BUILD/completions/forkserve.fish" "$share/fish/vendor_completions.d/forkserve.fish"
+for section in man1 man3 man7; do
     install -d "$DESTDIR$MANDIR/$section"
     find "$BUILD/man/$section" -type f -exec install -C -m 644 -t "$DESTDIR$MANDIR/$section" {} +
     find "$BUILD/man/$section" -type l -exec cp -Pf -t "$DESTDIR$MANDIR/$section" {} +

@@ -11,8 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
-CRATES = ["rust/core/src", "rust/capi/src", "python/src"]
-ROOTS = {"lib", "fuzzing"}
+CRATES = ["rust/core/src", "rust/capi/src", "rust/cli/src", "python/src"]
+ROOTS = {"lib", "main", "fuzzing"}
 
 
 def room_of(path):

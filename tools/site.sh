@@ -16,7 +16,7 @@ cp -R docs/. "$site/docs"
 rm -rf "$site/docs/man"
 cp include/forkserve.h "$site/include"
 find "$BUILD/man" -type f -exec cp -t "$site/man" {} +
-for page in "$site"/man/*.[37]; do
+for page in "$site"/man/*.[137]; do
     (cd "$site/man" && mandoc -Thtml -O "toc,man=%N.%S.html;$man_pages" "$page" > "$page.html")
     rm "$page"
 done

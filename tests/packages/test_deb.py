@@ -15,6 +15,7 @@ PACKAGING = ROOT / "rust/capi/debian"
 VERSION = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
 MAJOR = VERSION.split(".")[0]
 LIBRARY, DEV, PYTHON = f"libforkserve{MAJOR}", "libforkserve-dev", "python3-forkserve"
+COMMAND = "forkserve"
 
 
 def deb(package):
@@ -133,7 +134,7 @@ def test_the_python_module_serves_in_a_clean_root(root, launch):
     assert version.strip() == VERSION
 
 
-@pytest.mark.parametrize("package", [LIBRARY, PYTHON])
+@pytest.mark.parametrize("package", [LIBRARY, PYTHON, COMMAND])
 def test_nothing_is_left_after_a_purge(root, package):
     # Python's own module of nearly that name does not count.
     others = "/proc /debs /usr/lib/python3.*/multiprocessing"
@@ -144,3 +145,10 @@ def test_nothing_is_left_after_a_purge(root, package):
     assert package in root.run(listing)
     root.run(f"apt-get purge -qq -y {LIBRARY} {package}")
     assert root.run(listing) == ""
+
+
+def test_the_command_looks_into_a_process_of_a_clean_root(root):
+    assert "/usr/share/man/man1/forkserve-doctor.1.gz" in contents(COMMAND)
+    root.install(f"/debs/{deb(COMMAND).name}")
+    assert root.run("forkserve --version").split() == ["forkserve", VERSION]
+    assert "Nothing found." in root.run("forkserve doctor $$")

@@ -1,0 +1,79 @@
+//! The command line.
+
+use crate::machine::target::Target;
+use clap::{Args, Parser, Subcommand};
+use std::time::Duration;
+
+/// Looks into fork servers: one connection, one process.
+#[derive(Parser, Debug)]
+#[command(name = "forkserve", version, after_help = EXIT_STATUS)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 if all is well, 100 for wrong usage, 111 if the system \
+                           refuses something; then one line on the standard error names it.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    Doctor(Doctor),
+}
+
+/// Says what is wrong with a running fork server, whatever it was made with.
+///
+/// Shows its processes with their sockets (inode, state, peer, queue), and findings: a
+/// connection in CLOSE_WAIT that the parent forgot to close, a listener in a child or an
+/// orphan ("Address already in use"), one connection in several processes, zombies, a full
+/// accept queue, descriptors near their limit, threads in a parent that forks, children that
+/// are stopped or stuck, and what makes the forks expensive. It reads /proc and asks
+/// sock_diag(7), and changes nothing. A finding is one that two looks, 0.6 s apart, have in
+/// common. What the caller may not see is said as well: run it as root, or as the server's
+/// user.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit status: 0 if nothing was found, 1 if there are findings, 100 for \
+                        wrong usage, 111 for a system error.")]
+pub(crate) struct Doctor {
+    /// The server: its process (1234), its port (:7000), its address (127.0.0.1:7000), or its
+    /// Unix socket (/run/server.sock, @name)
+    #[arg(value_name = "PID|:PORT|PATH")]
+    pub(crate) target: Target,
+    /// Write JSON: one object on one line for each look
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Look again every SECONDS, and say what has come and what has gone
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "2", value_parser = seconds)]
+    pub(crate) watch: Option<Duration>,
+    /// List every process: without it, at most 20 children of one process
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.1..=86400.0).contains(&number) {
+        Ok(Duration::from_secs_f64(number))
+    } else {
+        Err("not between 0.1 and 86400 seconds".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_have_a_range() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "x", "0", "-1", "nan", "inf", "1e9"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

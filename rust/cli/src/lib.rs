@@ -1,0 +1,33 @@
+//! The command `forkserve`: a program that looks into fork servers.
+//!
+//! It is a library so that `examples/pages.rs` can write its manual pages and
+//! completions. `args` is the command line; each subcommand has a room of its own;
+//! `machine` is what the kernel says about processes and sockets.
+
+mod args;
+mod doctor;
+mod failure;
+mod machine;
+mod output;
+
+use clap::{CommandFactory, FromArgMatches};
+use std::process::ExitCode;
+
+/// The definition of the command line.
+pub fn command() -> clap::Command {
+    args::Arguments::command()
+}
+
+/// Does what the command line says, and returns the exit status.
+pub fn main() -> ExitCode {
+    let parsed =
+        command().try_get_matches().and_then(|matches| args::Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::usage(&error),
+    };
+    let done = match arguments.command {
+        args::Command::Doctor(arguments) => doctor::doctor(&arguments),
+    };
+    done.unwrap_or_else(failure::Failure::report)
+}
