@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from socketserver import UnixDatagramServer as UnixDatagramServer
     from socketserver import UnixStreamServer as UnixStreamServer
 
-    from ._dropins import (
-        ForkingMixIn,
+    from ._dropin_servers import (
         ForkingTCPServer,
         ForkingUDPServer,
         ForkingUnixDatagramServer,
         ForkingUnixStreamServer,
     )
+    from ._dropins import ForkingMixIn
     from ._http import ForkingHTTPServer
     from ._log import log_events
     from ._types import EventKind, EventReason, ForkOptions, Options
@@ -96,10 +96,10 @@ _LATER = {
     "Options": "forkserve._types",
     "ForkingHTTPServer": "forkserve._http",
     "ForkingMixIn": "forkserve._dropins",
-    "ForkingTCPServer": "forkserve._dropins",
-    "ForkingUDPServer": "forkserve._dropins",
-    "ForkingUnixDatagramServer": "forkserve._dropins",
-    "ForkingUnixStreamServer": "forkserve._dropins",
+    "ForkingTCPServer": "forkserve._dropin_servers",
+    "ForkingUDPServer": "forkserve._dropin_servers",
+    "ForkingUnixDatagramServer": "forkserve._dropin_servers",
+    "ForkingUnixStreamServer": "forkserve._dropin_servers",
     "ForkingWSGIServer": "forkserve._wsgi",
     "log_events": "forkserve._log",
     "BaseRequestHandler": "socketserver",

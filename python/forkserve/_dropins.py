@@ -478,27 +478,3 @@ def warn_of_threads() -> None:
             "may lead to deadlocks in the children."
         )
         warnings.warn(text, DeprecationWarning, stacklevel=4)
-
-
-class ForkingTCPServer(ForkingMixIn, socketserver.TCPServer):
-    """socketserver.ForkingTCPServer, on forkserve."""
-
-    __module__ = "forkserve"
-
-
-class ForkingUDPServer(ForkingMixIn, socketserver.UDPServer):
-    """socketserver.ForkingUDPServer, on forkserve: a child for each datagram."""
-
-    __module__ = "forkserve"
-
-
-class ForkingUnixStreamServer(ForkingMixIn, socketserver.UnixStreamServer):
-    """socketserver.ForkingUnixStreamServer of CPython 3.12, on forkserve."""
-
-    __module__ = "forkserve"
-
-
-class ForkingUnixDatagramServer(ForkingMixIn, socketserver.UnixDatagramServer):
-    """socketserver.ForkingUnixDatagramServer of CPython 3.12, on forkserve."""
-
-    __module__ = "forkserve"
