@@ -61,7 +61,7 @@ def test_the_options_are_those_of_server():
     assert forkserve.ForkingTCPServer.fork_options == {}
     left = set(of_server) - set(_dropins.OPTIONS) - {"address", "handler", "max_children"}
     assert left == {
-        *("backlog", "reuse_port"),
+        *("backlog", "reuse_port", "socket_mode", "socket_user", "socket_group"),
         *("grace", "linger", "orphans", "nodelay", "keepalive", "observer"),
     }
     assert forkserve.ForkingTCPServer.max_children == 40
