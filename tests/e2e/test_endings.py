@@ -104,7 +104,7 @@ def test_without_linger_nobody_is_waited_for(front, serve):
 @ends_itself
 def test_who_lingers_has_the_time_of_its_connection(front, serve):
     """The handler's time and what comes after it are one connection."""
-    server = serve(front, "--handler", "answer", "--linger", 60_000, "--lifetime", 200)
+    server = serve(front, "--handler", "answer", "--linger", 60_000, "--lifetime", front.moment)
     with Client(server.address) as client:
         client.send(UNREAD)
         assert client.exactly(7) == b"answer\n"

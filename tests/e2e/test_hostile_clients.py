@@ -107,7 +107,9 @@ def test_a_byte_now_and_then_does_not_lengthen_a_life(front, serve):
 
 def test_who_never_reads_is_cut_off_in_time(front, serve):
     """Its child is blocked in a write."""
-    server = serve(front, "--handler", "flood", "--lifetime", 300, "--kill-after", 10_000)
+    server = serve(
+        front, "--handler", "flood", "--lifetime", front.moment, "--kill-after", 10_000
+    )
     with Client(server.address), Client(server.address) as reader:
         assert len(reader.exactly(1_000_000)) == 1_000_000
         ended = server.wait_event("ended", id=1)

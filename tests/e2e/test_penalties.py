@@ -141,7 +141,8 @@ def test_an_exempt_source_pays_nothing(core_front, serve):
 def test_what_the_server_itself_ends_is_no_crash(core_front, serve):
     server = serve(
         core_front,
-        *("--handler", "ignore-term", "--lifetime", 50, "--kill-after", 50, "--penalty", LONG),
+        *("--handler", "ignore-term", "--lifetime", core_front.moment),
+        *("--kill-after", 50, "--penalty", LONG),
     )
     for number in range(1, 3):
         with Client(server.address) as client:
