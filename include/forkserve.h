@@ -328,6 +328,44 @@ ssize_t forkserve_read(int fd, void *buf, size_t len);
  */
 ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
 
+/*
+ * The connection is the program's standard input and output. Its standard error is
+ * the host's.
+ */
+#define FORKSERVE_IO_STDIO 0
+
+/* The connection is the program's standard input, output and error. */
+#define FORKSERVE_IO_STDIO_ERR 1
+
+/*
+ * The connection is the program's descriptor 3. Its standard streams are the host's.
+ */
+#define FORKSERVE_IO_FD3 2
+
+/*
+ * Executes a program in place of the child, for a handler. The program has the
+ * connection where io says, a FORKSERVE_IO_* value, and besides it the host's standard
+ * streams; every other descriptor is closed. Signals have their defaults, also those
+ * that the host ignores, and none is blocked. The connection is blocking. A standard
+ * stream that is closed becomes /dev/null.
+ *
+ * path is not looked for in PATH; NULL: argv[0]. envp may be NULL for the environment
+ * of the host. What stdio has buffered is lost: call fflush before.
+ *
+ * Returns only if it has failed. Everything is then as it was before the call. The end
+ * of the connection is the program's: nothing is read on after it (see linger_ms).
+ *
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: NULL, or io is no such value; what execve(2) fails with, such as
+ * -ENOENT and -EACCES; -EMFILE, -ENFILE, -ENOMEM.
+ * Since: 0.1.
+ */
+int forkserve_conn_exec(const struct forkserve_conn *conn,
+                        int io,
+                        const char *path,
+                        char *const *argv,
+                        char *const *envp);
+
 /* --- 4  Options ----------------------------------------------------------- */
 
 /*

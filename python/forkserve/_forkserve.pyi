@@ -1,14 +1,21 @@
 # The stubs of the native module; the descriptions are in its docstrings.
 
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, NoReturn, final
 
 from typing_extensions import Self
 
-from ._types import Addresses, EventKind, EventReason, Networks, PeerAddress
+from ._types import (
+    Addresses,
+    EventKind,
+    EventReason,
+    Networks,
+    PeerAddress,
+    StrOrBytesPath,
+)
 
 __version__: str
 CLIENT_LEFT: int
@@ -40,6 +47,13 @@ class Connection:
     def peer_name(self) -> str: ...
     @property
     def local_name(self) -> str: ...
+    def exec(
+        self,
+        argv: Iterable[StrOrBytesPath],
+        *,
+        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
+        io: Literal["stdio", "stdio+err", "fd3"] = "stdio",
+    ) -> NoReturn: ...
 
 @final
 class Event:

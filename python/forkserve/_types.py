@@ -5,6 +5,7 @@ The tests compare them with the stubs and with what the native module does.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -54,6 +55,8 @@ EventReason: TypeAlias = Literal[
     # reasons:end
     "other",
 ]
+
+StrOrBytesPath: TypeAlias = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
 Address: TypeAlias = Union[
     str, "tuple[str, int]", "tuple[str, int, int, int]", socket.socket, int

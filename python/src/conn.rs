@@ -4,11 +4,12 @@
 //! up. Addresses have the form that the socket module gives them.
 
 use crate::error;
-use crate::fd::take_fd;
+use crate::fd::{borrow_fd, take_fd};
 use crate::patient;
+use crate::program::program;
 use crate::tls::Tls;
 use crate::tools::tools;
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyType};
@@ -300,6 +301,42 @@ impl Connection {
             Some(ip) => ip.to_canonical().to_string(),
             None => String::new(),
         }
+    }
+
+    /// Execute a program in place of the child, as os.execvpe() does. It returns never.
+    ///
+    /// argv is the program, looked for in PATH if it has no slash, and its arguments. io says
+    /// where it has the connection: "stdio", its standard input and output; "stdio+err", its
+    /// standard error too; "fd3", its descriptor 3. Besides it has the host's standard streams,
+    /// and every other descriptor is closed. Signals have their defaults, also those that Python
+    /// ignores, such as SIGPIPE, and none is blocked. env is its environment, a mapping; None:
+    /// os.environ. sys.stdout and sys.stderr are flushed before.
+    ///
+    /// The end of the connection is the program's: linger has no effect on it. A client that
+    /// uses TLS would have to speak to the program without: ValueError.
+    ///
+    /// Raises Error, naming the program, if it cannot be executed, and everything is as before.
+    #[pyo3(signature = (argv, *, env=None, io="stdio"))]
+    fn exec(
+        &self,
+        py: Python<'_>,
+        argv: &Bound<'_, PyAny>,
+        env: Option<&Bound<'_, PyAny>>,
+        io: &str,
+    ) -> PyResult<()> {
+        let program = program(argv, env, io)?;
+        let socket = self.socket.bind(py);
+        if socket.hasattr("unwrap")? {
+            return Err(PyValueError::new_err("exec: the connection speaks TLS"));
+        }
+        let sys = py.import("sys")?;
+        for name in ["stdout", "stderr"] {
+            if let Some(stream) = Some(sys.getattr(name)?).filter(|stream| !stream.is_none()) {
+                stream.call_method0("flush")?;
+            }
+        }
+        let fd = socket.call_method0(pyo3::intern!(py, "fileno"))?.extract()?;
+        Err(error::from_core(py, &program.exec_on(borrow_fd(&fd))))
     }
 
     fn __repr__(&self) -> String {

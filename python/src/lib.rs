@@ -28,6 +28,7 @@ mod job;
 mod join;
 mod options;
 mod patient;
+mod program;
 mod report;
 mod run;
 mod server;

@@ -34,7 +34,7 @@ static const char usage[] =
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
     "  shut-listeners answer stay\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
-    "  lie=HOW nobody-lie=HOW\n"
+    "  lie=HOW nobody-lie=HOW exec=IO:PATH[:COMMAND]\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
 
@@ -194,6 +194,30 @@ static int shut_listeners(int fd) {
             shutdown(other, SHUT_RDWR);
     }
     return echo(fd);
+}
+
+/* A program, as in "stdio:/bin/sh:echo hello". */
+void program_of(const char *text, int *io, char *argv[4]) {
+    static const char *const words[] = {"stdio", "stdio+err", "fd3"};
+    char *rest = strdup(text), *word = strsep(&rest, ":");
+
+    for (*io = 0; *io < 2 && strcmp(words[*io], word) != 0; ++*io)
+        ;
+    argv[0] = strsep(&rest, ":");
+    argv[1] = rest && *rest ? "-c" : NULL;
+    argv[2] = rest;
+    argv[3] = NULL;
+}
+
+/* Becomes a program. If that fails, it tells the client why, and is an echo server. */
+static int execute(const forkserve_conn *conn, const char *text) {
+    char *argv[4], line[32];
+    int io, fd = forkserve_conn_fd(conn), len, failed;
+
+    program_of(text, &io, argv);
+    failed = forkserve_conn_exec(conn, io, NULL, argv, NULL);
+    len = snprintf(line, sizeof line, "errno %d\n", -failed);
+    return forkserve_write_all(fd, line, (size_t)len) < 0 || echo(fd);
 }
 
 /* A process of the handler's own; answers its status. */
@@ -357,6 +381,8 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         printf("<served %llu>", (unsigned long long)forkserve_conn_id(conn));
         return echo(fd);
     }
+    if (strncmp(handler_name, "exec=", 5) == 0)
+        return execute(conn, handler_name + 5);
     if (strncmp(handler_name, "scribble=", 9) == 0) {
         greet(fd);
         return scribble(fd, atoi(handler_name + 9));

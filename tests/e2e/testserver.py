@@ -203,6 +203,22 @@ def show(conn):
     echo(conn)
 
 
+def program_of(text):
+    """As in "stdio:/bin/sh:echo hello"."""
+    io, path, *command = text.split(":", 2)
+    return [path, *(word for text in command for word in ("-c", text))], io
+
+
+def execute(conn, text):
+    """Becomes a program. If that fails, it tells the client why, and is an echo server."""
+    argv, io = program_of(text)
+    try:
+        conn.exec(argv, io=io)
+    except forkserve.Error as error:
+        conn.socket.sendall(f"errno {error.errno}\n".encode())
+        echo(conn)
+
+
 HANDLERS = {
     "echo": echo,
     "hold": hold,
@@ -233,6 +249,8 @@ def handler(name):
     if name.startswith("_exit="):
         status = int(name.partition("=")[2])
         return lambda conn: exit_at_once(conn, status)
+    if name.startswith("exec="):
+        return lambda conn: execute(conn, name.partition("=")[2])
     if name.startswith("exit="):
         status = int(name.partition("=")[2])
         return lambda conn: sys.exit(status)

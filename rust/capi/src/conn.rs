@@ -18,7 +18,7 @@ pub(crate) fn lend(connection: &Connection) -> *const forkserve_conn {
 }
 
 /// None for NULL, and not an error with a text, which would allocate.
-unsafe fn get<'a>(conn: *const forkserve_conn) -> Option<&'a Connection> {
+pub(crate) unsafe fn get<'a>(conn: *const forkserve_conn) -> Option<&'a Connection> {
     // SAFETY: C gets such pointers from `lend` only.
     unsafe { conn.cast::<Connection>().as_ref() }
 }

@@ -13,6 +13,7 @@
 mod conn;
 mod error;
 mod event;
+mod exec;
 mod failure;
 mod generated;
 mod guard;
@@ -30,6 +31,7 @@ mod watch;
 pub use conn::*;
 pub use error::*;
 pub use event::*;
+pub use exec::*;
 pub use generated::*;
 pub use handle::forkserve_server;
 pub use heap::*;

@@ -5,7 +5,7 @@
 //! described; the modes `run`, `dispatch`, `step` and `start` are those of the Rust API.
 #![allow(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
-use forkserve::{CidrList, Connection, Event, Fork, Options, Server};
+use forkserve::{CidrList, Connection, Event, Fork, Io, Options, Program, Server};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -264,6 +264,26 @@ fn named_status(mut connection: &Connection) -> i32 {
     i32::from(status[0])
 }
 
+/// A program, as in `stdio:/bin/sh:echo hello`.
+fn program_of(text: &str) -> Result<Program, forkserve::Error> {
+    let mut parts = text.splitn(3, ':');
+    let mut part = || parts.next().unwrap_or_default();
+    let (word, path, command) = (part(), part(), part());
+    let io = Io::ALL.iter().find(|(_, known)| *known == word).map(|(io, _)| *io);
+    let arguments = if command.is_empty() { vec![path] } else { vec![path, "-c", command] };
+    Ok(Program::new(arguments)?.io(io.unwrap_or_default()))
+}
+
+/// Becomes a program. If that fails, it tells the client why, and is an echo server.
+fn execute(mut connection: &Connection, text: &str) -> i32 {
+    let error = match program_of(text) {
+        Ok(program) => connection.exec(&program),
+        Err(error) => error,
+    };
+    let told = writeln!(connection, "errno {}", error.errno());
+    i32::from(told.and_then(|()| echo(connection)).is_err())
+}
+
 fn serve(handler: &str, connection: &Connection) -> i32 {
     let status = |result: std::io::Result<()>| i32::from(result.is_err());
     match handler {
@@ -308,6 +328,7 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
             print!("<served {}>", connection.id());
             status(echo(connection))
         }
+        _ if handler.starts_with("exec=") => execute(connection, &handler[5..]),
         _ if handler.starts_with("_exit=") => {
             let _ = greet(connection);
             // SAFETY: ends the process.

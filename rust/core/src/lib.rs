@@ -47,6 +47,7 @@ mod hooks;
 mod limits;
 mod net;
 mod options;
+mod program;
 mod reasons;
 mod retry;
 mod server;
@@ -62,9 +63,11 @@ pub use event::{Event, Pause, Refusal, Renewal};
 pub use heap::prepare_heap;
 pub use net::conn::{read, write_all, Connection};
 pub use options::{AtCapacity, AtRate, Options, Orphans};
+pub use program::Program;
 pub use server::{Fork, Server, Stopper};
 pub use shared::board::{Live, DURATIONS};
 pub use stats::{Stats, StatsReader};
+pub use sys::exec::Io;
 pub use sys::process::{Exit, Usage};
 
 // For the bindings to other languages, which ship with this crate: no part of the
@@ -79,3 +82,5 @@ pub use hooks::{Hooks, StdioHooks};
 pub use net::access::set_socket_access;
 #[doc(hidden)]
 pub use options::{Amount, Choice, Misfit};
+#[doc(hidden)]
+pub use sys::exec::exec_pointers;

@@ -8,9 +8,11 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod account;
+pub(crate) mod carray;
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod epoll;
+pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod identity;
 pub(crate) mod leave;
