@@ -75,7 +75,8 @@ extern "C" {
  * Signals: the library changes no disposition of the host, and waits for no child
  * but its own. A child inherits the host's dispositions and mask, except that
  * SIGTERM is unblocked and, if it has a handler, set to the default: SIGTERM tells
- * a child that its time is up.
+ * a child that its time is up. What a child has started does not get it, unless
+ * process_group is set.
  *
  * Structs begin with their size, so that later versions can add fields. Initialise
  * them with the _INIT macros. A field that you do not set has its default.
@@ -386,6 +387,24 @@ int forkserve_conn_exec(const struct forkserve_conn *conn,
 /* For at_rate: accept it, send refuse_message, close it. */
 #define FORKSERVE_AT_RATE_REFUSE 1
 
+/*
+ * For process_group: those that execute a program for each connection do, the
+ * others do not. The default.
+ */
+#define FORKSERVE_PROCESS_GROUP_AUTO 0
+
+/* For process_group: none does. */
+#define FORKSERVE_PROCESS_GROUP_OFF 1
+
+/* For process_group: each leads a group (setpgid). */
+#define FORKSERVE_PROCESS_GROUP_GROUP 2
+
+/*
+ * For process_group: each leads a session, and so a group, without a terminal
+ * (setsid).
+ */
+#define FORKSERVE_PROCESS_GROUP_SESSION 3
+
 /* For orphans: they finish their connections. The default. */
 #define FORKSERVE_ORPHANS_FINISH 0
 
@@ -460,6 +479,17 @@ typedef struct forkserve_options {
      * whose children serve one each. 1 to 4294967295. Default 1.
      */
     uint32_t connections_per_child;
+    /*
+     * Whether each child leads a process group, so that a signal that means it
+     * reaches what it has started, too: from lifetime_ms, a drain and the
+     * freeing of the server. What is left of the group when the child ends is
+     * told to end: SIGTERM, and kill_after_ms later SIGKILL. Until then it
+     * holds the child's place among max_children, and a drain waits for it. A
+     * process that leaves the group, as a daemon does by setsid(2), is not
+     * reached. Ctrl-C at a terminal does not reach the children then.
+     * FORKSERVE_PROCESS_GROUP_*. Default FORKSERVE_PROCESS_GROUP_AUTO.
+     */
+    int32_t process_group;
     /*
      * What happens to the children when their parent dies without a drain.
      * FORKSERVE_ORPHANS_*. Default FORKSERVE_ORPHANS_FINISH.
@@ -598,9 +628,9 @@ typedef struct forkserve_options {
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
-            FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL,     \
-            NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,             \
-            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
+            FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000,     \
+            10000, 0, 32, 64, NULL, NULL, NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, \
+            0, 3600000, NULL, FORKSERVE_AT_CAPACITY_QUEUE, NULL                            \
     }
 
 /* --- 5  Errors ------------------------------------------------------------ */

@@ -171,6 +171,7 @@ class Server:
         max_children: int = 256,
         spares: int = 0,
         connections_per_child: int = 1,
+        process_group: Literal["auto", "off", "group", "session"] = "auto",
         orphans: Literal["finish", "terminate"] = "finish",
         lifetime: float | None = None,
         idle: float | None = None,

@@ -130,6 +130,16 @@ OPTIONS = (
         most=4294967295,
     ),
     Option(
+        "process_group",
+        "Children",
+        "choice",
+        "auto",
+        "whether each child leads a process group, so that a signal that means it reaches "
+        "what it has started, too: from lifetime, a drain and the freeing of the server",
+        words=("auto", "off", "group", "session"),
+        dropins=False,
+    ),
+    Option(
         "orphans",
         "Children",
         "choice",

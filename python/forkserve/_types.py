@@ -115,6 +115,7 @@ class Options(ForkOptions, total=False):
     keepalive: bool
     linger: float
     max_children: int
+    process_group: Literal["auto", "off", "group", "session"]
     orphans: Literal["finish", "terminate"]
     grace: float | None
     observer: Callable[[Event], object] | None

@@ -105,13 +105,13 @@ impl Server {
         text_signature = "(address, handler, *, backlog=1024, reuse_port=False, socket_mode=None, \
             socket_user=None, socket_group=None, nodelay=False, keepalive=False, \
             linger=2.0, max_children=256, spares=0, connections_per_child=1, \
-            orphans='finish', lifetime=None, idle=None, grace=10.0, kill_after=5.0, \
-            fork_retry=10.0, max_per_source=0, source_prefix_v4=32, source_prefix_v6=64, \
-            source_exempt=(), allow=(), deny=(), rate=0, rate_burst=0, rate_per_source=0, \
-            rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \
-            penalty_max=3600.0, penalty_statuses=(), at_capacity='queue', \
-            refuse_message=b'', ssl=None, handshake_timeout=10.0, gc_freeze=False, \
-            observer=None)"
+            process_group='auto', orphans='finish', lifetime=None, idle=None, grace=10.0, \
+            kill_after=5.0, fork_retry=10.0, max_per_source=0, source_prefix_v4=32, \
+            source_prefix_v6=64, source_exempt=(), allow=(), deny=(), rate=0, \
+            rate_burst=0, rate_per_source=0, rate_per_source_burst=0, rate_interval=1.0, \
+            at_rate='queue', penalty=None, penalty_max=3600.0, penalty_statuses=(), \
+            at_capacity='queue', refuse_message=b'', ssl=None, handshake_timeout=10.0, \
+            gc_freeze=False, observer=None)"
     )]
     // signature:end
     fn new(

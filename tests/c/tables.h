@@ -15,6 +15,7 @@
     NUMBER(max_children, 1, 1000000)                                                       \
     NUMBER(spares, 0, 10000)                                                               \
     NUMBER(connections_per_child, 1, 4294967295)                                           \
+    CHOICE(process_group, "auto", "off", "group", "session")                               \
     CHOICE(orphans, "finish", "terminate")                                                 \
     LIMIT(lifetime_ms, 0, 1000000000000)                                                   \
     LIMIT(idle_ms, 0, 1000000000000)                                                       \

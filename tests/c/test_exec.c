@@ -138,3 +138,36 @@ TEST(wrong_arguments_of_an_execution_are_refused) {
     check_reply(client, "");
     forkserve_server_free(server);
 }
+
+/* Leaves a process that ignores SIGTERM, and tells of it. */
+static int leave(const forkserve_conn *conn, void *userdata) {
+    pid_t left = fork();
+
+    (void)userdata;
+    if (left == 0) {
+        signal(SIGTERM, SIG_IGN);
+        close(forkserve_conn_fd(conn));
+        for (;;)
+            pause();
+    }
+    return forkserve_write_all(forkserve_conn_fd(conn), &left, sizeof left) < 0 || pause();
+}
+
+TEST(a_server_that_is_freed_ends_the_groups_of_its_children) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+    forkserve_server *server;
+    pid_t left = 0;
+    int client;
+
+    options.process_group = FORKSERVE_PROCESS_GROUP_GROUP;
+    options.grace_ms = 60000;
+    options.kill_after_ms = 60000;
+    server = server_at("127.0.0.1:0", &options);
+    client = connect_to(server, 0);
+    DISPATCH_UNTIL(server, leave, recv(client, &left, sizeof left, MSG_DONTWAIT) > 0);
+    CHECK(left > 0 && kill(left, 0) == 0);
+    forkserve_server_free(server);
+    /* A zombie at most, until process 1 waits for it. */
+    CHECK(!alive(left));
+    close(client);
+}

@@ -6,6 +6,7 @@ import pytest
 
 from harness import procfs
 from harness.client import Client
+from harness.procfs import wait_until
 
 SHELL = "/bin/sh"
 
@@ -93,3 +94,18 @@ def test_a_wrong_program_has_its_errno(core_front, serve, path, errno):
         assert word == b"errno"
         assert int(number) in (errno if isinstance(errno, tuple) else (errno,))
         assert client.ask() == b"hello\n"
+
+
+def test_the_example_serves_a_program_and_ends_it(start_example):
+    server = start_example(
+        "exec", "127.0.0.1:0", "/bin/sh", "-c", "echo $REMOTE; sleep 60 & cat"
+    )
+    with Client(server.address) as client:
+        assert client.line().decode() == client.name
+        assert client.ask() == b"hello\n"
+        (shell,) = server.children()
+        started = procfs.children(shell)
+        assert len(started) == 2
+        client.sock.shutdown(1)
+        wait_until(lambda: procfs.all_gone(started), "the end of what the program has started")
+        assert client.rest() == b""

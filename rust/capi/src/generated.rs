@@ -16,6 +16,17 @@ pub const FORKSERVE_AT_RATE_QUEUE: i32 = 0;
 /// For at_rate: accept it, send refuse_message, close it.
 pub const FORKSERVE_AT_RATE_REFUSE: i32 = 1;
 
+/// For process_group: those that execute a program for each connection do, the
+/// others do not. The default.
+pub const FORKSERVE_PROCESS_GROUP_AUTO: i32 = 0;
+/// For process_group: none does.
+pub const FORKSERVE_PROCESS_GROUP_OFF: i32 = 1;
+/// For process_group: each leads a group (setpgid).
+pub const FORKSERVE_PROCESS_GROUP_GROUP: i32 = 2;
+/// For process_group: each leads a session, and so a group, without a terminal
+/// (setsid).
+pub const FORKSERVE_PROCESS_GROUP_SESSION: i32 = 3;
+
 /// For orphans: they finish their connections. The default.
 pub const FORKSERVE_ORPHANS_FINISH: i32 = 0;
 /// For orphans: they get SIGTERM from the kernel (PR_SET_PDEATHSIG) when the
@@ -100,6 +111,15 @@ pub struct forkserve_options {
     /// implies at least one spare. Ignored by forkserve_server_accept_fork,
     /// whose children serve one each. 1 to 4294967295. Default 1.
     pub connections_per_child: u32,
+    /// Whether each child leads a process group, so that a signal that means it
+    /// reaches what it has started, too: from lifetime_ms, a drain and the
+    /// freeing of the server. What is left of the group when the child ends is
+    /// told to end: SIGTERM, and kill_after_ms later SIGKILL. Until then it
+    /// holds the child's place among max_children, and a drain waits for it. A
+    /// process that leaves the group, as a daemon does by setsid(2), is not
+    /// reached. Ctrl-C at a terminal does not reach the children then.
+    /// FORKSERVE_PROCESS_GROUP_*. Default FORKSERVE_PROCESS_GROUP_AUTO.
+    pub process_group: i32,
     /// What happens to the children when their parent dies without a drain.
     /// FORKSERVE_ORPHANS_*. Default FORKSERVE_ORPHANS_FINISH.
     pub orphans: i32,

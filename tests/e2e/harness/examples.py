@@ -56,6 +56,7 @@ ALL = [
         "drop_privileges", (FREE, "FOLDER", "nobody"), r"/etc/passwd: No such file or directory"
     ),
     Example("unix_peer", ("unix:FOLDER/peer.sock",), r"hello \S+, I am process \d+ and .*"),
+    Example("exec", (FREE, "/bin/cat"), ECHOED),
     Example("daytime", (FREE,), r"\w+, \w+ \d\d, \d{4} \d\d:\d\d:\d\d-\w+", **DAYTIME),
     Example("shout", (FREE,), r"HELLO", **SHOUT),
 ]

@@ -114,6 +114,9 @@ impl Engine {
         }
         self.drop_held(Refusal::Draining);
         let all = self.signal_children(signal);
+        if stage == Stage::Kill {
+            self.kill_groups();
+        }
         if given_up {
             self.give_up_children();
         }
@@ -153,10 +156,15 @@ impl Engine {
                 }
             }
         }
-        if !open && self.hold.is_none() && self.children.len() == 0 {
+        if !open && self.hold.is_none() && self.is_childless() {
             self.phase = Phase::Stopped;
             self.emit(&Event::Stopped);
         }
+    }
+
+    /// Whether a drain has come to where all children are sent signals.
+    pub(crate) fn drain_signals(&self) -> bool {
+        matches!(&self.phase, Phase::Draining(drain) if drain.stage != Stage::Grace)
     }
 
     /// In the supervisor: a listener has failed, perhaps. Without one left there is

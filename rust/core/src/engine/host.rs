@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::net::socket_file::SocketFile;
 use crate::sys::process::{self, Exit, Target};
 use crate::sys::procfs;
-use crate::sys::{socket, tie};
+use crate::sys::{group, socket, tie};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -214,6 +214,7 @@ impl Engine {
 
     /// Ends the supervisor and its children by SIGKILL.
     fn kill_supervisor(&mut self) -> Result<(), Error> {
+        let grouped = self.grouped();
         let Some(remote) = self.running_supervisor() else {
             return Ok(());
         };
@@ -228,7 +229,7 @@ impl Engine {
         loop {
             let stopped = procfs::is_stopped(pid);
             let children = procfs::children(pid);
-            children.iter().for_each(|child| kill_child(*child, pid));
+            children.iter().for_each(|child| kill_child(*child, pid, grouped));
             if (stopped && children.is_empty()) || Instant::now() >= end {
                 break;
             }
@@ -271,10 +272,14 @@ fn hear(tie: &OwnedFd, pidfd: &OwnedFd) -> Result<(), Error> {
 }
 
 /// SIGKILL to a child of the supervisor's, and to no later process of that number.
-fn kill_child(pid: libc::pid_t, supervisor: libc::pid_t) {
+fn kill_child(pid: libc::pid_t, supervisor: libc::pid_t, grouped: bool) {
     if let Ok(pidfd) = process::pidfd_open(pid) {
         if procfs::is_child(pid, supervisor) {
-            let _ = process::send_signal(Target::Pidfd(pidfd.as_fd(), pid), libc::SIGKILL);
+            let child = Target::Pidfd(pidfd.as_fd(), pid);
+            let _ = match grouped {
+                true => group::signal_with_leader(child, pid, libc::SIGKILL),
+                false => process::send_signal(child, libc::SIGKILL),
+            };
         }
     }
 }

@@ -18,6 +18,7 @@
 pub(crate) mod admit;
 pub(crate) mod children;
 pub(crate) mod drain;
+pub(crate) mod groups;
 pub(crate) mod host;
 pub(crate) mod notes;
 pub(crate) mod owner;
@@ -35,6 +36,7 @@ use crate::descriptors::owned::Owned;
 use crate::engine::admit::{Hold, Starved};
 use crate::engine::children::Children;
 use crate::engine::drain::Drain;
+use crate::engine::groups::Rests;
 use crate::engine::host::Remote;
 use crate::engine::notes::TURN;
 use crate::engine::owner::{Owner, Standing};
@@ -150,6 +152,8 @@ pub(crate) struct Engine {
     pub(crate) ready: VecDeque<usize>,
     pub(crate) armed: bool,
     pub(crate) children: Children,
+    /// What ended children have left, if anything.
+    pub(crate) rests: Option<Box<Rests>>,
     pub(crate) hold: Option<Hold>,
     /// Set while accepting fails for want of descriptors or memory.
     pub(crate) starved: Option<Starved>,
@@ -232,6 +236,7 @@ impl Engine {
             ready: VecDeque::new(),
             armed: true,
             children: Children::default(),
+            rests: None,
             hold: None,
             starved: None,
             fork_failing: None,
@@ -392,6 +397,7 @@ impl Engine {
             self.throttle.as_ref().map(|throttle| throttle.due),
             self.polling.as_ref().map(Backoff::due),
             self.alarms.next(),
+            self.rests.as_ref().and_then(|rests| rests.due()),
             self.pool.as_ref().filter(|_| matches!(self.phase, Phase::Running)).and_then(Pool::due),
             self.sweep_at,
             drain,
@@ -514,12 +520,14 @@ impl Engine {
         self.expire_throttle();
         self.poll_unwatched();
         self.sweep();
+        self.look_at_groups();
         self.ring_alarms();
     }
 
-    /// Whether `max_children` children live: no other may be made.
+    /// Whether `max_children` children live, or what they have left: no other may be made.
     pub(crate) fn crowded(&self) -> bool {
-        self.children.len() >= self.options.max_children as usize
+        let rests = self.rests.as_ref().map_or(0, |rests| rests.len());
+        self.children.len() + rests >= self.options.max_children as usize
     }
 
     /// Whether `max_children` children live, and none of them waits for a
@@ -661,6 +669,7 @@ impl Drop for Engine {
         for pidfd in self.children.take_pidfds() {
             let _ = pidfd.into_raw_fd();
         }
+        self.rests.take().into_iter().for_each(|rests| rests.abandon());
         self.abandon_held();
         self.abandon_pool();
         self.abandon_tie();

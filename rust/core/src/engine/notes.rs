@@ -9,7 +9,8 @@
 //!
 //! In one turn only so many are taken: other things wait meanwhile.
 
-use crate::engine::reap::{target, AGAIN};
+use crate::engine::groups;
+use crate::engine::reap::AGAIN;
 use crate::engine::{Engine, Phase};
 use crate::event::{Event, Renewal};
 use crate::shared::child_id::ChildId;
@@ -108,12 +109,13 @@ impl Engine {
     }
 
     fn distrust(&mut self, child_id: ChildId) {
+        let grouped = self.grouped();
         let Some(child) = self.children.get_mut(child_id) else { return };
         if std::mem::replace(&mut child.false_witness, true) {
             return;
         }
         let (pid, connection) = (child.pid, child.connection);
-        let sent = process::send_signal(target(child), libc::SIGKILL);
+        let sent = groups::signal(child, grouped, libc::SIGKILL);
         self.emit(&Event::ChildDistrusted { pid });
         if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
             // It is another user's by now, perhaps. It is not to keep the others from

@@ -10,6 +10,7 @@
 use crate::child::EXIT_OSERR;
 use crate::counters::Counter;
 use crate::engine::children::Record;
+use crate::engine::groups;
 use crate::engine::host::MARGIN;
 use crate::engine::notes::BURIAL;
 use crate::engine::{Engine, Phase, FEW};
@@ -79,9 +80,11 @@ pub(crate) fn target(child: &Record) -> Target<'_> {
 impl Engine {
     /// The pidfd of this child was reported.
     pub(crate) fn reap(&mut self, child_id: ChildId) {
+        let grouped = self.grouped();
         let Some(child) = self.children.get_mut(child_id) else {
             return;
         };
+        child.pin_group(grouped);
         match process::try_wait(target(child)) {
             Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
             Err(Errno::ECHILD) => self.bury(child_id, Exit::Unknown, Usage::default()),
@@ -106,10 +109,12 @@ impl Engine {
             return;
         }
         let mut left = 0;
+        let grouped = self.grouped();
         for child_id in self.children.unwatched() {
             let Some(child) = self.children.get_mut(child_id) else {
                 continue;
             };
+            child.pin_group(grouped);
             match process::try_wait(target(child)) {
                 Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
                 Err(Errno::ECHILD) => self.bury(child_id, Exit::Unknown, Usage::default()),
@@ -153,12 +158,13 @@ impl Engine {
     pub(crate) fn bury(&mut self, child_id: ChildId, exit: Exit, usage: Usage) {
         // What it told before it ended comes first.
         self.take_notes(BURIAL);
-        let Some(child) = self.take_child(child_id) else {
+        let Some(mut child) = self.take_child(child_id) else {
             return;
         };
         let slot = child_id.slot();
         let state = self.board.state(slot);
         self.handled += 1;
+        self.end_group(&mut child, state.doing == Doing::Condemned || self.drain_signals());
         if exit != Exit::Unknown {
             self.wait_failing = None;
         }
@@ -238,6 +244,7 @@ impl Engine {
 
     /// Sends the signals whose time has come.
     pub(crate) fn ring_alarms(&mut self) {
+        let grouped = self.grouped();
         while let Some((_, child_id, connection, alarm)) = self.alarms.take_due(self.now) {
             let serves = self.still_serves(child_id, connection);
             let Some(child) = self.children.get_mut(child_id) else {
@@ -250,13 +257,13 @@ impl Engine {
                     self.alarms.0.push(Reverse((again, child_id, connection, alarm)));
                 }
                 (Some(true), Alarm::Term) => {
-                    let _ = process::send_signal(target(child), libc::SIGTERM);
+                    let _ = groups::signal(child, grouped, libc::SIGTERM);
                     let kill = self.now + self.options.kill_after;
                     self.alarms.set_kill(child_id, connection, kill);
                 }
                 (Some(true), Alarm::Kill) => {
                     // Once more later, unless it has ended: nothing else would end it.
-                    let sent = process::send_signal(target(child), libc::SIGKILL);
+                    let sent = groups::signal(child, grouped, libc::SIGKILL);
                     if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
                         let again = self.now + self.options.kill_after.max(AGAIN);
                         self.alarms.set_kill(child_id, connection, again);
@@ -315,7 +322,7 @@ impl Engine {
 
     fn reap_any(&mut self) {
         loop {
-            match process::try_wait_any() {
+            match self.take_any() {
                 Ok(Some((pid, exit, usage))) => {
                     if let Some(child_id) = self.children.find(pid) {
                         self.bury(child_id, exit, usage);
@@ -333,6 +340,21 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes the status of any child that has ended.
+    fn take_any(&mut self) -> Result<Option<(libc::pid_t, Exit, Usage)>, Errno> {
+        if !self.grouped() {
+            return process::try_wait_any();
+        }
+        let Some(pid) = process::ended_any()? else {
+            return Ok(None);
+        };
+        if let Some(child_id) = self.children.find(pid) {
+            self.children.get_mut(child_id).into_iter().for_each(|child| child.pin_group(true));
+        }
+        let ended = process::try_wait(Target::Pid(pid))?;
+        Ok(ended.map(|(exit, usage)| (pid, exit, usage)))
     }
 
     /// How a call of `waitid` went that was right as it was made.
@@ -371,11 +393,13 @@ impl Engine {
     /// The end of a drain: what SIGKILL has not ended, or what cannot be waited for, is
     /// not ours any more.
     pub(crate) fn give_up_children(&mut self) {
+        let grouped = self.grouped();
         let ids: Vec<ChildId> = self.children.iter().map(|(child_id, _)| child_id).collect();
         for child_id in ids {
             let Some(child) = self.children.get_mut(child_id) else {
                 continue;
             };
+            child.pin_group(grouped);
             match process::try_wait(target(child)) {
                 Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
                 _ => self.bury(child_id, Exit::Unknown, Usage::default()),
@@ -384,9 +408,11 @@ impl Engine {
     }
 
     fn try_reap(&mut self, child_id: ChildId) {
+        let grouped = self.grouped();
         let Some(child) = self.children.get_mut(child_id) else {
             return;
         };
+        child.pin_group(grouped);
         if let Ok(Some((exit, usage))) = process::try_wait(target(child)) {
             self.bury(child_id, exit, usage);
         }
@@ -420,9 +446,10 @@ impl Engine {
 
     /// False: some child could not be sent it.
     pub(crate) fn signal_children(&mut self, signal: libc::c_int) -> bool {
+        let grouped = self.grouped();
         self.children.iter().fold(true, |all, (_, child)| {
             // ESRCH: it has just ended.
-            let sent = process::send_signal(target(child), signal);
+            let sent = groups::signal(child, grouped, signal);
             matches!(sent, Ok(()) | Err(Errno::ESRCH)) && all
         })
     }
@@ -434,6 +461,7 @@ impl Engine {
         // Once more if need be: without it the wait might have no end.
         let _ = self.signal_children(libc::SIGKILL) || self.signal_children(libc::SIGKILL);
         let mut patience = MARGIN;
+        let grouped = self.grouped();
         while self.children.len() > 0 {
             self.now = Instant::now();
             let ids: Vec<ChildId> = self.children.iter().map(|(child_id, _)| child_id).collect();
@@ -441,6 +469,7 @@ impl Engine {
                 let Some(child) = self.children.get_mut(child_id) else {
                     continue;
                 };
+                child.pin_group(grouped);
                 match process::wait_killed(target(child), patience) {
                     Ok(Some((exit, usage))) => self.bury(child_id, exit, usage),
                     Ok(None) => {
@@ -452,5 +481,6 @@ impl Engine {
                 }
             }
         }
+        self.end_groups();
     }
 }

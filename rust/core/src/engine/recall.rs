@@ -1,11 +1,11 @@
 //! Children beyond the loop: for a caller that serves now and then, and whose
 //! children live on in between.
 
+use crate::engine::groups;
 use crate::engine::host::MARGIN;
-use crate::engine::reap::{target, Alarms};
+use crate::engine::reap::Alarms;
 use crate::engine::Engine;
 use crate::shared::child_id::ChildId;
-use crate::sys::process;
 use std::time::Instant;
 
 impl Engine {
@@ -50,9 +50,10 @@ impl Engine {
 
     /// Those that have no connection.
     fn kill_spares(&mut self) {
+        let grouped = self.grouped();
         let idle = |slot| !self.board.state(slot).busy();
         for (_, child) in self.children.iter().filter(|(id, _)| idle(id.slot())) {
-            let _ = process::send_signal(target(child), libc::SIGKILL);
+            let _ = groups::signal(child, grouped, libc::SIGKILL);
         }
     }
 
@@ -68,6 +69,7 @@ impl Engine {
             pids.push(child.pid);
         }
         self.alarms = Alarms::default();
+        self.rests = None;
         pids
     }
 }

@@ -259,10 +259,12 @@ impl Engine {
                 process::exit_now(0);
             }
         }
-        // 4. The language's own steps follow: they may do anything.
+        // 4. Lead a group, where that is wanted.
+        self.lead_group();
+        // 5. The language's own steps follow: they may do anything.
     }
 
-    /// 5. Only now may a handler of the host run here: the language may have replaced it.
+    /// 6. Only now may a handler of the host run here: the language may have replaced it.
     #[inline(always)]
     fn unblock_signals(&self, blocked: &signal::Blocked) {
         match &self.tie {

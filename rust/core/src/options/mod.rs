@@ -7,7 +7,7 @@ mod choice;
 mod misfit;
 mod table;
 
-pub use choice::{AtCapacity, AtRate, Choice, Orphans};
+pub use choice::{AtCapacity, AtRate, Choice, Orphans, ProcessGroup};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};
 

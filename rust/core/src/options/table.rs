@@ -87,6 +87,15 @@ macro_rules! options_table {
                     python "What a handler leaves behind is there in the next call then: globals, \
 threads too. An exception ends the connection, sys.exit() the child.";
 
+                /// Whether each child leads a process group, so that a signal that means it
+                /// reaches what it has started, too: from `lifetime`, a drain and the freeing of
+                /// the server. What is left of the group when the child ends is told to end:
+                /// SIGTERM, and `kill_after` later SIGKILL. Until then it holds the child's place
+                /// among `max_children`, and a drain waits for it. A process that leaves the
+                /// group, as a daemon does by setsid(2), is not reached. Ctrl-C at a terminal does
+                /// not reach the children then.
+                process_group: choice(ProcessGroup) = Auto, since "0.1.0", dropins "no";
+
                 /// What happens to the children when their parent dies without a drain.
                 orphans: choice(Orphans) = Finish, since "0.1.0", dropins "no";
             }
@@ -218,6 +227,19 @@ macro_rules! choices_table {
                 Queue = "queue",
                 /// Accept it, send `refuse_message`, close it.
                 Refuse = "refuse",
+            }
+
+            /// Whether each child leads a process group.
+            ProcessGroup {
+                /// Those that execute a program for each connection do, the others do not. The
+                /// default.
+                Auto = "auto",
+                /// None does.
+                Off = "off",
+                /// Each leads a group (`setpgid`).
+                Group = "group",
+                /// Each leads a session, and so a group, without a terminal (`setsid`).
+                Session = "session",
             }
 
             /// What happens to the children when their parent dies without a drain.

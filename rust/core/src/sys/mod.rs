@@ -14,6 +14,7 @@ pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod exec;
 pub(crate) mod file;
+pub(crate) mod group;
 pub(crate) mod identity;
 pub(crate) mod leave;
 pub(crate) mod memory;

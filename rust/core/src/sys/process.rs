@@ -245,6 +245,12 @@ pub(crate) fn try_wait_any() -> Result<Option<(libc::pid_t, Exit, Usage)>, Errno
     wait(Target::Any, libc::WNOHANG)
 }
 
+/// The number of any child that has ended. Takes no status. For the supervisor only.
+pub(crate) fn ended_any() -> Result<Option<libc::pid_t>, Errno> {
+    let ended = wait(Target::Any, libc::WNOHANG | libc::WNOWAIT)?;
+    Ok(ended.map(|(pid, _, _)| pid))
+}
+
 /// Waits for one child that is ending, for at most `limit`. `None`: its status is not
 /// to be had, because the kernel or a debugger does not let go of it.
 pub(crate) fn wait_killed(

@@ -1,0 +1,141 @@
+"""What a child has started ends with it, where each child leads a process group."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import procfs
+from harness.client import Client, clients
+from harness.inject import strace
+from harness.procfs import wait_until
+
+IN_GROUPS = ("--option", "process_group=group")
+
+
+@pytest.fixture
+def nap():
+    """A command that sleeps for long and can be told from those of others."""
+    return f"sleep 60.{os.getpid()}{time.monotonic_ns() % 1_000_000}"
+
+
+def asleep(nap):
+    """The processes that execute this command."""
+    wanted = "\0".join([*nap.split(), ""]).encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes() == wanted:
+                found.append(int(folder.name))
+        except OSError:
+            pass  # It has just ended.
+    return found
+
+
+def shell(command):
+    return ("--handler", f"exec=stdio:/bin/sh:{command}")
+
+
+def group_and_session(pid):
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(stat[2]), int(stat[3])
+
+
+def test_a_lifetime_ends_what_a_child_has_started(front, serve, nap):
+    times = ("--max-children", 1, "--lifetime", 150)
+    server = serve(front, *IN_GROUPS, *times, *shell(f"{nap}; echo late"))
+    with clients(server.address, 3) as waiting:
+        for client in waiting:
+            assert client.rest() == b""
+    server.finish()
+    assert asleep(nap) == []
+    assert {ended["exit_signal"] for ended in server.events("ended")} == {signal.SIGTERM}
+
+
+def test_without_groups_what_a_child_has_started_lives_on(core_front, serve, nap):
+    server = serve(core_front, "--lifetime", 100, *shell(f"{nap} <&- >&- 2>&- & wait"))
+    with Client(server.address) as client:
+        assert client.rest() == b""
+    server.finish()
+    (left,) = asleep(nap)
+    os.kill(left, signal.SIGKILL)
+
+
+def test_what_is_left_holds_the_place_until_it_is_killed(front, serve, nap):
+    """It ignores SIGTERM, and so it takes SIGKILL, after kill_after."""
+    script = f"trap '' TERM; {nap} <&- >&- 2>&- & echo $!"
+    options = ("--max-children", 1, "--kill-after", 300)
+    server = serve(front, *IN_GROUPS, *options, *shell(script))
+    began = time.monotonic()
+    for _ in range(2):
+        with Client(server.address) as client:
+            pid = int(client.line())
+            assert client.rest() == b""
+    # The second was served when the place of the first had become free.
+    assert time.monotonic() - began >= 0.3
+    assert pid in asleep(nap)
+    server.finish()
+    assert asleep(nap) == []
+    assert [ended["exit_code"] for ended in server.events("ended")] == [0, 0]
+
+
+def test_a_drain_reaches_what_a_child_has_started(core_front, serve, nap):
+    options = ("--grace", 0, "--kill-after", 200)
+    server = serve(
+        core_front, *IN_GROUPS, *options, *shell(f"trap '' TERM; echo; {nap}; {nap}")
+    )
+    with Client(server.address) as client:
+        client.line()
+        wait_until(lambda: asleep(nap), "the program")
+        server.judged = True
+        server.signal()
+        assert server.wait_exit() == 0
+        assert asleep(nap) == []
+
+
+def test_a_kernel_that_signals_no_group_by_pidfd_is_enough(core_front, serve, nap):
+    """As before Linux 6.9."""
+    server = serve(
+        core_front,
+        *IN_GROUPS,
+        *("--max-children", 1, "--kill-after", 100),
+        *shell(f"trap '' TERM; {nap} <&- >&- 2>&- & echo"),
+        tracer=strace(["pidfd_send_signal:error=EINVAL"]),
+    )
+    for _ in range(2):
+        with Client(server.address) as client:
+            assert client.rest() == b"\n"
+    server.finish()
+    assert asleep(nap) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "leads"), [("off", ""), ("auto", ""), ("group", "g"), ("session", "gs")]
+)
+def test_a_child_leads_what_it_is_told_to(front, serve, word, leads):
+    server = serve(front, "--option", f"process_group={word}", "--handler", "hold")
+    with Client(server.address) as client:
+        child = client.child()
+        expected = [child if letter in leads else None for letter in "gs"]
+        of_parent = group_and_session(server.pid)
+        assert group_and_session(child) == tuple(
+            mine or parents for mine, parents in zip(expected, of_parent)
+        )
+
+
+def test_a_child_that_has_left_its_group_is_reached_too(core_front, serve):
+    """A shell with job control puts each command into a group of its own."""
+    server = serve(
+        core_front, *IN_GROUPS, "--lifetime", 100, *shell("set -m; echo $$; exec setsid -w cat")
+    )
+    with Client(server.address) as client:
+        leader = int(client.line())
+        wait_until(lambda: len(procfs.children(leader)) == 1, "cat")
+        (left,) = procfs.children(leader)
+        ended = server.wait_event("ended")
+        assert (ended["pid"], ended["exit_signal"]) == (leader, signal.SIGTERM)
+        # It has a session of its own, and so it is not reached.
+        assert group_and_session(left)[1] == left
+    wait_until(lambda: procfs.all_gone([left]), "its end with the client's")
