@@ -145,7 +145,7 @@ fn refuse_tls(socket: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn adopt(server: &mut Server, address: &Bound<'_, PyAny>, copy: OwnedFd) -> PyResult<()> {
-    match server.listen(format!("fd:{}", copy.as_raw_fd())) {
+    match server.listen_raw(copy.as_raw_fd()) {
         Ok(()) => {
             // The server's from here on.
             let _ = copy.into_raw_fd();

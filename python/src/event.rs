@@ -5,6 +5,7 @@
 //! as KeyboardInterrupt, which a signal handler may raise in the middle of it, is
 //! kept for the loop; a supervisor, which has no caller, shows that one as well.
 
+use crate::conn::address;
 use forkserve::Exit;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -57,6 +58,15 @@ pub(crate) struct Event {
 
 #[pymethods]
 impl Event {
+    /// The client as Connection.peer has it: (host, port), the four of an IPv6 address, or
+    /// str or bytes for a Unix socket. An IPv4 client of an IPv6 listener is one of IPv4 here,
+    /// as it is in peer. None without a client, and for a name that peer shows cut.
+    #[getter]
+    fn peer_address<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let peer = self.peer.as_deref().and_then(forkserve::PeerSockaddr::of);
+        peer.map(|peer| address(py, peer.as_bytes())).transpose()
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let quoted = |text: &str| PyString::new(py, text).repr().map(|repr| repr.to_string());
         let mut text = format!("Event(kind='{}'", self.kind);

@@ -131,8 +131,7 @@ int forkserve_server_new(const struct forkserve_options *options,
  *
  *   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
  *   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
- *   unix:@abstract  fd:3 (a socket that listens already; on success the server
- *   owns it)
+ *   unix:@abstract  fd:3 (see forkserve_server_listen_fd)
  *
  * It may be called several times, before the server runs. The socket file of
  * unix:/path replaces one that a dead server left, and is removed at the end.
@@ -140,12 +139,46 @@ int forkserve_server_new(const struct forkserve_options *options,
  * Context: parent. May block until a name server replies.
  * Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
  * -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
- * fails with, such as -EADDRINUSE. Nothing is left open on an error.
+ * fails with, such as -EADDRINUSE; of fd:N as for forkserve_server_listen_fd.
+ * Nothing is left open on an error.
  * Since: 0.1.
  */
 int forkserve_server_listen(struct forkserve_server *s,
                             const char *address,
                             struct forkserve_error *err);
+
+/*
+ * Listens at a socket of yours, a stream socket that listens already.
+ *
+ * It is made close-on-exec and non-blocking. The second is a flag of the open file
+ * description: it holds for each descriptor and in each process that shares it, such
+ * as the one that passed it on. The options for listeners (backlog, reuse_port,
+ * nodelay, keepalive, socket_mode) do not apply to it.
+ *
+ * Ownership: on success the server closes fd; on an error fd is yours, as it was.
+ * Context: parent, before the server runs. Does not block.
+ * Errors: -EINVAL: s is NULL, or the socket does not listen; -EBADF; -ENOTSOCK;
+ * -EPROTOTYPE: a socket of datagrams; -EEXIST: the server listens at this socket
+ * already, by this or another descriptor; -EBUSY: the server runs, or has run;
+ * -ECHILD.
+ * Since: 0.1.
+ */
+int forkserve_server_listen_fd(struct forkserve_server *s, int fd, struct forkserve_error *err);
+
+/*
+ * Listens at a host and a service, as getaddrinfo(3) has them: "localhost" and "http",
+ * "::1" and "7000". An IPv6 address has no brackets here. A host of NULL or "" stands
+ * for all interfaces, a port of "0" for a free one.
+ *
+ * Context: parent, before the server runs. May block until a name server replies.
+ * Errors: -EINVAL: s or service is NULL, or something that is no host or no service;
+ * others as for forkserve_server_listen.
+ * Since: 0.1.
+ */
+int forkserve_server_listen_host(struct forkserve_server *s,
+                                 const char *host,
+                                 const char *service,
+                                 struct forkserve_error *err);
 
 /*
  * Copies a listening address as text to out, which has room for len bytes: the
@@ -853,6 +886,14 @@ typedef struct forkserve_event {
     const char *peer;
     /* The listening address as text, or NULL. */
     const char *address;
+    /*
+     * The client as a socket address, for getnameinfo and the like. An IPv4 client of
+     * an IPv6 listener is of AF_INET, as it is as text. NULL without a client, and for
+     * a Unix client whose name is too long to be shown whole.
+     */
+    const struct sockaddr *peer_address;
+    /* How many bytes that has. */
+    size_t peer_address_len;
 } forkserve_event;
 
 /*

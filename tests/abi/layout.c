@@ -116,8 +116,10 @@ AT(forkserve_event, system_us, 64);
 AT(forkserve_event, max_rss_kib, 72);
 AT(forkserve_event, peer, 80);
 AT(forkserve_event, address, 88);
-SIZE(forkserve_event, 96);
-LAST(forkserve_event, address);
+AT(forkserve_event, peer_address, 96);
+AT(forkserve_event, peer_address_len, 104);
+SIZE(forkserve_event, 112);
+LAST(forkserve_event, peer_address_len);
 
 IS(FORKSERVE_EVENT_LISTENING, 1);
 IS(FORKSERVE_EVENT_ACCEPTED, 2);

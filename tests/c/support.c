@@ -34,6 +34,8 @@ static void note(const forkserve_event *event, void *userdata) {
         snprintf(entry->peer, sizeof entry->peer, "%s", event->peer);
     if (event->address)
         snprintf(entry->address, sizeof entry->address, "%s", event->address);
+    if (event->peer_address)
+        memcpy(&entry->peer_address, event->peer_address, event->peer_address_len);
     to->count++;
     if (event->type == FORKSERVE_EVENT_ENDED && ++to->ended == to->stop_after)
         CHECK_EQUAL(forkserve_server_stop(to->server), 0);
@@ -117,6 +119,10 @@ void check_all_answer(forkserve_server *server, int code, const char *part) {
 
     CHECK_EQUAL(forkserve_server_listen(server, "127.0.0.1:0", &error), code);
     CHECK_EQUAL(error.code, -code);
+    CHECK_CONTAINS(error.message, part);
+    CHECK_EQUAL(forkserve_server_listen_fd(server, 0, &error), code);
+    CHECK_CONTAINS(error.message, part);
+    CHECK_EQUAL(forkserve_server_listen_host(server, NULL, "0", &error), code);
     CHECK_CONTAINS(error.message, part);
     CHECK_EQUAL(forkserve_server_address(server, 0, text, sizeof text), code);
     CHECK_TEXT(text, "untouched");

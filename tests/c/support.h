@@ -12,12 +12,14 @@
 
 #include <forkserve.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* One event, with copies of its texts. */
 struct entry {
     forkserve_event event;
     char peer[128], address[128];
+    struct sockaddr_storage peer_address;
 };
 
 struct record {

@@ -36,6 +36,7 @@ TEST(events_tell_a_life_in_order) {
         CHECK_EQUAL(e->event.conn_id, about_conn ? 1 : 0);
         CHECK_TEXT(e->address, i == 0 ? address : "");
         CHECK_EQUAL(!e->event.peer, !about_conn);
+        CHECK_EQUAL(!e->event.peer_address, !about_conn);
         CHECK_EQUAL(!e->event.address, i != 0);
         CHECK_EQUAL(e->event.exit_code, i == 3 ? 0 : -1);
         CHECK_EQUAL(e->event.exit_signal, 0);

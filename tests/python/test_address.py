@@ -218,3 +218,16 @@ def test_an_encrypted_listener_is_not_taken_for_a_plain_one():
             with pytest.raises(ValueError, match="^address: an SSLSocket: .* context as ssl$"):
                 forkserve.Server(address, handler)
         assert listener.fileno() >= 0
+
+
+def test_a_socket_that_is_given_twice_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        text = rf"the server listens at this socket already, 127\.0\.0\.1:{port}"
+        for twice in ([listener, listener], [listener, listener.fileno()]):
+            with pytest.raises(forkserve.Error, match=text) as info:
+                forkserve.Server(twice, handler)
+            assert info.value.errno == errno.EEXIST
+        # It is still the caller's.
+        socket.create_connection(("127.0.0.1", port)).close()
+        listener.accept()[0].close()

@@ -1,6 +1,7 @@
 """Events and counters, as the program sees them."""
 
 import signal
+import socket
 
 import forkserve
 import pytest
@@ -198,3 +199,39 @@ def test_durations_are_counted(serve):
         server.ask()
     server.wait_no_children()
     assert server.end(by=signal.SIGTERM)[0] == "True 5 5\n"
+
+
+@pytest.mark.parametrize(
+    "options", ["", "spares=1, connections_per_child=2, ", "address='[::1]:0', "]
+)
+def test_an_event_has_the_address_of_its_client(serve, options):
+    server = serve(f"""
+    def observer(event):
+        assert (event.peer is None) == (event.peer_address is None)
+        if event.kind == "ended":
+            say(event.peer_address)
+    serve({options}observer=observer).serve_forever()
+    """)
+    host, port = server.address.rsplit(":", 1)
+    with socket.create_connection((host.strip("[]"), int(port))) as client:
+        own = client.getsockname()
+        client.sendall(b"x")
+    assert server.line() == repr(own)
+
+
+@pytest.mark.parametrize("name", ["", "\0a\n\\b", "PATH/client"])
+def test_an_event_has_the_address_of_its_unix_client(serve, tmp_path, name):
+    at = str(tmp_path / "socket")
+    server = serve(f"""
+    def observer(event):
+        if event.kind == "ended":
+            say(ascii(event.peer_address))
+    serve(address={"unix:" + at!r}, observer=observer).serve_forever()
+    """)
+    name = name.replace("PATH", str(tmp_path))
+    with socket.socket(socket.AF_UNIX) as client:
+        if name:
+            client.bind(name)
+        client.connect(at)
+        own = client.getsockname()
+    assert server.line() == ascii(own)

@@ -4,7 +4,7 @@
 
 mod support;
 
-use forkserve::{CidrList, Event, Exit, Fork, Options, Refusal, EXIT_PANIC};
+use forkserve::{CidrList, Event, Exit, Fork, Options, Refusal, Server, EXIT_PANIC};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
@@ -34,6 +34,10 @@ fn main() {
         ("released_children_outlive_the_server", released_children_outlive_the_server),
         ("a_server_that_never_ran_leaves_nothing", a_server_that_never_ran_leaves_nothing),
         ("a_broken_listener_leaves_the_others", a_broken_listener_leaves_the_others),
+        ("a_listener_of_std_is_served", a_listener_of_std_is_served),
+        ("a_socket_that_does_not_listen_is_closed", a_socket_that_does_not_listen_is_closed),
+        ("a_host_and_a_service_are_listened_at", a_host_and_a_service_are_listened_at),
+        ("an_event_has_the_address_of_its_client", an_event_has_the_address_of_its_client),
         ("dispatch_tells_what_it_did_and_when", dispatch_tells_what_it_did_and_when),
         ("a_thread_may_stop_it", a_thread_may_stop_it),
         ("a_connection_knows_both_ends", a_connection_knows_both_ends),
@@ -373,6 +377,61 @@ fn a_broken_listener_leaves_the_others() {
     let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
     server.run(|_| ()).unwrap();
     assert_eq!(ends.exits(), [Exit::Code(0)]);
+    assert_eq!(client.wait(), 0);
+}
+
+fn a_listener_of_std_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut server = Server::new(Options::default()).unwrap();
+    server.listen_fd(listener).unwrap();
+    assert_eq!(server.addresses().collect::<Vec<_>>(), [&*address]);
+    let ends = Ends::of(&mut server, 1);
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    server.run(|_| ()).unwrap();
+    assert_eq!(ends.exits(), [Exit::Code(0)]);
+    assert_eq!(client.wait(), 0);
+}
+
+fn a_socket_that_does_not_listen_is_closed() {
+    let mut server = Server::new(Options::default()).unwrap();
+    let (one, _other) = UnixStream::pair().unwrap();
+    let fd = one.as_raw_fd();
+    let error = server.listen_fd(one).unwrap_err();
+    assert_eq!(error.to_string(), format!("listen fd:{fd}: not a listening socket"));
+    // SAFETY: takes no pointers.
+    assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) }, -1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let copy = listener.try_clone().unwrap();
+    server.listen_fd(listener).unwrap();
+    assert_eq!(server.listen_fd(copy).unwrap_err().errno(), libc::EEXIST);
+}
+
+fn a_host_and_a_service_are_listened_at() {
+    let mut server = Server::new(Options::default()).unwrap();
+    server.listen_host(Some("::1"), "0").unwrap();
+    server.listen_host(None, "0").unwrap();
+    let addresses: Vec<&str> = server.addresses().collect();
+    assert!(addresses[0].starts_with("[::1]:") && addresses[1].starts_with("[::]:"));
+    let error = server.listen_host(Some("::1"), "70000").unwrap_err();
+    assert!(error.to_string().starts_with("address \"[::1]:70000\" needs a port"), "{error}");
+}
+
+fn an_event_has_the_address_of_its_client() {
+    let (mut server, address) = server(Options::default());
+    let stopper = server.stopper();
+    let (told, tell) = pipe();
+    server.observe(move |event| {
+        assert_eq!(event.peer().is_some(), event.peer_addr().is_some());
+        if let Event::Ended { peer, .. } = event {
+            assert_eq!(event.peer_addr().map(|peer| peer.to_string()).as_deref(), Some(*peer));
+            (&tell).write_all(b"x").unwrap();
+            stopper.stop().unwrap();
+        }
+    });
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    server.run(|_| ()).unwrap();
+    (&told).read_exact(&mut [0]).unwrap();
     assert_eq!(client.wait(), 0);
 }
 

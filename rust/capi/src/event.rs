@@ -1,7 +1,7 @@
 //! Events as one flat struct.
 
-use core::{Event, Exit};
-use libc::{c_char, c_void};
+use core::{Event, Exit, PeerSockaddr};
+use libc::{c_char, c_void, sockaddr};
 use std::ffi::CString;
 use std::time::Duration;
 
@@ -81,6 +81,12 @@ pub struct forkserve_event {
     pub peer: *const c_char,
     /// The listening address as text, or NULL.
     pub address: *const c_char,
+    /// The client as a socket address, for getnameinfo and the like. An IPv4 client of
+    /// an IPv6 listener is of AF_INET, as it is as text. NULL without a client, and for
+    /// a Unix client whose name is too long to be shown whole.
+    pub peer_address: *const sockaddr,
+    /// How many bytes that has.
+    pub peer_address_len: usize,
 }
 
 /// The observer is called with each event, in the order in which things happened,
@@ -107,6 +113,7 @@ fn micros(time: Duration) -> u64 {
 pub(crate) struct Flat {
     pub(crate) event: forkserve_event,
     _texts: [CString; 2],
+    _peer: Option<Box<PeerSockaddr>>,
 }
 
 pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
@@ -126,6 +133,8 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         max_rss_kib: 0,
         peer: std::ptr::null(),
         address: std::ptr::null(),
+        peer_address: std::ptr::null(),
+        peer_address_len: 0,
     };
     let (mut who, mut place) = (None, None);
     flat.r#type = match *event {
@@ -207,5 +216,11 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
     if place.is_some() {
         flat.address = texts[1].as_ptr();
     }
-    Flat { event: flat, _texts: texts }
+    // In memory that does not move with the rest.
+    let peer = event.peer_sockaddr().map(Box::new);
+    if let Some(peer) = &peer {
+        flat.peer_address = peer.as_bytes().as_ptr().cast();
+        flat.peer_address_len = peer.as_bytes().len();
+    }
+    Flat { event: flat, _texts: texts, _peer: peer }
 }

@@ -99,7 +99,7 @@ layout!(forkserve_live: 160 {
     peer: 36,
 });
 
-layout!(forkserve_event: 96 {
+layout!(forkserve_event: 112 {
     size: 0,
     r#type: 8,
     reason: 12,
@@ -115,6 +115,8 @@ layout!(forkserve_event: 96 {
     max_rss_kib: 72,
     peer: 80,
     address: 88,
+    peer_address: 96,
+    peer_address_len: 104,
 });
 
 macro_rules! constants {

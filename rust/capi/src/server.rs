@@ -10,10 +10,7 @@ use crate::handle::{forkserve_server, free, server};
 use crate::options;
 use crate::sized::borrow;
 use core::{serve, Connection, Server, Start, StdioHooks, Turn};
-use libc::{c_char, c_int, c_void};
-use std::ffi::{CStr, CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use libc::{c_int, c_void};
 use std::time::Duration;
 
 /// The handler serves one connection, in its child. The low 8 bits of its result
@@ -61,82 +58,6 @@ pub unsafe extern "C" fn forkserve_server_new(
     };
     // SAFETY: `err` comes from the caller.
     unsafe { guard(err, body) }
-}
-
-/// Listens at an address:
-///
-///   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
-///   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
-///   unix:@abstract  fd:3 (a socket that listens already; on success the server
-///   owns it)
-///
-/// It may be called several times, before the server runs. The socket file of
-/// unix:/path replaces one that a dead server left, and is removed at the end.
-///
-/// Context: parent. May block until a name server replies.
-/// Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
-/// -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
-/// fails with, such as -EADDRINUSE. Nothing is left open on an error.
-/// Since: 0.1.
-#[no_mangle]
-pub unsafe extern "C" fn forkserve_server_listen(
-    s: *mut forkserve_server,
-    address: *const c_char,
-    err: *mut forkserve_error,
-) -> c_int {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let handle = unsafe { server(s) }?;
-        // SAFETY: as above.
-        unsafe { borrow(address, "address") }?;
-        // SAFETY: not NULL, and a C string by the contract of the function.
-        let address = unsafe { CStr::from_ptr(address) };
-        let mut server = handle.lock()?;
-        server.listen(OsStr::from_bytes(address.to_bytes()))?;
-        let names = server.addresses().map(|name| CString::new(name).unwrap_or_default());
-        *unpoisoned(&handle.parts.addresses) = names.collect();
-        Ok(0)
-    };
-    // SAFETY: `err` comes from the caller.
-    unsafe { guard(err, body) }
-}
-
-/// Copies a listening address as text to out, which has room for len bytes: the
-/// one with this index, counted from 0, with the port that the kernel chose.
-///
-/// Returns the length of the text without its NUL. 128 bytes are always enough.
-///
-/// Context: parent, any thread, also while the server runs.
-/// Errors: -EINVAL: NULL; -ENOENT: there is no such address; -ERANGE: the text
-/// does not fit; -ECHILD.
-/// Since: 0.1.
-#[no_mangle]
-pub unsafe extern "C" fn forkserve_server_address(
-    s: *const forkserve_server,
-    index: usize,
-    out: *mut c_char,
-    len: usize,
-) -> c_int {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let handle = unsafe { server(s) }?;
-        // SAFETY: as above.
-        unsafe { borrow(out, "out") }?;
-        handle.parts.stopper.check_owner()?;
-        let addresses = unpoisoned(&handle.parts.addresses);
-        let Some(name) = addresses.get(index) else {
-            return failure(libc::ENOENT, "no such address");
-        };
-        let bytes = name.as_bytes_with_nul();
-        if bytes.len() > len {
-            return failure(libc::ERANGE, "the address does not fit");
-        }
-        // SAFETY: not NULL, and of `len` bytes by the contract of the function.
-        unsafe { out.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Ok(bytes.len() as c_int - 1)
-    };
-    // SAFETY: NULL: no text is wanted.
-    unsafe { guard(std::ptr::null_mut(), body) }
 }
 
 /// Serves until a drain is complete: it forks for each connection and calls
@@ -434,10 +355,4 @@ fn prepare(
     };
     // SAFETY: the host's function with the host's pointer, in the child.
     Ok(move |connection: &Connection| unsafe { handler(lend(connection), userdata) })
-}
-
-/// The list of names is replaced whole, so it is good even if a thread that
-/// held the lock has panicked.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

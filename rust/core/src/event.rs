@@ -4,8 +4,10 @@
 //! things happened, from inside the call that runs it. The library itself
 //! prints nothing: a program that logs does so from here.
 
+use crate::net::peer::PeerSockaddr;
 pub use crate::reasons::{Pause, Refusal, Renewal};
 use crate::sys::process::{Exit, Usage};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// One thing that happened. Times are of the monotonic clock.
@@ -125,6 +127,34 @@ pub enum Event<'a> {
         /// Its exit code or signal.
         exit: Exit,
     },
+}
+
+impl Event<'_> {
+    /// The client as text, where the event is about a connection.
+    pub fn peer(&self) -> Option<&str> {
+        match self {
+            Event::Accepted { peer, .. }
+            | Event::Forked { peer, .. }
+            | Event::ForkFailed { peer, .. }
+            | Event::Held { peer, .. }
+            | Event::Refused { peer, .. }
+            | Event::Ended { peer, .. } => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// The client as an IP address; `None` for a Unix socket. An IPv4 client of an IPv6
+    /// listener is one of IPv4 here, as it is as text.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer_sockaddr()?.ip()
+    }
+
+    /// The client's `struct sockaddr`, for bindings. `None` also where the text is cut: see
+    /// [`Connection::peer_name`](crate::Connection::peer_name).
+    #[doc(hidden)]
+    pub fn peer_sockaddr(&self) -> Option<PeerSockaddr> {
+        PeerSockaddr::of(self.peer()?)
+    }
 }
 
 /// The callback for events.

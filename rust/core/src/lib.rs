@@ -79,7 +79,7 @@ pub use engine::{supervisor::Start, Turn};
 #[doc(hidden)]
 pub use hooks::{Hooks, StdioHooks};
 #[doc(hidden)]
-pub use net::access::set_socket_access;
+pub use net::{access::set_socket_access, peer::PeerSockaddr};
 #[doc(hidden)]
 pub use options::{Amount, Choice, Misfit};
 #[doc(hidden)]

@@ -45,13 +45,13 @@ use crate::engine::reap::Alarms;
 use crate::engine::supervisor::Tie;
 use crate::engine::throttle::Throttle;
 use crate::error::Error;
-use crate::escape::escaped;
 use crate::event::{Event, Observer, Pause};
 use crate::hooks::Hooks;
 use crate::limits::Limits;
 use crate::net::conn::Ends;
 use crate::net::listener::Listener;
 use crate::net::name::Name;
+use crate::net::place::Place;
 use crate::net::socket_file::SocketFile;
 use crate::options::{AtCapacity, Options};
 use crate::retry::backoff::Backoff;
@@ -264,26 +264,16 @@ impl Engine {
     }
 
     /// Adds the listeners of one address; all of them or none.
-    pub(crate) fn listen(&mut self, address: &[u8]) -> Result<(), Error> {
+    pub(crate) fn listen(&mut self, place: Place<'_>) -> Result<(), Error> {
         self.rights.check()?;
         if !matches!(self.phase, Phase::Setup) {
-            let text = escaped(address);
-            let text = format!("listen {text}: the server is running or has been stopped");
+            let text = format!("listen {place}: the server is running or has been stopped");
             return Err(Error::new(Errno::EBUSY, text));
         }
-        let listeners = Listener::open(address, &self.options)?;
-        let first = self.ports.len();
-        for (listener, index) in listeners.iter().zip(first..) {
-            let key = PORT | index as u64;
-            if let Err(errno) = self.epoll.add(listener.as_fd(), epoll::IN, key) {
-                for added in &listeners[..index - first] {
-                    let _ = self.epoll.remove(added.as_fd());
-                }
-                for listener in listeners {
-                    listener.give_back();
-                }
-                return Err(Error::os("epoll_ctl", "", errno));
-            }
+        let listeners = Listener::open(&place, &self.options)?;
+        if let Err(error) = self.register(&place, &listeners) {
+            listeners.into_iter().for_each(Listener::give_back);
+            return Err(error);
         }
         for listener in listeners {
             self.owned.add_lasting(&listener);
@@ -295,6 +285,33 @@ impl Engine {
                 failing: None,
                 quota: 0,
             });
+        }
+        Ok(())
+    }
+
+    /// Adds them to the epoll; all of them or none.
+    fn register(&self, place: &Place<'_>, listeners: &[Listener]) -> Result<(), Error> {
+        // One that came from outside may be here already, by this or another descriptor.
+        for listener in listeners.iter().filter(|listener| listener.info().adopted) {
+            let known = self.ports.iter().filter_map(|port| port.listener.as_ref());
+            if let Some(known) = known.into_iter().find(|known| known.is_same(listener)) {
+                let name = known.info().name;
+                let text = format!(
+                    "listen {place}: the server listens at this socket already, {}",
+                    name.as_str()
+                );
+                return Err(Error::new(Errno::EEXIST, text));
+            }
+        }
+        let first = self.ports.len();
+        for (listener, index) in listeners.iter().zip(first..) {
+            let key = PORT | index as u64;
+            if let Err(errno) = self.epoll.add(listener.as_fd(), epoll::IN, key) {
+                for added in &listeners[..index - first] {
+                    let _ = self.epoll.remove(added.as_fd());
+                }
+                return Err(Error::os("epoll_ctl", &place.to_string(), errno));
+            }
         }
         Ok(())
     }

@@ -66,6 +66,28 @@ impl Address<'_> {
         let port = tcp_port(port).ok_or_else(|| invalid(advice::PORT.into()))?;
         Ok(Address::Tcp(host, port))
     }
+
+    /// A host without brackets, and a port or a service. `text`: how errors call it.
+    pub(crate) fn of_host<'a>(
+        host: Option<&'a str>,
+        service: &'a str,
+        text: &[u8],
+    ) -> Result<Address<'a>, Error> {
+        let invalid = |why: &str| refuse(text, Errno::EINVAL, why);
+        let host = host.filter(|host| !matches!(*host, "" | "*"));
+        let wrong = host.and_then(|host| match host {
+            _ if host.contains(['[', ']']) => Some("has brackets in its host".to_owned()),
+            _ if host.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+                Some("has white space in it".to_owned())
+            }
+            host => advice::v6(host, service),
+        });
+        if let Some(why) = wrong {
+            return Err(invalid(&why));
+        }
+        let port = tcp_port(service).ok_or_else(|| invalid(advice::PORT))?;
+        Ok(Address::Tcp(host, port))
+    }
 }
 
 fn unix(path: &[u8]) -> Result<Address<'static>, (Errno, &'static str)> {

@@ -11,6 +11,7 @@ use crate::net::access::Access;
 use crate::net::address::{self, Address, Port};
 use crate::net::advice;
 use crate::net::name::Name;
+use crate::net::place::Place;
 use crate::net::socket_file::{remove_stale, FolderLock, SocketFile};
 use crate::options::Options;
 use crate::sys::service;
@@ -61,10 +62,10 @@ impl ListenerInfo {
 }
 
 impl Listener {
-    /// Opens `text`: one listener for each address that it stands for.
-    pub(crate) fn open(text: &[u8], options: &Options) -> Result<Vec<Listener>, Error> {
-        match Address::parse(text)? {
-            Address::Tcp(host, port) => open_tcp(host, number(text, port)?, options),
+    /// Opens `place`: one listener for each address that it stands for.
+    pub(crate) fn open(place: &Place<'_>, options: &Options) -> Result<Vec<Listener>, Error> {
+        match place.parse()? {
+            Address::Tcp(host, port) => open_tcp(host, number(&place.text(), port)?, options),
             Address::Unix(path) => open_unix(&path, options).map(|l| vec![l]),
             Address::Fd(number) => {
                 let name = format!("fd:{number}");
@@ -96,6 +97,12 @@ impl Listener {
 
     pub(crate) fn info(&self) -> &ListenerInfo {
         &self.info
+    }
+
+    /// Whether both are of one socket, perhaps by two descriptors.
+    pub(crate) fn is_same(&self, other: &Listener) -> bool {
+        let cookie = socket::cookie(self.as_fd());
+        cookie.is_some() && cookie == socket::cookie(other.as_fd())
     }
 
     /// Whether it is a Unix socket that was made here.

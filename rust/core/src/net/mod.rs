@@ -7,4 +7,6 @@ pub(crate) mod advice;
 pub(crate) mod conn;
 pub(crate) mod listener;
 pub(crate) mod name;
+pub(crate) mod peer;
+pub(crate) mod place;
 pub(crate) mod socket_file;

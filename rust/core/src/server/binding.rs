@@ -8,11 +8,12 @@ use crate::engine::Turn;
 use crate::error::Error;
 use crate::escape::escaped;
 use crate::hooks::Hooks;
+use crate::net::place::Place;
 use crate::server::Server;
 use crate::sys::process;
 use nix::errno::Errno;
 use std::convert::Infallible;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
@@ -21,6 +22,11 @@ const MOST_DEAF: u32 = 16;
 
 #[doc(hidden)]
 impl Server {
+    /// [`Server::listen_fd`] of a number, which stays the caller's on an error.
+    pub fn listen_raw(&mut self, fd: RawFd) -> Result<(), Error> {
+        self.engine.listen(Place::Fd(fd))
+    }
+
     /// Begins to run, if it has not: the listeners are announced.
     pub fn begin(&mut self) -> Result<(), Error> {
         self.engine.begin()

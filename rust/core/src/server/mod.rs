@@ -15,13 +15,14 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::hooks::RustHooks;
 use crate::net::conn::Connection;
+use crate::net::place::Place;
 use crate::options::Options;
 use crate::shared::board::Live;
 use crate::stats::{Stats, StatsReader};
 use crate::sys::process;
 use nix::errno::Errno;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,17 +71,46 @@ impl Server {
     /// `localhost:7000` (each address of the name), `127.0.0.1:http` (the port
     /// of a service), `:7000` (all interfaces), `unix:/path`,
     /// `unix:@abstract`, `fd:3` (a listening stream socket, which the server
-    /// takes over: on success it is the server's to close).
+    /// takes over: on success it is the server's to close, and it is non-blocking, in
+    /// each process that has it).
     ///
     /// May be called several times before the server runs. The socket of
     /// `unix:/path` replaces a file that a dead server left, and is removed at
     /// the end. May ask a name server, and wait for it.
     ///
     /// Errors: EINVAL for an address that cannot be parsed; what `socket`,
-    /// `bind` or `listen` failed with; EBUSY once the server runs. Nothing is left
-    /// open on an error.
+    /// `bind` or `listen` failed with; EEXIST for a socket that the server has already;
+    /// EBUSY once the server runs. Nothing is left open on an error.
     pub fn listen(&mut self, address: impl AsRef<OsStr>) -> Result<(), Error> {
-        self.engine.listen(address.as_ref().as_bytes())
+        self.engine.listen(Place::Text(address.as_ref().as_bytes()))
+    }
+
+    /// Listens at a socket that listens already: a `TcpListener`, a `UnixListener`, or
+    /// one that the program was started with. It becomes the server's, also on an error,
+    /// which closes it.
+    ///
+    /// It is made close-on-exec and non-blocking. The second is a flag of the open file
+    /// description, so it holds in each process and for each descriptor that shares it.
+    /// The options for listeners (`backlog` and so on) do not apply to it.
+    ///
+    /// Errors: EINVAL if it does not listen, EPROTOTYPE if it has datagrams, ENOTSOCK;
+    /// EEXIST if the server has it already, also by another descriptor; EBUSY once the
+    /// server runs.
+    pub fn listen_fd(&mut self, listener: impl Into<OwnedFd>) -> Result<(), Error> {
+        let listener = listener.into();
+        self.engine.listen(Place::Fd(listener.as_raw_fd()))?;
+        // The server's from here on.
+        let _ = listener.into_raw_fd();
+        Ok(())
+    }
+
+    /// Listens at `host`, each address of it, and at the port or the service `service`:
+    /// `listen_host(Some("::1"), "7000")`. An IPv6 address has no brackets here. `None`, and
+    /// an empty host, stand for all interfaces. May ask a name server, and wait for it.
+    ///
+    /// Errors: as [`Server::listen`].
+    pub fn listen_host(&mut self, host: Option<&str>, service: &str) -> Result<(), Error> {
+        self.engine.listen(Place::Host(host, service))
     }
 
     /// The addresses that the server listens at, with the ports that the

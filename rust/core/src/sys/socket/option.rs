@@ -40,6 +40,25 @@ pub(crate) fn option(
     Ok(value)
 }
 
+/// A number that no other socket has while this one lives; `None` where the kernel does
+/// not tell.
+pub(crate) fn cookie(fd: BorrowedFd<'_>) -> Option<u64> {
+    let mut value: u64 = 0;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: `value` is writable for `len` bytes.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut value).cast(),
+            &mut len,
+        )
+    })
+    .ok()?;
+    Some(value)
+}
+
 /// How many connections wait in the queue of a TCP listener; `None` for other
 /// kinds of socket. For a listener the kernel puts the length of the accept
 /// queue in `tcpi_unacked` (`tcp_get_info` in net/ipv4/tcp.c).
