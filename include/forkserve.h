@@ -646,6 +646,61 @@ typedef struct forkserve_options {
      */
     const char *penalty_statuses;
     /*
+     * Added to the nice value of the children: with more, they get less of the
+     * processor than others. Less than 0 needs a privilege (CAP_SYS_NICE). -20
+     * to 19. Default 0.
+     */
+    int32_t nice;
+    /*
+     * How likely the kernel is to end a child when memory runs out: the value
+     * of /proc/self/oom_score_adj. With 1000 the children go first, and the
+     * host lives. -1000 to 1000. -1001, the default: that of the host.
+     */
+    int32_t oom_score_adj;
+    /*
+     * Resource limits of the children. The names are those of setrlimit(2) in
+     * lower case, without RLIMIT_. A value has its unit there, or K, M, G or T
+     * behind it, or is "unlimited"; "cpu=10:12" sets the soft limit and the
+     * hard one, a single value both. As text: "nofile=64, as=256M, cpu=10".
+     * NULL, the default: none.
+     */
+    const char *rlimits;
+    /*
+     * The permissions that files do not get which children make: see umask(2).
+     * 0 to 0777. -1, the default: none.
+     */
+    int32_t umask;
+    /*
+     * The root directory of the children. It needs a privilege
+     * (CAP_SYS_CHROOT). What the handler loads later has to be there, so load
+     * it before. Copied. NULL, the default: none.
+     */
+    const char *chroot;
+    /*
+     * The working directory of the children, below chroot if there is one.
+     * With chroot alone it is the new root. Copied. NULL, the default: none.
+     */
+    const char *directory;
+    /*
+     * The group of the children, by name or number. They leave all other
+     * groups, but those of user. It needs a privilege (CAP_SETGID). Copied.
+     * NULL, the default: none.
+     */
+    const char *group;
+    /*
+     * The user of the children, by name or number. They get the groups of this
+     * user, and the primary one too unless group is set, and have no
+     * capabilities left, except as root. It needs privileges (CAP_SETUID,
+     * CAP_SETGID). Copied. NULL, the default: none.
+     */
+    const char *user;
+    /*
+     * Whether no program that a child executes gets privileges by it, such as
+     * those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
+     * Default 0.
+     */
+    int32_t no_new_privs;
+    /*
      * What to do with connections while max_children children live.
      * FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
      */
@@ -663,7 +718,8 @@ typedef struct forkserve_options {
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000,     \
             10000, 0, 32, 64, NULL, NULL, NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, \
-            0, 3600000, NULL, FORKSERVE_AT_CAPACITY_QUEUE, NULL                            \
+            0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL, NULL, NULL, 0,               \
+            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 
 /* --- 5  Errors ------------------------------------------------------------ */
@@ -914,6 +970,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 #define FORKSERVE_REASON_LEAVE 12
 
 /*
+ * A child could not enter its sandbox, though one could when serving began.
+ * The event's error says why.
+ */
+#define FORKSERVE_REASON_SANDBOX 13
+
+/*
  * One thing that happened. Fields that its type does not name are zero (NULL,
  * or -1 for exit_code), except live, which every event has.
  */
@@ -1032,6 +1094,8 @@ typedef struct forkserve_stats {
     uint64_t refused_penalty;
     /* Of refused: because of deny or allow. */
     uint64_t refused_denied;
+    /* Of refused: because the child could not enter its sandbox. */
+    uint64_t refused_sandbox;
     /* Connections whose source was given a penalty for them. */
     uint64_t penalties;
     /* Failed calls of fork. */
@@ -1060,7 +1124,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, {0}                                                                      \
+            0, 0, 0, {0}                                                                   \
     }
 
 /*

@@ -100,6 +100,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "statuses": {"action": "append", "type": int, "metavar": "STATUS"},
     "mode": {"type": octal, "metavar": "OCTAL"},
     "account": {"metavar": "NAME"},
+    "signed": {"type": int, "metavar": "N"},
+    "setting": {"type": int, "metavar": "N"},
+    "text": {"metavar": "TEXT"},
+    "path": {"metavar": "PATH"},
 }
 
 

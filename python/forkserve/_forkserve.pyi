@@ -122,6 +122,8 @@ class Stats:
     @property
     def refused_denied(self) -> int: ...
     @property
+    def refused_sandbox(self) -> int: ...
+    @property
     def penalties(self) -> int: ...
     @property
     def fork_failures(self) -> int: ...
@@ -195,6 +197,15 @@ class Server:
         penalty: float | None = None,
         penalty_max: float = 3600.0,
         penalty_statuses: Iterable[int] = (),
+        nice: int = 0,
+        oom_score_adj: int | None = None,
+        rlimits: str = "",
+        umask: int | None = None,
+        chroot: StrOrBytesPath | None = None,
+        directory: StrOrBytesPath | None = None,
+        group: str | int | None = None,
+        user: str | int | None = None,
+        no_new_privs: bool = False,
         at_capacity: Literal["queue", "refuse"] = "queue",
         refuse_message: bytes | bytearray = b"",
         ssl: SSLContext | None = None,

@@ -18,6 +18,7 @@ class Option:
         least: int = 0,
         most: int = 0,
         words: tuple[str, ...] = (),
+        example: str = "",
         dropins: bool = True,
     ) -> None:
         self.name = name
@@ -28,6 +29,7 @@ class Option:
         self.least = least
         self.most = most
         self.words = words
+        self.example = example
         self.dropins = dropins
 
 
@@ -323,6 +325,77 @@ OPTIONS = (
         "exit statuses that are as bad as a crash",
     ),
     Option(
+        "nice",
+        "Sandbox",
+        "signed",
+        "0",
+        "added to the nice value of the children: with more, they get less of the "
+        "processor than others",
+        least=-20,
+        most=19,
+    ),
+    Option(
+        "oom_score_adj",
+        "Sandbox",
+        "setting",
+        "that of the host",
+        "how likely the kernel is to end a child when memory runs out: the value of "
+        "/proc/self/oom_score_adj",
+        least=-1000,
+        most=1000,
+    ),
+    Option(
+        "rlimits",
+        "Sandbox",
+        "text",
+        "none",
+        "resource limits of the children",
+        example="nofile=64, as=256M, cpu=10",
+    ),
+    Option(
+        "umask",
+        "Sandbox",
+        "mode",
+        "none",
+        "the permissions that files do not get which children make: see umask(2)",
+    ),
+    Option(
+        "chroot",
+        "Sandbox",
+        "path",
+        "none",
+        "the root directory of the children",
+    ),
+    Option(
+        "directory",
+        "Sandbox",
+        "path",
+        "none",
+        "the working directory of the children, below chroot if there is one",
+    ),
+    Option(
+        "group",
+        "Sandbox",
+        "account",
+        "none",
+        "the group of the children, by name or number",
+    ),
+    Option(
+        "user",
+        "Sandbox",
+        "account",
+        "none",
+        "the user of the children, by name or number",
+    ),
+    Option(
+        "no_new_privs",
+        "Sandbox",
+        "flag",
+        "no",
+        "whether no program that a child executes gets privileges by it, such as those of "
+        "a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2)",
+    ),
+    Option(
         "at_capacity",
         "Refusals",
         "choice",
@@ -354,4 +427,5 @@ REASONS = {
     "denied": "address not allowed",
     "channel": "a child has spoilt the way by which children report",
     "leave": "a child has spoilt the way by which spares are told to leave",
+    "sandbox": "no sandbox",
 }

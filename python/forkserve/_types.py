@@ -52,6 +52,7 @@ EventReason: TypeAlias = Literal[
     "denied",
     "channel",
     "leave",
+    "sandbox",
     # reasons:end
     "other",
 ]
@@ -94,6 +95,15 @@ class ForkOptions(TypedDict, total=False):
     penalty: float | None
     penalty_max: float
     penalty_statuses: Iterable[int]
+    nice: int
+    oom_score_adj: int | None
+    rlimits: str
+    umask: int | None
+    chroot: StrOrBytesPath | None
+    directory: StrOrBytesPath | None
+    group: str | int | None
+    user: str | int | None
+    no_new_privs: bool
     at_capacity: Literal["queue", "refuse"]
     refuse_message: bytes | bytearray
     ssl: SSLContext | None

@@ -8,6 +8,10 @@ use forkserve::{Amount, Choice, CidrList, Options};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyString};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The longest time, in milliseconds.
@@ -48,6 +52,51 @@ impl Argument<'_, '_> {
             Ok(value) if (least..=most).contains(&value) => Ok(value),
             _ => Err(self.wrong_value(&format!("in the range {least} to {most}"))),
         }
+    }
+
+    /// A number that can be negative.
+    fn signed(&self, least: i32, most: i32) -> PyResult<i32> {
+        self.integer(least, most, "an int")
+    }
+
+    /// Such a number or None.
+    fn setting(&self, least: i32, most: i32) -> PyResult<Option<i32>> {
+        if self.1.is_none() {
+            return Ok(None);
+        }
+        self.integer(least, most, "an int or None").map(Some)
+    }
+
+    fn integer(&self, least: i32, most: i32, wanted: &str) -> PyResult<i32> {
+        if !self.1.is_instance_of::<PyInt>() || self.1.is_instance_of::<PyBool>() {
+            return Err(self.wrong_type(wanted));
+        }
+        match self.1.extract::<i32>() {
+            Ok(value) if (least..=most).contains(&value) => Ok(value),
+            _ => Err(self.wrong_value(&format!("in the range {least} to {most}"))),
+        }
+    }
+
+    /// A text that stands for a value.
+    fn text<T: FromStr<Err = forkserve::Error>>(&self) -> PyResult<T> {
+        let text = self.1.cast::<PyString>().map_err(|_| self.wrong_type("a str"))?;
+        let parsed = text.to_cow()?.parse();
+        parsed.map_err(|error: T::Err| PyValueError::new_err(format!("{}: {error}", self.0)))
+    }
+
+    /// A path as `open` takes it, or None.
+    fn path(&self) -> PyResult<Option<PathBuf>> {
+        if self.1.is_none() {
+            return Ok(None);
+        }
+        let encoded = self.1.py().import("os")?.call_method1("fsencode", (self.1,));
+        let encoded = encoded.map_err(|_| self.wrong_type("a path or None"))?;
+        let bytes = encoded.cast::<PyBytes>().map_err(|_| self.wrong_type("a path or None"))?;
+        let bytes = bytes.as_bytes();
+        if bytes.is_empty() || bytes.contains(&0) {
+            return Err(self.wrong_value("a path"));
+        }
+        Ok(Some(OsStr::from_bytes(bytes).into()))
     }
 
     pub(crate) fn flag(&self) -> PyResult<bool> {
@@ -233,6 +282,18 @@ macro_rules! value {
     };
     ($given:ident mode()) => {
         $given.mode()?
+    };
+    ($given:ident signed($least:literal, $most:literal)) => {
+        $given.signed($least, $most)?
+    };
+    ($given:ident setting($none:literal, $least:literal, $most:literal, $meaning:tt)) => {
+        $given.setting($least, $most)?
+    };
+    ($given:ident text($type:ident, $example:tt)) => {
+        $given.text()?
+    };
+    ($given:ident path()) => {
+        $given.path()?
     };
     ($given:ident account()) => {
         $given.account()?

@@ -75,7 +75,8 @@ extern "C" {
  * Signals: the library changes no disposition of the host, and waits for no child
  * but its own. A child inherits the host's dispositions and mask, except that
  * SIGTERM is unblocked and, if it has a handler, set to the default: SIGTERM tells
- * a child that its time is up.
+ * a child that its time is up. What a child has started does not get it, unless
+ * process_group is set.
  *
  * Structs begin with their size, so that later versions can add fields. Initialise
  * them with the _INIT macros. A field that you do not set has its default.
@@ -361,6 +362,44 @@ ssize_t forkserve_read(int fd, void *buf, size_t len);
  */
 ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
 
+/*
+ * The connection is the program's standard input and output. Its standard error is
+ * the host's.
+ */
+#define FORKSERVE_IO_STDIO 0
+
+/* The connection is the program's standard input, output and error. */
+#define FORKSERVE_IO_STDIO_ERR 1
+
+/*
+ * The connection is the program's descriptor 3. Its standard streams are the host's.
+ */
+#define FORKSERVE_IO_FD3 2
+
+/*
+ * Executes a program in place of the child, for a handler. The program has the
+ * connection where io says, a FORKSERVE_IO_* value, and besides it the host's standard
+ * streams; every other descriptor is closed. Signals have their defaults, also those
+ * that the host ignores, and none is blocked. The connection is blocking. A standard
+ * stream that is closed becomes /dev/null.
+ *
+ * path is not looked for in PATH; NULL: argv[0]. envp may be NULL for the environment
+ * of the host. What stdio has buffered is lost: call fflush before.
+ *
+ * Returns only if it has failed. Everything is then as it was before the call. The end
+ * of the connection is the program's: nothing is read on after it (see linger_ms).
+ *
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: NULL, or io is no such value; what execve(2) fails with, such as
+ * -ENOENT and -EACCES; -EMFILE, -ENFILE, -ENOMEM.
+ * Since: 0.1.
+ */
+int forkserve_conn_exec(const struct forkserve_conn *conn,
+                        int io,
+                        const char *path,
+                        char *const *argv,
+                        char *const *envp);
+
 /* --- 4  Options ----------------------------------------------------------- */
 
 /*
@@ -380,6 +419,24 @@ ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
 
 /* For at_rate: accept it, send refuse_message, close it. */
 #define FORKSERVE_AT_RATE_REFUSE 1
+
+/*
+ * For process_group: those that execute a program for each connection do, the
+ * others do not. The default.
+ */
+#define FORKSERVE_PROCESS_GROUP_AUTO 0
+
+/* For process_group: none does. */
+#define FORKSERVE_PROCESS_GROUP_OFF 1
+
+/* For process_group: each leads a group (setpgid). */
+#define FORKSERVE_PROCESS_GROUP_GROUP 2
+
+/*
+ * For process_group: each leads a session, and so a group, without a terminal
+ * (setsid).
+ */
+#define FORKSERVE_PROCESS_GROUP_SESSION 3
 
 /* For orphans: they finish their connections. The default. */
 #define FORKSERVE_ORPHANS_FINISH 0
@@ -455,6 +512,17 @@ typedef struct forkserve_options {
      * whose children serve one each. 1 to 4294967295. Default 1.
      */
     uint32_t connections_per_child;
+    /*
+     * Whether each child leads a process group, so that a signal that means it
+     * reaches what it has started, too: from lifetime_ms, a drain and the
+     * freeing of the server. What is left of the group when the child ends is
+     * told to end: SIGTERM, and kill_after_ms later SIGKILL. Until then it
+     * holds the child's place among max_children, and a drain waits for it. A
+     * process that leaves the group, as a daemon does by setsid(2), is not
+     * reached. Ctrl-C at a terminal does not reach the children then.
+     * FORKSERVE_PROCESS_GROUP_*. Default FORKSERVE_PROCESS_GROUP_AUTO.
+     */
+    int32_t process_group;
     /*
      * What happens to the children when their parent dies without a drain.
      * FORKSERVE_ORPHANS_*. Default FORKSERVE_ORPHANS_FINISH.
@@ -578,6 +646,61 @@ typedef struct forkserve_options {
      */
     const char *penalty_statuses;
     /*
+     * Added to the nice value of the children: with more, they get less of the
+     * processor than others. Less than 0 needs a privilege (CAP_SYS_NICE). -20
+     * to 19. Default 0.
+     */
+    int32_t nice;
+    /*
+     * How likely the kernel is to end a child when memory runs out: the value
+     * of /proc/self/oom_score_adj. With 1000 the children go first, and the
+     * host lives. -1000 to 1000. -1001, the default: that of the host.
+     */
+    int32_t oom_score_adj;
+    /*
+     * Resource limits of the children. The names are those of setrlimit(2) in
+     * lower case, without RLIMIT_. A value has its unit there, or K, M, G or T
+     * behind it, or is "unlimited"; "cpu=10:12" sets the soft limit and the
+     * hard one, a single value both. As text: "nofile=64, as=256M, cpu=10".
+     * NULL, the default: none.
+     */
+    const char *rlimits;
+    /*
+     * The permissions that files do not get which children make: see umask(2).
+     * 0 to 0777. -1, the default: none.
+     */
+    int32_t umask;
+    /*
+     * The root directory of the children. It needs a privilege
+     * (CAP_SYS_CHROOT). What the handler loads later has to be there, so load
+     * it before. Copied. NULL, the default: none.
+     */
+    const char *chroot;
+    /*
+     * The working directory of the children, below chroot if there is one.
+     * With chroot alone it is the new root. Copied. NULL, the default: none.
+     */
+    const char *directory;
+    /*
+     * The group of the children, by name or number. They leave all other
+     * groups, but those of user. It needs a privilege (CAP_SETGID). Copied.
+     * NULL, the default: none.
+     */
+    const char *group;
+    /*
+     * The user of the children, by name or number. They get the groups of this
+     * user, and the primary one too unless group is set, and have no
+     * capabilities left, except as root. It needs privileges (CAP_SETUID,
+     * CAP_SETGID). Copied. NULL, the default: none.
+     */
+    const char *user;
+    /*
+     * Whether no program that a child executes gets privileges by it, such as
+     * those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
+     * Default 0.
+     */
+    int32_t no_new_privs;
+    /*
      * What to do with connections while max_children children live.
      * FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
      */
@@ -593,8 +716,9 @@ typedef struct forkserve_options {
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
-            FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000, 10000, 0, 32, 64, NULL, NULL,     \
-            NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL,             \
+            FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000,     \
+            10000, 0, 32, 64, NULL, NULL, NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, \
+            0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL, NULL, NULL, 0,               \
             FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 
@@ -846,6 +970,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 #define FORKSERVE_REASON_LEAVE 12
 
 /*
+ * A child could not enter its sandbox, though one could when serving began.
+ * The event's error says why.
+ */
+#define FORKSERVE_REASON_SANDBOX 13
+
+/*
  * One thing that happened. Fields that its type does not name are zero (NULL,
  * or -1 for exit_code), except live, which every event has.
  */
@@ -964,6 +1094,8 @@ typedef struct forkserve_stats {
     uint64_t refused_penalty;
     /* Of refused: because of deny or allow. */
     uint64_t refused_denied;
+    /* Of refused: because the child could not enter its sandbox. */
+    uint64_t refused_sandbox;
     /* Connections whose source was given a penalty for them. */
     uint64_t penalties;
     /* Failed calls of fork. */
@@ -992,7 +1124,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, {0}                                                                      \
+            0, 0, 0, {0}                                                                   \
     }
 
 /*

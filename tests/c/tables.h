@@ -3,7 +3,7 @@
 #define TABLES_H
 
 /* The options, by kind. */
-#define OPTIONS(NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT)\
+#define OPTIONS(NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT, SIGNED, SETTING, TEXT, PATH)\
     NUMBER(backlog, 1, 2147483647)                                                         \
     FLAG(reuse_port)                                                                       \
     MODE(socket_mode)                                                                      \
@@ -37,6 +37,15 @@
     LIMIT(penalty_ms, 0, 1000000000000)                                                    \
     TIME(penalty_max_ms, 0, 1000000000000)                                                 \
     STATUSES(penalty_statuses)                                                             \
+    SIGNED(nice, -20, 19)                                                                  \
+    SETTING(oom_score_adj, -1001, -1000, 1000)                                             \
+    TEXT(rlimits, "nofile=64, as=256M, cpu=10")                                            \
+    MODE(umask)                                                                            \
+    PATH(chroot)                                                                           \
+    PATH(directory)                                                                        \
+    ACCOUNT(group)                                                                         \
+    ACCOUNT(user)                                                                          \
+    FLAG(no_new_privs)                                                                     \
     CHOICE(at_capacity, "queue", "refuse")                                                 \
     BYTES(refuse_message, 4096)
 
@@ -53,7 +62,8 @@
     REASON(FORKSERVE_REASON_PENALTY, "penalty")                                            \
     REASON(FORKSERVE_REASON_DENIED, "denied")                                              \
     REASON(FORKSERVE_REASON_CHANNEL, "channel")                                            \
-    REASON(FORKSERVE_REASON_LEAVE, "leave")
+    REASON(FORKSERVE_REASON_LEAVE, "leave")                                                \
+    REASON(FORKSERVE_REASON_SANDBOX, "sandbox")
 
 /* The counters that are numbers. */
 #define COUNTERS(COUNTER)                                                                  \
@@ -72,6 +82,7 @@
     COUNTER(refused_source_rate)                                                           \
     COUNTER(refused_penalty)                                                               \
     COUNTER(refused_denied)                                                                \
+    COUNTER(refused_sandbox)                                                               \
     COUNTER(penalties)                                                                     \
     COUNTER(fork_failures)                                                                 \
     COUNTER(accept_errors)                                                                 \

@@ -132,6 +132,29 @@ TEST(new_wants_a_place_for_the_server) {
     IN_RANGE(field, "0");                                                                      \
     IN_RANGE(field, "somebody");
 
+#define CHECK_SIGNED(field, least, most)                                                       \
+    IN_RANGE(field, least);                                                                    \
+    IN_RANGE(field, most);                                                                     \
+    OUT_OF_RANGE(field, (least)-1);                                                            \
+    OUT_OF_RANGE(field, (most) + 1);
+#define CHECK_SETTING(field, none, least, most)                                                \
+    IN_RANGE(field, none);                                                                     \
+    IN_RANGE(field, least);                                                                    \
+    IN_RANGE(field, most);                                                                     \
+    OUT_OF_RANGE(field, (none)-1);                                                             \
+    OUT_OF_RANGE(field, (most) + 1);
+#define CHECK_TEXT_OF(field, example)                                                          \
+    IN_RANGE(field, NULL);                                                                     \
+    IN_RANGE(field, "");                                                                       \
+    IN_RANGE(field, example);                                                                  \
+    OUT_OF_RANGE(field, "nonsense");                                                           \
+    OUT_OF_RANGE(field, "\xff");
+/* Whether there is such a thing is seen when serving begins. */
+#define CHECK_PATH(field)                                                                      \
+    IN_RANGE(field, NULL);                                                                     \
+    IN_RANGE(field, "");                                                                       \
+    IN_RANGE(field, "nonsense");
+
 static void check_length(size_t offset, const char *name, size_t most) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;
     char *text = calloc(1, most + 2), expected[80];
@@ -151,7 +174,8 @@ static void check_length(size_t offset, const char *name, size_t most) {
 
 TEST(options_are_taken_within_their_range_only){
     OPTIONS(CHECK_NUMBER, CHECK_FLAG, CHECK_TIME, CHECK_LIMIT, CHECK_BYTES, CHECK_CHOICE,
-            CHECK_NETWORKS, CHECK_STATUSES, CHECK_MODE, CHECK_ACCOUNT)}
+            CHECK_NETWORKS, CHECK_STATUSES, CHECK_MODE, CHECK_ACCOUNT, CHECK_SIGNED,
+            CHECK_SETTING, CHECK_TEXT_OF, CHECK_PATH)}
 
 TEST(the_message_tells_the_value_and_the_range) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;

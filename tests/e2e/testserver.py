@@ -434,6 +434,13 @@ def value_of(option, text):
     if option.kind == "limit":
         # C writes none as 0 where there is no limit of 0, else as -1.
         return None if int(text) < option.least or text == "-1" else int(text) / 1000
+    if option.kind == "signed":
+        return int(text)
+    if option.kind == "setting":
+        # C writes none as a number below the range.
+        return None if int(text) < option.least else int(text)
+    if option.kind == "path":
+        return text or None
     if option.kind == "bytes":
         return os.fsencode(text)
     if option.kind == "mode":

@@ -31,6 +31,30 @@ def test_the_echo_server_tells_what_happens(command):
     assert server.end(by=signal.SIGTERM) == ("draining  0 alive\nstopped\n", "")
 
 
+def test_the_command_takes_a_sandbox(command):
+    """A mask in octal, as chmod has it, and numbers below zero."""
+    flags = ["--umask", "027", "--rlimits", "nofile=64, core=0", "--oom-score-adj", "5"]
+    server = command("127.0.0.1:0", *flags, "--directory", "/usr").wait_listening()
+    with connect(server.address) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        (pid,) = (
+            Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+            .read_text()
+            .split()
+        )
+        assert re.search(r"^Umask:\t0027$", Path(f"/proc/{pid}/status").read_text(), re.M)
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"^Max open files +64 +64 ", limits, re.M)
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "5\n"
+        assert os.readlink(f"/proc/{pid}/cwd") == "/usr"
+
+
+def test_the_command_says_what_is_wrong_with_a_sandbox(command):
+    _, err = command("127.0.0.1:0", "--chroot", "/no/such").end(1)
+    assert err == "python -m forkserve: chroot /no/such: No such file or directory\n"
+
+
 def test_the_echo_server_under_a_supervisor(command):
     options = [
         "--start",
@@ -94,6 +118,9 @@ def test_a_port_in_use_is_an_error(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--nice", "-21"], "argument --nice: -21 is not in the range -20 to 19"),
+        (["--umask", "9"], "argument --umask: invalid octal value: '9'"),
+        (["--rlimits", "x=3"], 'argument --rlimits: entry 1, "x=3", does not begin with the'),
         (["--spares", "10001"], "argument --spares: 10001 is not in the range 0 to 10000"),
         (["--spares", "9", "--max-children", "8"], "spares: 9 is more than max_children, 8"),
         (["127.0.0.1"], 'address "127.0.0.1" must be HOST:PORT'),

@@ -3,6 +3,7 @@
 import inspect
 import ipaddress
 import sys
+from pathlib import Path
 
 import forkserve
 import pytest
@@ -43,6 +44,14 @@ def values(option):
         return ["", "10.0.0.0/8, ::1", []], [], [None, 1, 10.0]
     if option.kind == "mode":
         return [None, 0, 0o777], [0o1000, 660, -1, 2**70], ["660", 1.0, True]
+    if option.kind == "signed":
+        return [least, most, 0], [least - 1, most + 1, 2**70], ["1", 1.0, None, True]
+    if option.kind == "setting":
+        return [None, least, most], [least - 1, most + 1, 2**70], ["1", 1.0, True]
+    if option.kind == "text":
+        return ["", option.example], [], [None, 1, option.example.encode()]
+    if option.kind == "path":
+        return [None, "/", b"/", Path("/")], ["", "a\0b"], [1, True, 1.5]
     if option.kind == "account":
         # Listening at a Unix socket looks it up.
         return [None, 0, "0", "somebody", 2**32 - 2], ["", -1, 2**32 - 1], [b"root", 1.0, True]

@@ -60,6 +60,9 @@ pub const FORKSERVE_REASON_DENIED: i32 = 10;
 pub const FORKSERVE_REASON_CHANNEL: i32 = 11;
 /// A child has taken the words by which spares are told to leave.
 pub const FORKSERVE_REASON_LEAVE: i32 = 12;
+/// A child could not enter its sandbox, though one could when serving began.
+/// The event's error says why.
+pub const FORKSERVE_REASON_SANDBOX: i32 = 13;
 
 /// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
 /// defaults, and change what you need.
@@ -200,6 +203,43 @@ pub struct forkserve_options {
     /// Exit statuses that are as bad as a crash. As text: "70, 134". NULL, the
     /// default: none.
     pub penalty_statuses: *const c_char,
+    /// Added to the nice value of the children: with more, they get less of the
+    /// processor than others. Less than 0 needs a privilege (CAP_SYS_NICE). -20
+    /// to 19. Default 0.
+    pub nice: i32,
+    /// How likely the kernel is to end a child when memory runs out: the value
+    /// of /proc/self/oom_score_adj. With 1000 the children go first, and the
+    /// host lives. -1000 to 1000. -1001, the default: that of the host.
+    pub oom_score_adj: i32,
+    /// Resource limits of the children. The names are those of setrlimit(2) in
+    /// lower case, without RLIMIT_. A value has its unit there, or K, M, G or T
+    /// behind it, or is "unlimited"; "cpu=10:12" sets the soft limit and the
+    /// hard one, a single value both. As text: "nofile=64, as=256M, cpu=10".
+    /// NULL, the default: none.
+    pub rlimits: *const c_char,
+    /// The permissions that files do not get which children make: see umask(2).
+    /// 0 to 0777. -1, the default: none.
+    pub umask: i32,
+    /// The root directory of the children. It needs a privilege
+    /// (CAP_SYS_CHROOT). What the handler loads later has to be there, so load
+    /// it before. Copied. NULL, the default: none.
+    pub chroot: *const c_char,
+    /// The working directory of the children, below chroot if there is one.
+    /// With chroot alone it is the new root. Copied. NULL, the default: none.
+    pub directory: *const c_char,
+    /// The group of the children, by name or number. They leave all other
+    /// groups, but those of user. It needs a privilege (CAP_SETGID). Copied.
+    /// NULL, the default: none.
+    pub group: *const c_char,
+    /// The user of the children, by name or number. They get the groups of this
+    /// user, and the primary one too unless group is set, and have no
+    /// capabilities left, except as root. It needs privileges (CAP_SETUID,
+    /// CAP_SETGID). Copied. NULL, the default: none.
+    pub user: *const c_char,
+    /// Whether no program that a child executes gets privileges by it, such as
+    /// those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
+    /// Default 0.
+    pub no_new_privs: i32,
     /// What to do with connections while max_children children live.
     /// FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
     pub at_capacity: i32,
@@ -251,6 +291,8 @@ pub struct forkserve_stats {
     pub refused_penalty: u64,
     /// Of refused: because of deny or allow.
     pub refused_denied: u64,
+    /// Of refused: because the child could not enter its sandbox.
+    pub refused_sandbox: u64,
     /// Connections whose source was given a penalty for them.
     pub penalties: u64,
     /// Failed calls of fork.

@@ -19,7 +19,7 @@ macro_rules! layout {
 }
 
 // By `make tables`. structs:begin
-layout!(forkserve_options: 232 {
+layout!(forkserve_options: 288 {
     size: 0,
     backlog: 8,
     reuse_port: 12,
@@ -54,11 +54,20 @@ layout!(forkserve_options: 232 {
     penalty_ms: 192,
     penalty_max_ms: 200,
     penalty_statuses: 208,
-    at_capacity: 216,
-    refuse_message: 224,
+    nice: 216,
+    oom_score_adj: 220,
+    rlimits: 224,
+    umask: 232,
+    chroot: 240,
+    directory: 248,
+    group: 256,
+    user: 264,
+    no_new_privs: 272,
+    at_capacity: 276,
+    refuse_message: 280,
 });
 
-layout!(forkserve_stats: 424 {
+layout!(forkserve_stats: 432 {
     size: 0,
     accepted: 8,
     live: 16,
@@ -75,12 +84,13 @@ layout!(forkserve_stats: 424 {
     refused_source_rate: 104,
     refused_penalty: 112,
     refused_denied: 120,
-    penalties: 128,
-    fork_failures: 136,
-    accept_errors: 144,
-    starvations: 152,
-    supervisor: 160,
-    duration_us_log2: 168,
+    refused_sandbox: 128,
+    penalties: 136,
+    fork_failures: 144,
+    accept_errors: 152,
+    starvations: 160,
+    supervisor: 168,
+    duration_us_log2: 176,
 });
 // structs:end
 
@@ -156,6 +166,7 @@ constants! {
     FORKSERVE_REASON_DENIED = 10,
     FORKSERVE_REASON_CHANNEL = 11,
     FORKSERVE_REASON_LEAVE = 12,
+    FORKSERVE_REASON_SANDBOX = 13,
     FORKSERVE_AT_CAPACITY_QUEUE = 0,
     FORKSERVE_AT_CAPACITY_REFUSE = 1,
     FORKSERVE_AT_RATE_QUEUE = 0,

@@ -4,9 +4,12 @@
 use crate::failure::{failure, Failure};
 use crate::generated::{forkserve_options, OPTIONS_FIRST};
 use crate::sized::read_sized;
-use core::{Choice, CidrList, Options};
+use core::{Choice, Options};
 use libc::c_char;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// What an option is called in C.
@@ -58,6 +61,12 @@ macro_rules! default_value {
     (choice $arguments:tt $default:tt) => {
         0
     };
+    (signed $arguments:tt $default:tt) => {
+        $default
+    };
+    (setting ($none:literal, $least:literal, $most:literal, $meaning:tt) none) => {
+        $none
+    };
     (mode $arguments:tt $default:tt) => {
         -1
     };
@@ -91,7 +100,7 @@ macro_rules! value {
     };
     (networks $arguments:tt $name:expr, $value:expr) => {
         // SAFETY: by contract NULL or a C string.
-        networks($name, unsafe { text($value) })?
+        parsed($name, unsafe { text($value) })?
     };
     (statuses $arguments:tt $name:expr, $value:expr) => {
         // SAFETY: by contract NULL or a C string.
@@ -102,6 +111,23 @@ macro_rules! value {
             -1 => None,
             mode => Some(file_mode($name, mode)?),
         }
+    };
+    (signed $arguments:tt $name:expr, $value:expr) => {
+        $value
+    };
+    (setting ($none:literal, $least:literal, $most:literal, $meaning:tt) $name:expr, $value:expr) => {
+        match $value {
+            $none => None,
+            value => Some(value),
+        }
+    };
+    (text $arguments:tt $name:expr, $value:expr) => {
+        // SAFETY: by contract NULL or a C string.
+        parsed($name, unsafe { text($value) })?
+    };
+    (path $arguments:tt $name:expr, $value:expr) => {
+        // SAFETY: by contract NULL or a C string.
+        path(unsafe { text($value) })
     };
     (account $arguments:tt $name:expr, $value:expr) => {
         // SAFETY: by contract NULL or a C string.
@@ -162,8 +188,13 @@ unsafe fn text<'a>(from: *const c_char) -> &'a [u8] {
     unsafe { CStr::from_ptr(from) }.to_bytes()
 }
 
-fn networks(name: &str, list: &[u8]) -> Result<CidrList, Failure> {
-    let parsed = String::from_utf8_lossy(list).parse();
+/// None for an empty text.
+fn path(text: &[u8]) -> Option<PathBuf> {
+    Some(text).filter(|text| !text.is_empty()).map(|text| OsStr::from_bytes(text).into())
+}
+
+fn parsed<T: FromStr<Err = core::Error>>(name: &str, text: &[u8]) -> Result<T, Failure> {
+    let parsed = String::from_utf8_lossy(text).parse();
     parsed.or_else(|error: core::Error| failure(error.errno(), format!("{name}: {error}")))
 }
 

@@ -5,7 +5,7 @@
 //! described; the modes `run`, `dispatch`, `step` and `start` are those of the Rust API.
 #![allow(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
-use forkserve::{CidrList, Connection, Event, Fork, Io, Options, Program, Server};
+use forkserve::{Connection, Event, Fork, Io, Options, Program, Server};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -427,13 +427,25 @@ macro_rules! value {
         choice($text)
     };
     (networks $arguments:tt $text:ident) => {
-        networks($text)
+        parsed($text)
     };
     (statuses $arguments:tt $text:ident) => {
         $text.split(',').map(|status| number(status.trim())).collect()
     };
     (mode $arguments:tt $text:ident) => {
         u32::from_str_radix($text, 8).ok()
+    };
+    (signed $arguments:tt $text:ident) => {
+        number($text)
+    };
+    (setting ($none:literal, $least:literal, $most:literal, $meaning:tt) $text:ident) => {
+        Some(number::<i32>($text)).filter(|number| *number != $none)
+    };
+    (text $arguments:tt $text:ident) => {
+        parsed($text)
+    };
+    (path $arguments:tt $text:ident) => {
+        Some($text.into()).filter(|_| !$text.is_empty())
     };
     (account $arguments:tt $text:ident) => {
         (!$text.is_empty()).then(|| $text.into())
@@ -485,8 +497,8 @@ fn take_option(plan: &mut Plan, name: &str, value: String) {
     }
 }
 
-fn networks(list: &str) -> CidrList {
-    list.parse().unwrap_or_else(|error| die(error))
+fn parsed<T: std::str::FromStr<Err = forkserve::Error>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| die(error))
 }
 
 fn die(error: forkserve::Error) -> ! {

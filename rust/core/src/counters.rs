@@ -40,6 +40,8 @@ macro_rules! counters_table {
             refused_penalty = RefusedPenalty, since "0.1.0";
             /// Of `refused`: because of `deny` or `allow`.
             refused_denied = RefusedDenied, since "0.1.0";
+            /// Of `refused`: because the child could not enter its sandbox.
+            refused_sandbox = RefusedSandbox, since "0.1.0";
             /// Connections whose source was given a penalty for them.
             penalties = Penalties, since "0.1.0";
             /// Failed calls of `fork`.

@@ -54,6 +54,10 @@ macro_rules! reasons_table {
                 /// The address is in `deny`, or not in `allow`.
                 denied = 10, Denied,
                     counted RefusedDenied, words "address not allowed";
+
+                /// A child could not enter its sandbox, though one could when serving began.
+                sandbox = 13, Sandbox(errno),
+                    counted RefusedSandbox, words "no sandbox";
             }
             paused {
                 /// `accept` has no descriptor or no memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), or

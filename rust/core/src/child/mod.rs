@@ -6,6 +6,7 @@
 //! the loop that made it.
 
 mod ending;
+mod enter;
 pub(crate) mod exit;
 mod kit;
 mod setup;
@@ -66,10 +67,12 @@ impl Child {
     /// leave. To be followed by [`Child::end`] each time.
     pub fn next_connection(&mut self) -> Option<Connection> {
         let spare = match &mut self.role {
-            Role::Born(connection) => return connection.take(),
+            Role::Born(connection) => return self.setup.enter_with(connection.take()?),
             Role::Spare(spare) => spare,
         };
+        self.setup.enter();
         let connection = spare.wait(&self.setup.slot)?;
+        let connection = self.setup.enter_with(connection)?;
         self.setup.left -= 1;
         if self.setup.left == 0 {
             spare.close_lasting();
@@ -113,7 +116,8 @@ impl Child {
             Role::Born(connection) => (connection, None),
             Role::Spare(spare) => (None, Some(spare.take_back())),
         };
-        Returned { board: self.setup.slot.into_board(), connection, spare }
+        let Setup { slot, sandbox, .. } = self.setup;
+        Returned { board: slot.into_board(), connection, spare, sandbox }
     }
 
     /// For a caller that takes over the process with its only connection. `None`:

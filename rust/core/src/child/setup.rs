@@ -1,8 +1,10 @@
 //! What a child is given by its parent, and what the parent has back.
 
+use crate::child::enter::Progress;
 use crate::child::kit::Kit;
 use crate::child::slot::Slot;
 use crate::net::conn::{Connection, Ends};
+use crate::sandbox::Sandbox;
 use crate::shared::board::Board;
 use crate::shared::child_id::ChildId;
 use std::sync::Arc;
@@ -16,6 +18,9 @@ pub(crate) struct Setup {
     pub(super) linger_ms: u16,
     /// Whether to say on the scoreboard that it is about to exit.
     pub(super) announce: bool,
+    /// How far it is in its sandbox.
+    pub(super) progress: Progress,
+    pub(super) sandbox: Option<Arc<Sandbox>>,
 }
 
 impl Setup {
@@ -25,8 +30,10 @@ impl Setup {
         left: u32,
         linger_ms: u16,
         announce: bool,
+        sandbox: Option<Arc<Sandbox>>,
     ) -> Setup {
-        Setup { slot: Slot::new(board, id), left, linger_ms, announce }
+        let (slot, progress) = (Slot::new(board, id), Progress::OUTSIDE);
+        Setup { slot, left, linger_ms, announce, progress, sandbox }
     }
 }
 
@@ -37,4 +44,5 @@ pub(crate) struct Returned {
     pub(crate) board: Board,
     pub(crate) connection: Option<Connection>,
     pub(crate) spare: Option<(Arc<Kit>, Arc<Ends>)>,
+    pub(crate) sandbox: Option<Arc<Sandbox>>,
 }

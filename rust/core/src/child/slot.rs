@@ -3,6 +3,7 @@
 use crate::shared::board::{Board, Serving};
 use crate::shared::child_id::ChildId;
 use crate::sys::process::Usage;
+use nix::errno::Errno;
 
 pub(crate) struct Slot {
     board: Board,
@@ -70,6 +71,11 @@ impl Slot {
     /// What it has used since then, of the `now` that it has used in all.
     pub(super) fn used_since(&self, now: &Usage) -> Usage {
         self.board.used_since(self.id.slot(), now)
+    }
+
+    /// It has closed its connection, for want of a sandbox, and is about to exit.
+    pub(super) fn cast_out(&self, errno: Errno) {
+        self.board.cast_out(self.id.slot(), errno as i32);
     }
 
     /// It is about to exit.

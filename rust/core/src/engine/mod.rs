@@ -26,6 +26,7 @@ pub(crate) mod pool;
 pub(crate) mod reap;
 pub(crate) mod recall;
 pub(crate) mod renew;
+pub(crate) mod sandbox;
 pub(crate) mod spawn;
 pub(crate) mod supervisor;
 pub(crate) mod throttle;
@@ -56,6 +57,7 @@ use crate::net::socket_file::SocketFile;
 use crate::options::{AtCapacity, Options};
 use crate::retry::backoff::Backoff;
 use crate::retry::failing::Failing;
+use crate::sandbox::Sandbox;
 use crate::shared::board::Board;
 use crate::shared::child_id::ChildId;
 use crate::sys::clock::millis_until;
@@ -132,9 +134,12 @@ pub(crate) const PORT: u64 = 1 << 63 | 1 << 62;
 /// page that the loop writes to afterwards a page fault.
 #[repr(align(2048))]
 pub(crate) struct Engine {
-    pub(crate) options: Options,
+    /// Elsewhere: there are many, and nothing writes to them.
+    pub(crate) options: Box<Options>,
     /// If any of them is set.
     pub(crate) limits: Option<Arc<Limits>>,
+    /// Away only while a child is being made.
+    pub(crate) sandbox: Option<Arc<Sandbox>>,
     /// The process that made this server, and then the one that serves.
     pub(crate) owner: libc::pid_t,
     /// The same for callers that do not know. Shared with the handles that `Server` gives out.
@@ -222,8 +227,9 @@ impl Engine {
         owned.add_lasting(&epoll);
         owned.add_lasting(&*wake);
         Ok(Engine {
-            options,
+            options: Box::new(options),
             limits,
+            sandbox: None,
             owner: process::getpid(),
             rights: Arc::new(Owner::new(board.clone())),
             epoll,
@@ -346,6 +352,7 @@ impl Engine {
                 self.claim()?;
                 self.now = Instant::now();
                 process::check_wait().map_err(|errno| Error::os("waitid", "", errno))?;
+                self.make_sandbox()?;
                 self.make_pool()?;
                 self.phase = Phase::Running;
                 for index in 0..self.ports.len() {

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::net::accept::{classify, Failure};
 use crate::net::listener::Listener;
-use crate::options::AtCapacity;
+use crate::options::{AtCapacity, Options};
 use crate::retry::backoff::Backoff;
 use crate::shared::board::Doing;
 use crate::sys::channel::Channel;
@@ -200,7 +200,7 @@ impl Engine {
         let listeners = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.info()));
         Some(Kit {
             board: self.board.clone(),
-            options: self.options.clone(),
+            options: Options::clone(&self.options),
             limits: self.limits.clone(),
             listeners: listeners.collect(),
             bell: pool.bell.as_fd().as_raw_fd(),

@@ -179,9 +179,14 @@ impl Engine {
         self.hasten_births();
         self.put_off_refill();
         self.forget_alarms();
-        self.board.add_many(Counter::Ended, state.served);
+        let outcast = self.is_outcast(&child, slot, state);
+        if !outcast {
+            self.board.add_many(Counter::Ended, state.served);
+        }
         // Of a connection that is known here, the scoreboard need not say it.
-        if state.busy() || child.connection != 0 {
+        if outcast {
+            // It has taken a client; the next one may fare no better, but takes another.
+        } else if state.busy() || child.connection != 0 {
             self.punish(slot, state, exit);
             self.close_account(&child, slot, exit, usage);
             self.trust_births();
@@ -196,7 +201,7 @@ impl Engine {
             self.pass_on_for_the_dead();
         }
         self.board.close(slot);
-        self.look_after_pool(&child, !state.busy() && exit != Exit::Code(0));
+        self.look_after_pool(&child, !state.busy() && !outcast && exit != Exit::Code(0));
     }
 
     /// A source whose connection crashes its child is refused for a time.

@@ -52,8 +52,8 @@ impl Engine {
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
-        let Returned { board, connection, .. } = child.take_back();
-        self.spare_board = Some(board);
+        let Returned { board, connection, sandbox, .. } = child.take_back();
+        (self.spare_board, self.sandbox) = (Some(board), sandbox);
         let unborn = match forked {
             Ok(pid) => {
                 // First of all the parent's copy of the connection goes: kept
@@ -119,8 +119,8 @@ impl Engine {
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
-        let Returned { board, spare, .. } = child.take_back();
-        self.spare_board = Some(board);
+        let Returned { board, spare, sandbox, .. } = child.take_back();
+        (self.spare_board, self.sandbox) = (Some(board), sandbox);
         if let (Some(pool), Some((kit, room))) = (&mut self.pool, spare) {
             (pool.kit, self.spare_room) = (Some(kit), Some(room));
         }
@@ -152,7 +152,8 @@ impl Engine {
     fn setup(&mut self, id: ChildId, left: u32) -> Setup {
         let board = self.spare_board.take().unwrap_or_else(|| self.board.clone());
         let linger_ms = self.options.linger.as_millis() as u16;
-        Setup::new(board, id, left, linger_ms, self.supervised() && self.numerous())
+        let announce = self.supervised() && self.numerous();
+        Setup::new(board, id, left, linger_ms, announce, self.sandbox.take())
     }
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub enum Amount {
     /// A number without a unit.
     Number(u64),
+    /// A number that can be negative.
+    Signed(i32),
     /// A time.
     Time(Duration),
     /// The length of a text.
@@ -73,6 +75,14 @@ impl Check {
         }
     }
 
+    #[inline(never)]
+    pub(super) fn signed(&mut self, name: &'static str, value: i32, least: i32, most: i32) {
+        if !(least..=most).contains(&value) {
+            let [value, least, most] = [value, least, most].map(Amount::Signed);
+            self.keep(Misfit { name, value, least, most, other: None });
+        }
+    }
+
     fn keep(&mut self, misfit: Misfit) {
         self.0.get_or_insert(misfit);
     }
@@ -97,6 +107,7 @@ impl Misfit {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = match *self {
+            Amount::Signed(number) => return number.fmt(f),
             Amount::Number(number) => number,
             Amount::Time(time) => time.as_millis() as u64,
             Amount::Bytes(bytes) => bytes as u64,

@@ -5,15 +5,19 @@
 
 mod choice;
 mod misfit;
+mod rlimits;
 mod table;
 
 pub use choice::{AtCapacity, AtRate, Choice, Orphans, ProcessGroup};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};
+pub(crate) use rlimits::Rlimit;
+pub use rlimits::Rlimits;
 
 use crate::cidr::CidrList;
 use crate::error::Error;
 use nix::errno::Errno;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest time-out: about 31 years, far from any overflow of `Instant`.
@@ -30,6 +34,10 @@ macro_rules! option_type {
     (statuses $arguments:tt) => { Vec<u8> };
     (mode $arguments:tt) => { Option<u32> };
     (account $arguments:tt) => { Option<String> };
+    (signed $arguments:tt) => { i32 };
+    (setting $arguments:tt) => { Option<i32> };
+    (text ($type:ident, $example:tt)) => { $type };
+    (path $arguments:tt) => { Option<PathBuf> };
 }
 
 macro_rules! default_value {
@@ -37,6 +45,9 @@ macro_rules! default_value {
         $default
     };
     (flag $default:tt) => {
+        $default
+    };
+    (signed $default:tt) => {
         $default
     };
     (time $default:tt) => {
@@ -80,6 +91,15 @@ macro_rules! note {
     (mode () none) => {
         "Range: 0 to 0o777. Default: none."
     };
+    (signed ($least:literal, $most:literal) $default:tt) => {
+        concat!("Range: ", $least, " to ", $most, ". Default: ", $default, ".")
+    };
+    (setting ($none:literal, $least:literal, $most:literal, $meaning:tt) none) => {
+        concat!("Range: ", $least, " to ", $most, ". Default: `None`, ", $meaning, ".")
+    };
+    (text ($type:ident, $example:tt) none) => {
+        concat!("As text: `", $example, "`. Default: none.")
+    };
     ($kind:ident () none) => {
         "Default: none."
     };
@@ -91,6 +111,13 @@ macro_rules! check {
     };
     (time ($least:tt, $most:tt) $check:ident $name:ident $value:expr) => {
         $check.time(stringify!($name), $value, $least, $most)
+    };
+    (signed ($least:literal, $most:literal) $check:ident $name:ident $value:expr) => {
+        $check.signed(stringify!($name), $value, $least, $most)
+    };
+    (setting ($none:literal, $least:literal, $most:literal, $meaning:tt)
+        $check:ident $name:ident $value:expr) => {
+        $check.signed(stringify!($name), $value.unwrap_or($least), $least, $most)
     };
     (limit ($none:expr, $most:tt, $meaning:tt) $check:ident $name:ident $value:expr) => {
         $check.time(stringify!($name), $value.unwrap_or_default(), 0, $most)

@@ -22,7 +22,12 @@
 //! - `choice(Enum)`: one of `choices_table`, by default the first;
 //! - `networks()`, `statuses()`: lists;
 //! - `mode()`: permissions of a file, or none, which C writes as -1;
-//! - `account()`: a user or a group by name or number, or none.
+//! - `account()`: a user or a group by name or number, or none;
+//! - `signed(least, most)`: a number that can be negative;
+//! - `setting(none, least, most, what none means)`: such a number or none, which C
+//!   writes as the number `none`;
+//! - `text(Type, example)`: what `Type` is parsed from;
+//! - `path()`: a path or none.
 
 /// Calls the macro `$then` with the rows, by topic.
 #[doc(hidden)]
@@ -193,6 +198,49 @@ and its like with EAGAIN.",
 
                 /// Exit statuses that are as bad as a crash.
                 penalty_statuses: statuses() = none, since "0.1.0";
+            }
+
+            "Sandbox" {
+                /// Added to the nice value of the children: with more, they get less of the
+                /// processor than others. Less than 0 needs a privilege (CAP_SYS_NICE).
+                nice: signed(-20, 19) = 0, since "0.1.0";
+
+                /// How likely the kernel is to end a child when memory runs out: the value of
+                /// `/proc/self/oom_score_adj`. With 1000 the children go first, and the host
+                /// lives.
+                oom_score_adj: setting(-1001, -1000, 1000, "that of the host") = none,
+                    since "0.1.0";
+
+                /// Resource limits of the children. The names are those of setrlimit(2) in
+                /// lower case, without RLIMIT_. A value has its unit there, or K, M, G or T
+                /// behind it, or is "unlimited"; "cpu=10:12" sets the soft limit and the hard
+                /// one, a single value both.
+                rlimits: text(Rlimits, "nofile=64, as=256M, cpu=10") = none, since "0.1.0";
+
+                /// The permissions that files do not get which children make: see umask(2).
+                umask: mode() = none, since "0.1.0";
+
+                /// The root directory of the children. It needs a privilege (CAP_SYS_CHROOT).
+                /// What the handler loads later has to be there, so load it before.
+                chroot: path() = none, since "0.1.0";
+
+                /// The working directory of the children, below `chroot` if there is one. With
+                /// `chroot` alone it is the new root.
+                directory: path() = none, since "0.1.0";
+
+                /// The group of the children, by name or number. They leave all other groups,
+                /// but those of `user`. It needs a privilege (CAP_SETGID).
+                group: account() = none, since "0.1.0";
+
+                /// The user of the children, by name or number. They get the groups of this
+                /// user, and the primary one too unless `group` is set, and have no
+                /// capabilities left, except as root. It needs privileges (CAP_SETUID,
+                /// CAP_SETGID).
+                user: account() = none, since "0.1.0";
+
+                /// Whether no program that a child executes gets privileges by it, such as
+                /// those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2).
+                no_new_privs: flag() = false, since "0.1.0";
             }
 
             "Refusals" {

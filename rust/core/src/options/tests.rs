@@ -22,6 +22,17 @@ macro_rules! values {
     (bytes ($most:tt)) => {
         [(true, vec![0; $most]), (false, vec![0; $most + 1])].into_iter()
     };
+    (signed ($least:literal, $most:literal)) => {
+        [(false, $least - 1), (true, $least), (true, $most), (false, $most + 1)].into_iter()
+    };
+    (setting ($none:literal, $least:literal, $most:literal, $meaning:tt)) => {
+        values!(signed($least, $most))
+            .map(|(taken, value)| (taken, Some(value)))
+            .chain([(true, None)])
+    };
+    (text ($type:ident, $example:tt)) => {
+        [(true, Default::default()), (true, $example.parse().unwrap())].into_iter()
+    };
     (flag ()) => {
         [(true, false), (true, true)].into_iter()
     };

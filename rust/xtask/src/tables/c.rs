@@ -29,10 +29,14 @@ fn option_fields() -> Vec<Field> {
         let (rust, size) = match row.kind {
             Kind::Number { .. } => ("u32", 4),
             Kind::Flag { .. } | Kind::Choice { .. } | Kind::Mode => ("i32", 4),
+            Kind::Signed { .. } | Kind::Setting { .. } => ("i32", 4),
             Kind::Time { .. } | Kind::Limit { .. } => ("i64", 8),
-            Kind::Bytes { .. } | Kind::Networks | Kind::Statuses | Kind::Account => {
-                ("*const c_char", 8)
-            }
+            Kind::Bytes { .. }
+            | Kind::Networks
+            | Kind::Statuses
+            | Kind::Account
+            | Kind::Text { .. }
+            | Kind::Path => ("*const c_char", 8),
         };
         let comment = format!("{} {}", c_text(&row.about("c")), c_note(row));
         Field { name: row.c_name(), rust, size, since: row.since(), comment }
@@ -182,7 +186,14 @@ fn default(row: &Row) -> String {
             format!("{}{}", choice.c_prefix(), choice.variants[0].c_suffix())
         }
         Kind::Mode => "-1".into(),
-        Kind::Bytes { .. } | Kind::Networks | Kind::Statuses | Kind::Account => "NULL".into(),
+        Kind::Signed { default, .. } => default.to_string(),
+        Kind::Setting { none, .. } => none.to_string(),
+        Kind::Bytes { .. }
+        | Kind::Networks
+        | Kind::Statuses
+        | Kind::Account
+        | Kind::Text { .. }
+        | Kind::Path => "NULL".into(),
     }
 }
 
@@ -254,9 +265,16 @@ pub(crate) fn tests() -> String {
             Kind::Statuses => format!("STATUSES({name})"),
             Kind::Mode => format!("MODE({name})"),
             Kind::Account => format!("ACCOUNT({name})"),
+            Kind::Signed { least, most, .. } => format!("SIGNED({name}, {least}, {most})"),
+            Kind::Setting { none, least, most, .. } => {
+                format!("SETTING({name}, {none}, {least}, {most})")
+            }
+            Kind::Text { example } => format!("TEXT({name}, {example:?})"),
+            Kind::Path => format!("PATH({name})"),
         }
     };
-    let kinds = "NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT";
+    let kinds = "NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT, \
+                 SIGNED, SETTING, TEXT, PATH";
     let rows = options().iter().map(row).collect();
     list(&mut out, "The options, by kind.", &format!("OPTIONS({kinds})"), rows);
     let rows = reasons().iter().map(|r| format!("REASON({}, {:?})", r.c_name(), r.name)).collect();

@@ -47,6 +47,14 @@ fn default_and_range(row: &Row) -> (String, String) {
         Kind::Statuses => ("none".into(), "exit statuses".into()),
         Kind::Mode => ("-1: none".into(), "-1, 0 to 0777".into()),
         Kind::Account => ("none".into(), "a name or a number".into()),
+        Kind::Signed { least, most, default } => {
+            (default.to_string(), format!("{least} to {most}"))
+        }
+        Kind::Setting { none, least, most, meaning } => {
+            (format!("{none}: {meaning}"), format!("{least} to {most}"))
+        }
+        Kind::Text { example } => ("none".into(), format!("as `{example}`")),
+        Kind::Path => ("none".into(), "a path".into()),
     }
 }
 

@@ -28,7 +28,9 @@ fn default(row: &Row) -> String {
         Kind::Bytes { .. } => "b''".into(),
         Kind::Choice { choice } => format!("'{}'", choice.variants[0].word),
         Kind::Networks | Kind::Statuses => "()".into(),
-        Kind::Mode | Kind::Account => "None".into(),
+        Kind::Signed { default, .. } => default.to_string(),
+        Kind::Text { .. } => "''".into(),
+        Kind::Mode | Kind::Account | Kind::Setting { .. } | Kind::Path => "None".into(),
     }
 }
 
@@ -48,6 +50,10 @@ fn annotation(row: &Row) -> String {
         Kind::Statuses => "Iterable[int]".into(),
         Kind::Mode => "int | None".into(),
         Kind::Account => "str | int | None".into(),
+        Kind::Signed { .. } => "int".into(),
+        Kind::Setting { .. } => "int | None".into(),
+        Kind::Text { .. } => "str".into(),
+        Kind::Path => "StrOrBytesPath | None".into(),
     }
 }
 
@@ -141,10 +147,10 @@ pub(crate) fn table() -> String {
          class Option:\n    \"\"\"An option of Server. Times are milliseconds here.\"\"\"\n\n    \
          def __init__(\n        self,\n        name: str,\n        topic: str,\n        kind: str,\n        \
          default: str,\n        about: str,\n        *,\n        least: int = 0,\n        most: int = 0,\n        \
-         words: tuple[str, ...] = (),\n        dropins: bool = True,\n    ) -> None:\n        \
+         words: tuple[str, ...] = (),\n        example: str = \"\",\n        dropins: bool = True,\n    ) -> None:\n        \
          self.name = name\n        self.topic = topic\n        self.kind = kind\n        \
          self.default = default\n        self.about = about\n        self.least = least\n        \
-         self.most = most\n        self.words = words\n        self.dropins = dropins\n\n\nOPTIONS = (\n",
+         self.most = most\n        self.words = words\n        self.example = example\n        self.dropins = dropins\n\n\nOPTIONS = (\n",
     );
     for row in options() {
         let about = python_text(&uncapitalized(&row.first_sentence()));
@@ -178,6 +184,19 @@ pub(crate) fn table() -> String {
             Kind::Statuses => ("statuses", "none".into()),
             Kind::Mode => ("mode", "none".into()),
             Kind::Account => ("account", "none".into()),
+            Kind::Signed { least, most, default } => {
+                more.extend([format!("least={least}"), format!("most={most}")]);
+                ("signed", default.to_string())
+            }
+            Kind::Setting { least, most, meaning, .. } => {
+                more.extend([format!("least={least}"), format!("most={most}")]);
+                ("setting", meaning.into())
+            }
+            Kind::Text { example } => {
+                more.push(format!("example={example:?}"));
+                ("text", "none".into())
+            }
+            Kind::Path => ("path", "none".into()),
         };
         if !row.is_for_dropins() {
             more.push("dropins=False".into());

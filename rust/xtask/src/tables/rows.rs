@@ -22,6 +22,10 @@ pub(crate) enum Kind {
     Statuses,
     Mode,
     Account,
+    Signed { least: i64, most: i64, default: i64 },
+    Setting { none: i64, least: i64, most: i64, meaning: &'static str },
+    Text { example: &'static str },
+    Path,
 }
 
 /// The words of an option that is one of a few; the first is the default.
@@ -86,6 +90,18 @@ macro_rules! kind {
     };
     (mode () none) => {
         Kind::Mode
+    };
+    (signed ($least:literal, $most:literal) $default:tt) => {
+        Kind::Signed { least: $least, most: $most, default: $default }
+    };
+    (setting ($none:literal, $least:literal, $most:literal, $meaning:tt) none) => {
+        Kind::Setting { none: $none, least: $least, most: $most, meaning: $meaning }
+    };
+    (text ($type:ident, $example:tt) none) => {
+        Kind::Text { example: $example }
+    };
+    (path () none) => {
+        Kind::Path
     };
     (account () none) => {
         Kind::Account

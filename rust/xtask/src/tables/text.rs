@@ -103,6 +103,12 @@ pub(crate) fn c_note(row: &Row) -> String {
         Kind::Statuses => "As text: \"70, 134\". NULL, the default: none.".into(),
         Kind::Mode => "0 to 0777. -1, the default: none.".into(),
         Kind::Account => "Copied. NULL, the default: none.".into(),
+        Kind::Signed { least, most, default } => format!("{least} to {most}. Default {default}."),
+        Kind::Setting { none, least, most, meaning } => {
+            format!("{least} to {most}. {none}, the default: {meaning}.")
+        }
+        Kind::Text { example } => format!("As text: \"{example}\". NULL, the default: none."),
+        Kind::Path => "Copied. NULL, the default: none.".into(),
     }
 }
 
@@ -134,6 +140,12 @@ pub(crate) fn python_note(row: &Row) -> String {
         Kind::Statuses => "Several ints, 0 to 255.".into(),
         Kind::Mode => "0 to 0o777.".into(),
         Kind::Account => String::new(),
+        Kind::Signed { least, most, .. } => format!("{least} to {most}."),
+        Kind::Setting { least, most, meaning, .. } => {
+            format!("{least} to {most}. None: {meaning}.")
+        }
+        Kind::Text { example } => format!("A str: \"{example}\"."),
+        Kind::Path => String::new(),
     }
 }
 

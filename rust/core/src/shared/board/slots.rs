@@ -92,6 +92,13 @@ impl Board {
         state.store(served | Doing::Waiting as u64, Release);
     }
 
+    /// The child here has closed its first connection, because its sandbox failed, and is
+    /// about to exit.
+    pub(crate) fn cast_out(&self, slot: usize, errno: i32) {
+        let word = (errno as u64 * SERVED_ONE) | Doing::Outcast as u64;
+        self.state_word(slot).store(word, Release);
+    }
+
     /// The child here has served its connection and would take another: false
     /// if it must not.
     pub(crate) fn served(&self, slot: usize) -> bool {

@@ -15,6 +15,8 @@ pub(crate) enum Doing {
     Serving = 2,
     /// Serving one that has been told to end: it must not take another.
     Condemned = 3,
+    /// Not serving the one that it took: its sandbox failed. Above it is the errno.
+    Outcast = 4,
 }
 
 /// A state word, taken apart.
@@ -31,6 +33,7 @@ impl State {
             1 => Doing::Waiting,
             2 => Doing::Serving,
             3 => Doing::Condemned,
+            4 => Doing::Outcast,
             _ => Doing::Free,
         };
         State { doing, leaving: word & LEAVING != 0, served: word / SERVED_ONE }

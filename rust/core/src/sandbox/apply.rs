@@ -1,0 +1,73 @@
+//! The child's half: system calls, and nothing else.
+
+use crate::sandbox::Step;
+use crate::sys::rehearsal::Misstep;
+use crate::sys::{confine, privilege, process, signal};
+use nix::errno::Errno;
+use std::ffi::CString;
+
+/// What a step does.
+pub(super) enum Action {
+    Nice(i32),
+    OomScoreAdj(Vec<u8>),
+    Rlimit {
+        resource: u32,
+        soft: u64,
+        hard: u64,
+    },
+    Umask(u32),
+    Root(CString),
+    Directory(CString),
+    Groups(Vec<libc::gid_t>),
+    Group(libc::gid_t),
+    User(libc::uid_t),
+    /// The end of the parent ends the child, as it was to before it became another user's:
+    /// the kernel forgets it then.
+    DieWithParent,
+    NoNewPrivs,
+}
+
+/// Takes the steps, which are those from number `first` on. The error is the number of
+/// the one that failed.
+#[inline(always)]
+pub(super) fn apply(steps: &[Step], first: usize, parent: libc::pid_t) -> Result<(), Misstep> {
+    for (action, step) in steps.iter().map(|step| &step.action).zip(first..) {
+        take(action, parent).map_err(|errno| Misstep { step, errno })?;
+    }
+    Ok(())
+}
+
+fn take(action: &Action, parent: libc::pid_t) -> Result<(), Errno> {
+    match action {
+        Action::Nice(value) => confine::set_nice(*value),
+        Action::OomScoreAdj(text) => confine::set_oom_score_adj(text),
+        Action::Rlimit { resource, soft, hard } => confine::set_rlimit(*resource, *soft, *hard),
+        Action::Umask(mask) => {
+            confine::set_umask(*mask);
+            Ok(())
+        }
+        Action::Root(path) => {
+            confine::change_root(path)?;
+            // What is outside could be reached by the working directory.
+            confine::change_directory(c"/")
+        }
+        Action::Directory(path) => confine::change_directory(path),
+        Action::Groups(groups) => privilege::set_groups(groups),
+        Action::Group(gid) => privilege::set_group(*gid),
+        Action::User(uid) => {
+            privilege::set_user(*uid)?;
+            match uid {
+                0 => Ok(()),
+                _ => privilege::drop_capabilities(),
+            }
+        }
+        Action::DieWithParent => {
+            signal::die_with_parent(libc::SIGTERM);
+            if process::getppid() != parent {
+                process::exit_now(0);
+            }
+            Ok(())
+        }
+        Action::NoNewPrivs => privilege::set_no_new_privs(),
+    }
+}

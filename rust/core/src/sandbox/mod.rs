@@ -1,0 +1,76 @@
+//! What a child may do: options that are carried out in the child, before it gets
+//! its connection.
+//!
+//! `prepare` does in the parent all that can fail for a reason of its own: texts are
+//! parsed, names looked up. What is left is a list of steps, each a system call or a
+//! few, so that the child allocates nothing. `apply` takes them. They are tried once in
+//! a child of their own when serving begins, so that a wrong option is an error of the
+//! call that serves.
+//!
+//! A child that waits for its connection takes the steps while nobody waits for it, up
+//! to those that would keep it from accepting: these come with its first connection.
+
+mod apply;
+mod identity;
+mod prepare;
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::sys::process;
+use crate::sys::rehearsal::{rehearse, Flop, Misstep};
+use apply::{apply, Action};
+use nix::errno::Errno;
+
+/// The steps of a server's children.
+pub(crate) struct Sandbox {
+    steps: Vec<Step>,
+    /// The steps from here on are taken when the child has its connection.
+    late: usize,
+    /// The process that makes the children.
+    parent: libc::pid_t,
+    /// What a client is sent if a step fails.
+    pub(crate) refuse_message: Vec<u8>,
+}
+
+/// One of them, with what an error says.
+struct Step {
+    /// The option.
+    name: &'static str,
+    /// Its value, or the part of it.
+    subject: String,
+    action: Action,
+}
+
+impl Sandbox {
+    /// The sandbox that the options describe; `None`: there is none. Not in a child.
+    pub(crate) fn prepare(options: &Options) -> Result<Option<Sandbox>, Error> {
+        let (steps, late) = prepare::steps(options)?;
+        if steps.is_empty() {
+            return Ok(None);
+        }
+        let refuse_message = options.refuse_message.clone();
+        Ok(Some(Sandbox { steps, late, parent: process::getpid(), refuse_message }))
+    }
+
+    /// Takes all steps in a child that ends then. The error names the option and the cause.
+    pub(crate) fn rehearse(&self) -> Result<(), Error> {
+        match rehearse(|| apply(&self.steps, 0, self.parent)) {
+            Ok(()) => Ok(()),
+            Err(Flop::Misstep(Misstep { step, errno })) => match self.steps.get(step) {
+                Some(step) => Err(Error::os(step.name, &step.subject, errno)),
+                None => Err(Error::os("sandbox", "", errno)),
+            },
+            Err(Flop::Lost(operation, errno)) => Err(Error::os("sandbox:", operation, errno)),
+        }
+    }
+
+    /// In a child, before it waits for a connection.
+    pub(crate) fn enter(&self) -> Result<(), Errno> {
+        apply(&self.steps[..self.late], 0, self.parent).map_err(|misstep| misstep.errno)
+    }
+
+    /// In a child that has its connection, after `enter`.
+    pub(crate) fn shut(&self) -> Result<(), Errno> {
+        apply(&self.steps[self.late..], self.late, self.parent).map_err(|misstep| misstep.errno)
+    }
+}
