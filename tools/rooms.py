@@ -1,8 +1,12 @@
-"""Refuses circles of rooms.
+"""Refuses circles of rooms, and of files inside the rooms named below.
 
 A room of a crate is a folder of its `src`, or a file beside the folders. It uses another
 one where a path in it begins with `crate::ROOM`. Tests are left out, and so are the roots:
 `lib.rs` names all rooms, and `fuzzing.rs` opens some of them for the fuzz targets.
+
+Inside a room a file uses another one where it names its module. `mod.rs` has what the
+room's own path names, so a file that names the room's type uses `mod.rs`, and may not be
+used by it.
 """
 
 import re
@@ -13,6 +17,8 @@ from pathlib import Path
 
 CRATES = ["rust/core/src", "rust/capi/src", "rust/cli/src", "python/src"]
 ROOTS = {"lib", "main", "fuzzing"}
+# Rooms in which files make no circles either.
+FILES = ["rust/core/src/engine"]
 
 
 def room_of(path):
@@ -31,28 +37,65 @@ def rooms_of(crate):
     return {room: uses for room, uses in rooms.items() if room not in ROOTS}
 
 
-def grouped(text):
+def grouped(text, prefix="crate::"):
     """The first names in each `use crate::{...}`."""
-    groups = re.findall(r"\buse crate::\{(.*?)\};", text, re.DOTALL)
+    groups = re.findall(rf"\buse {prefix}\{{(.*?)\}};", text, re.DOTALL)
     return [name for group in groups for name in re.findall(r"(?:^|,)\s*(\w+)", group)]
 
 
+def files_of(room):
+    """For each file of a room the files that it uses, with itself."""
+    crate = Path(str(room).partition("/src/")[0]) / "src"
+    prefix = "crate::" + "::".join(room.relative_to(crate).parts) + "::"
+    modules = {
+        module_of(path.relative_to(room)): path for path in sorted(room.rglob("*.rs"))
+    }
+    files = {}
+    for module, path in modules.items():
+        text = path.read_text().split("\n#[cfg(test)]\nmod ")[0]
+        names = re.findall(rf"\b{prefix}((?:\w+::)*\w+)", text) + grouped(text, prefix)
+        used = {owner_of(name, modules) for name in names}
+        files[module] = {other: path.relative_to(crate) for other in used - {module}}
+    return files
+
+
+def module_of(path):
+    return "::".join(path.with_suffix("").parts).removesuffix("::mod")
+
+
+def owner_of(name, modules):
+    """The file that has this name: the module that is most of its path."""
+    parts = name.split("::")
+    paths = ("::".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((path for path in paths if path in modules), "mod")
+
+
+def circle_in(graph, crate):
+    """What uses what in a circle, if there is one."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]
+        steps = [
+            f"{a} uses {b} ({crate}/{graph[a][b]})"
+            for a, b in pairwise(circle)
+            if b in graph.get(a, {})
+        ]
+        return "; ".join(steps)
+    return None
+
+
 def main():
-    status = 0
-    for crate in CRATES:
-        rooms = rooms_of(Path(crate))
-        try:
-            TopologicalSorter(rooms).prepare()
-        except CycleError as error:
-            circle = error.args[1][::-1]
-            steps = [
-                f"{a} uses {b} ({crate}/{rooms[a][b]})"
-                for a, b in pairwise(circle)
-                if b in rooms.get(a, {})
-            ]
-            print(f"{crate}: a circle of rooms: {'; '.join(steps)}", file=sys.stderr)
-            status = 1
-    return status
+    found = [
+        (crate, "rooms", circle_in(rooms_of(Path(crate)), crate)) for crate in CRATES
+    ]
+    for room in FILES:
+        crate = room.partition("/src/")[0] + "/src"
+        found.append((room, "files", circle_in(files_of(Path(room)), crate)))
+    circles = [(where, kind, circle) for where, kind, circle in found if circle]
+    for where, kind, circle in circles:
+        print(f"{where}: a circle of {kind}: {circle}", file=sys.stderr)
+    return 1 if circles else 0
 
 
 if __name__ == "__main__":

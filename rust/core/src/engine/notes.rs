@@ -1,37 +1,37 @@
-//! What children tell, taken by the supervisor.
+//! The notes of children, as the supervisor reads them.
 //!
-//! A handler of a child that serves several connections can tell anything, as often
+//! A handler of a child that serves several connections can send any note, as often
 //! as it likes. So a note is believed about its sender only, which the kernel names,
-//! and only if it can be true: a child has one connection at a time, and so many in
-//! all. One of which a note is false is ended, and not listened to any more. What a
-//! child says of its own connection, its number and client and when it ended, is its
-//! word alone.
+//! and only if it can be true: a child has one connection at a time, and a limited
+//! number in all. A child that sends a false note is ended, and its later notes are
+//! ignored. What a child says of its own connection (number, client, end) cannot be
+//! checked.
 //!
-//! In one turn only so many are taken: other things wait meanwhile.
+//! One turn reads a limited number of notes, because other things wait meanwhile.
 
-use crate::engine::groups;
-use crate::engine::reap::AGAIN;
-use crate::engine::{Engine, Phase};
+use crate::engine::children::reaper::AGAIN;
+use crate::engine::children::record::News;
+use crate::engine::Engine;
 use crate::event::{Event, Renewal};
 use crate::shared::child_id::ChildId;
 use crate::shared::note::Note;
 use crate::sys::channel::{Message, Received, MESSAGE_WORDS};
-use crate::sys::process;
+use crate::sys::process::Exit;
 use nix::errno::Errno;
 
-/// So many are taken in a turn.
+/// The most notes read in a turn.
 pub(crate) const TURN: usize = 64;
-/// So many before a child is buried. What it has told is among them: the kernel lets
-/// fewer wait (`net.unix.max_dgram_qlen`, and the buffer of the channel).
+/// The most notes read before a child is buried. All of its own are among them: the
+/// kernel queues fewer (`net.unix.max_dgram_qlen`, and the buffer of the channel).
 pub(crate) const BURIAL: usize = 1024;
 
 impl Engine {
-    /// Tells the observer what children have told. True: all has been heard.
-    pub(crate) fn take_notes(&mut self, most: usize) -> bool {
+    /// Reads up to `most` notes and passes them to the observer. True: none is left.
+    pub(super) fn take_notes(&mut self, most: usize) -> bool {
         let mut message: Message = [0; MESSAGE_WORDS];
         for _ in 0..most {
-            let channel = self.pool.as_ref().and_then(|pool| pool.channel.as_ref());
-            let Some(received) = channel.map(|channel| channel.receive(&mut message)) else {
+            let pool = self.pool.as_ref();
+            let Some(received) = pool.and_then(|pool| pool.equipment.receive(&mut message)) else {
                 return true;
             };
             match received {
@@ -43,98 +43,77 @@ impl Engine {
                     return true;
                 }
             }
-            self.handled += 1;
+            self.common.count();
         }
         false
     }
 
     fn hear(&mut self, message: &Message, sender: libc::pid_t) {
-        let Some((note, child, id, peer)) = Note::decode(message) else {
+        let Some((note, child, id, name)) = Note::decode(message) else {
             return self.distrust_process(sender);
         };
         let child_id = ChildId::from_bits(child);
-        let Some(child) = self.children.get_mut(child_id).filter(|child| child.pid == sender)
-        else {
+        let child = self.children.get_mut(child_id).filter(|child| child.pid() == sender);
+        let Some(child) = child else {
             return self.distrust_process(sender);
         };
-        if child.false_witness {
-            return;
-        }
-        let (idle, more) =
-            (child.connection == 0, child.taken < self.options.connections_per_child);
-        let may_be = match note {
-            Note::Accepted => idle && more,
-            Note::Refused(_) => idle,
-            Note::Served { .. } => child.connection == id || idle && more,
-        };
-        if !may_be || id == 0 {
-            return self.distrust(child_id);
-        }
-        let (pid, name) = (child.pid, peer.as_str());
-        match note {
-            Note::Accepted => {
-                child.connection = id;
-                child.taken += 1;
-                self.emit(&Event::Accepted { id, peer: name });
-                self.emit(&Event::Forked { id, peer: name, pid });
-                if let Some(lifetime) = self.options.lifetime {
-                    self.alarms.set_term(child_id, id, self.now + lifetime);
+        let news = child.hear(&note, id, self.common.options.connections_per_child);
+        let (common, pid, peer) = (&mut self.common, sender, name.as_str());
+        match (news, note) {
+            (News::Ignored, _) => {}
+            (News::Began, _) => {
+                common.emit(&Event::Accepted { id, peer });
+                common.emit(&Event::Forked { id, peer, pid });
+                if let Some(lifetime) = common.options.lifetime {
+                    self.alarms.set_term(child_id, id, common.now + lifetime);
                 }
             }
-            Note::Refused(reason) => {
-                self.emit(&Event::Accepted { id, peer: name });
-                self.emit(&Event::Refused { id, peer: name, reason });
+            (News::Refused, Note::Refused(reason)) => {
+                common.emit(&Event::Accepted { id, peer });
+                common.emit(&Event::Refused { id, peer, reason });
             }
-            Note::Served { status, duration, usage } => {
-                (child.connection, child.ended) = (0, id);
-                if idle {
-                    // The child could not tell of its beginning.
-                    child.taken += 1;
-                    self.emit(&Event::Accepted { id, peer: name });
-                    self.emit(&Event::Forked { id, peer: name, pid });
+            (News::Ended { unannounced }, Note::Served { status, duration, usage }) => {
+                if unannounced {
+                    common.emit(&Event::Accepted { id, peer });
+                    common.emit(&Event::Forked { id, peer, pid });
                 }
-                let exit = process::Exit::Code(status);
-                self.emit(&Event::Ended { id, peer: name, pid, exit, duration, usage });
-                self.forget_alarms();
+                let exit = Exit::Code(status);
+                common.emit(&Event::Ended { id, peer, pid, exit, duration, usage });
+                self.prune_alarms();
             }
+            (News::False | News::Refused | News::Ended { .. }, _) => self.distrust(child_id),
         }
     }
 
-    /// This process has told what is not true. It may be one that a handler has left
-    /// behind, which is nobody's here, or have been waited for already.
+    /// This process has sent a false note. It may have been left behind by a handler,
+    /// and so be no child of the server's, or it may have been waited for already.
     fn distrust_process(&mut self, pid: libc::pid_t) {
-        if let Some(child_id) = self.children.find(pid) {
-            self.distrust(child_id);
+        if let Some(id) = self.children.find(pid) {
+            self.distrust(id);
         }
     }
 
-    fn distrust(&mut self, child_id: ChildId) {
-        let grouped = self.grouped();
-        let Some(child) = self.children.get_mut(child_id) else { return };
-        if std::mem::replace(&mut child.false_witness, true) {
+    fn distrust(&mut self, id: ChildId) {
+        let Some(child) = self.children.get_mut(id) else { return };
+        if !child.distrust() {
             return;
         }
-        let (pid, connection) = (child.pid, child.connection);
-        let sent = groups::signal(child, grouped, libc::SIGKILL);
-        self.emit(&Event::ChildDistrusted { pid });
+        let (pid, connection) = (child.pid(), child.connection());
+        let sent = child.signal(libc::SIGKILL);
+        self.common.emit(&Event::ChildDistrusted { pid });
         if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
-            // It is another user's by now, perhaps. It is not to keep the others from
-            // being heard, and not forgotten.
-            let again = self.now + self.options.kill_after.max(AGAIN);
-            self.alarms.set_kill(child_id, connection, again);
+            // It may belong to another user by now. It must not drown out the others, and
+            // is signalled again later.
+            let again = self.common.now + self.common.options.kill_after.max(AGAIN);
+            self.alarms.set_kill(id, connection, again);
             self.lose_channel();
         }
     }
 
-    /// Nothing more is to be heard by this channel.
+    /// Closes the channel, of which nothing good can be expected any more.
     fn lose_channel(&mut self) {
-        let Some(channel) = self.pool.as_mut().and_then(|pool| pool.channel.take()) else {
-            return;
-        };
-        let _ = self.epoll.remove(channel.receiver());
-        self.owned.remove(channel.receiver());
-        self.owned.remove(channel.sender());
-        if matches!(self.phase, Phase::Running) {
+        let Some(pool) = &mut self.pool else { return };
+        if pool.equipment.close_channel(&mut self.common) && self.phase.rules().spares {
             self.renew(Some(Renewal::Channel));
         }
     }

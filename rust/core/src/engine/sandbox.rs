@@ -1,7 +1,7 @@
 //! The sandbox of the children: made when serving begins, and what follows where a
 //! child could not enter it after all.
 
-use crate::engine::children::Record;
+use crate::engine::children::record::Record;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Refusal};
@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 impl Engine {
     /// At the beginning. The error is what would keep the children from entering it.
-    pub(crate) fn make_sandbox(&mut self) -> Result<(), Error> {
+    pub(super) fn make_sandbox(&mut self) -> Result<(), Error> {
         if self.sandbox.is_some() {
             return Ok(());
         }
-        let Some(sandbox) = Sandbox::prepare(&self.options)? else {
+        let Some(sandbox) = Sandbox::prepare(&self.common.options)? else {
             return Ok(());
         };
         sandbox.rehearse()?;
@@ -25,18 +25,18 @@ impl Engine {
 
     /// Whether this child, which has ended, was kept from serving by its sandbox. It has
     /// closed its connection, and left the rest to this process.
-    pub(crate) fn is_outcast(&mut self, child: &Record, slot: usize, state: State) -> bool {
+    pub(super) fn is_outcast(&mut self, child: &Record, slot: usize, state: State) -> bool {
         if state.doing != Doing::Outcast || self.sandbox.is_none() {
             return false;
         }
         let reason = Refusal::Sandbox(state.served as i32);
-        self.board.count_refusal(reason);
-        let id = match child.connection {
-            0 => self.board.connection(slot),
+        self.common.board.count_refusal(reason);
+        let id = match child.connection() {
+            0 => self.common.board.connection(slot),
             id => id,
         };
-        let peer = self.board.peer(slot).unwrap_or_default();
-        self.emit(&Event::Refused { id, peer: peer.as_str(), reason });
+        let peer = self.common.board.peer(slot).unwrap_or_default();
+        self.common.emit(&Event::Refused { id, peer: peer.as_str(), reason });
         true
     }
 }

@@ -9,43 +9,39 @@ use crate::child::{Child, Returned, Setup};
 use crate::counters::Counter;
 use crate::descriptors::neighbours;
 use crate::descriptors::owned::Owned;
-use crate::engine::admit::Patience;
-use crate::engine::children::Record;
-use crate::engine::{Engine, Phase, Turn, FEW};
+use crate::engine::arrival::Arrival;
+use crate::engine::children::record::Record;
+use crate::engine::pauses::hold::Patience;
+use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
 use crate::hooks::Hooks;
-use crate::net::conn::{Connection, Ends};
 use crate::net::name::Name;
-use crate::options::Orphans;
-use crate::retry::backoff::Backoff;
-use crate::retry::failing::Failing;
+use crate::options::{Orphans, ProcessGroup};
 use crate::shared::board::Serving;
 use crate::shared::child_id::ChildId;
 use crate::sys::clock::monotonic_us;
 use crate::sys::is_refusal;
 use crate::sys::process::{self, Side, Unborn};
-use crate::sys::{epoll, signal};
+use crate::sys::{group, signal};
 use nix::errno::Errno;
-use std::os::fd::AsFd;
-use std::sync::Arc;
 
 impl Engine {
-    /// Makes a child for `connection`, or holds it. `patience` is given where
+    /// Makes a child for `arrival`, or holds it. `patience` is given where
     /// it was held before.
-    pub(crate) fn spawn(
+    pub(super) fn spawn(
         &mut self,
-        connection: Connection,
+        arrival: Arrival,
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
+        let Arrival { connection, source } = arrival;
         let child_id = self.children.next_id();
         let slot = child_id.slot();
-        self.board.open(slot);
+        self.common.board.open(slot);
         let id = connection.id();
-        let source = self.limits.as_ref().map_or(0, |limits| limits.source(connection.peer()));
         let peer = connection.peer_label_ref();
-        self.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
+        self.common.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
         // Made here: a child writes to as little memory as it can.
         let child = Child::with(connection, self.setup(child_id, 0));
         let forked = self.fork(child.lasting(), hooks);
@@ -53,7 +49,7 @@ impl Engine {
             return Ok(Some(Turn::Child(child)));
         }
         let Returned { board, connection, sandbox, .. } = child.take_back();
-        (self.spare_board, self.sandbox) = (Some(board), sandbox);
+        (self.next_board, self.sandbox) = (Some(board), sandbox);
         let unborn = match forked {
             Ok(pid) => {
                 // First of all the parent's copy of the connection goes: kept
@@ -63,7 +59,7 @@ impl Engine {
                 // watching the child.
                 drop(connection);
                 if patience.is_some() {
-                    self.board.subtract(Counter::Held);
+                    self.common.board.subtract(Counter::Held);
                 }
                 let pid = pid.unwrap_or_default();
                 self.adopt(pid, id);
@@ -71,48 +67,41 @@ impl Engine {
             }
             Err(unborn) => unborn,
         };
-        self.board.close(slot);
+        self.common.board.close(slot);
         let Some(connection) = connection else {
             return Ok(None);
         };
+        let arrival = Arrival { connection, source };
         match unborn {
             Unborn::Hooks(error) => {
-                self.hold(connection, Errno::from_raw(error.errno()), patience);
+                let errno = Errno::from_raw(error.errno());
+                self.hold.keep(arrival, errno, patience, &mut self.common);
                 Err(error)
             }
             Unborn::Fork(errno) => {
-                self.fork_failed(id, connection.peer_label_ref(), errno);
-                let hopeless = self.fork_failing.as_ref();
-                let hopeless = hopeless.is_some_and(|f| f.is_hopeless(FEW, self.now));
-                if hopeless && matches!(self.phase, Phase::Draining(_)) {
+                self.fork_failed(id, &arrival.peer(), errno);
+                let hopeless = self.fork_call.is_hopeless(self.common.now);
+                if hopeless && self.phase.rules().only_queued {
                     // The drain would wait for it in vain.
                     if patience.is_some() {
-                        self.board.subtract(Counter::Held);
+                        self.common.board.subtract(Counter::Held);
                     }
-                    self.refuse(connection, Refusal::Fork(errno as i32));
+                    self.refuse(arrival, Refusal::Fork(errno as i32));
                     return Ok(None);
                 }
-                self.hold(connection, errno, patience);
+                self.hold.keep(arrival, errno, patience, &mut self.common);
                 Ok(None)
             }
         }
     }
 
     /// Makes a child that waits for connections by itself.
-    pub(crate) fn spawn_spare(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
+    pub(super) fn spawn_spare(&mut self, hooks: &mut dyn Hooks) -> Result<Option<Turn>, Error> {
         let child_id = self.children.next_id();
-        let Some(kit) = self.take_kit() else {
+        let Some((kit, room)) = self.pool.as_mut().and_then(|pool| pool.equipment.lend()) else {
             return Ok(None);
         };
-        self.board.open(child_id.slot());
-        // Memory for the spare's connection: it must not allocate.
-        let room = self.spare_room.take().unwrap_or_else(|| {
-            let mut ends = Ends::default();
-            if let Some((listener, info)) = kit.listeners.first() {
-                ends.prepare(*listener, info);
-            }
-            Arc::new(ends)
-        });
+        self.common.board.open(child_id.slot());
         let setup = self.setup(child_id, kit.options.connections_per_child);
         let child = Child::spare(kit, setup, room);
         let forked = self.fork(child.lasting(), hooks);
@@ -120,50 +109,51 @@ impl Engine {
             return Ok(Some(Turn::Child(child)));
         }
         let Returned { board, spare, sandbox, .. } = child.take_back();
-        (self.spare_board, self.sandbox) = (Some(board), sandbox);
-        if let (Some(pool), Some((kit, room))) = (&mut self.pool, spare) {
-            (pool.kit, self.spare_room) = (Some(kit), Some(room));
+        (self.next_board, self.sandbox) = (Some(board), sandbox);
+        if let (Some(pool), Some(lent)) = (&mut self.pool, spare) {
+            pool.equipment.take_back(lent);
         }
         let unborn = match forked {
             Ok(pid) => {
-                self.board.add(Counter::SparesLeft);
-                self.note_birth();
+                self.common.board.add(Counter::SparesLeft);
+                if let Some(pool) = &mut self.pool {
+                    pool.births.made(self.common.now);
+                }
                 let pid = pid.unwrap_or_default();
                 self.adopt(pid, 0);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Err(unborn) => unborn,
         };
-        self.board.close(child_id.slot());
-        match unborn {
-            Unborn::Hooks(error) => {
-                // A supervisor goes on in spite of it, and is not to spin.
-                self.throttle_births(false);
-                Err(error)
-            }
+        self.common.board.close(child_id.slot());
+        let result = match unborn {
+            // A supervisor goes on in spite of it, and is not to spin.
+            Unborn::Hooks(error) => Err(error),
             Unborn::Fork(errno) => {
                 self.fork_failed(0, &Name::default(), errno);
-                self.throttle_births(false);
                 Ok(None)
             }
+        };
+        if let Some(pool) = &mut self.pool {
+            pool.births.failed(false, self.common.now);
         }
+        result
     }
 
     fn setup(&mut self, id: ChildId, left: u32) -> Setup {
-        let board = self.spare_board.take().unwrap_or_else(|| self.board.clone());
-        let linger_ms = self.options.linger.as_millis() as u16;
-        let announce = self.supervised() && self.numerous();
+        let board = self.next_board.take().unwrap_or_else(|| self.common.board.clone());
+        let linger_ms = self.common.options.linger.as_millis() as u16;
+        let announce = self.supervised() && self.children.are_numerous();
         Setup::new(board, id, left, linger_ms, announce, self.sandbox.take())
     }
 
     fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {
-        self.handled += 1;
+        self.common.count();
         if is_refusal(errno) {
-            let before = self.fork_failing.take();
-            self.fork_failing = Some(Failing::again_boxed(before, errno, FEW, self.now));
+            self.fork_call.failed(errno, self.common.now);
         }
-        self.board.add(Counter::ForkFailures);
-        self.emit(&Event::ForkFailed { id, peer: peer.as_str(), errno: errno as i32 });
+        self.common.board.add(Counter::ForkFailures);
+        self.common.emit(&Event::ForkFailed { id, peer: peer.as_str(), errno: errno as i32 });
     }
 
     /// Forks: the child's number in the parent, `None` in the child, which is
@@ -174,7 +164,7 @@ impl Engine {
         match process::fork(|| hooks.fork()) {
             Ok(Side::Parent(pid)) => {
                 hooks.parent();
-                self.fork_failing = None;
+                self.fork_call.worked();
                 Ok(Some(pid))
             }
             Ok(Side::Child(blocked)) => {
@@ -192,50 +182,35 @@ impl Engine {
 
     /// Takes a new child into the account.
     fn adopt(&mut self, pid: libc::pid_t, connection: u64) {
-        self.handled += 1;
+        self.common.count();
+        let now = self.common.now;
+        let generation = self.pool.as_ref().map_or(0, |pool| pool.equipment.generation());
+        let record = Record::new(pid, connection, generation, self.common.groups_children());
         let pidfd = if self.supervised() { Err(Errno::ENOSYS) } else { process::pidfd_open(pid) };
         let vanished = matches!(pidfd, Err(Errno::ESRCH));
-        let child_id = self.children.insert(Record {
-            pid,
-            pidfd: pidfd.ok(),
-            // The supervisor learns of its children's ends by SIGCHLD.
-            watched: self.supervised(),
-            connection,
-            ended: 0,
-            taken: 0,
-            false_witness: false,
-            generation: self.pool.as_ref().map_or(0, |pool| pool.generation),
-        });
-        self.board.set_pid(child_id.slot(), pid);
+        // The supervisor learns of its children's ends by SIGCHLD.
+        let record = match self.supervised() {
+            true => record.with_signal(),
+            false => record.with_pidfd(pidfd.ok()),
+        };
+        let id = self.children.insert(record);
+        self.common.board.set_pid(id.slot(), pid);
         if connection != 0 {
-            if self.observer.is_some() {
-                let peer = self.board.peer(child_id.slot()).unwrap_or_default();
-                self.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
+            if self.common.is_observed() {
+                let peer = self.common.board.peer(id.slot()).unwrap_or_default();
+                self.common.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
             }
-            if let Some(lifetime) = self.options.lifetime {
-                self.alarms.set_term(child_id, connection, self.now + lifetime);
+            if let Some(lifetime) = self.common.options.lifetime {
+                self.alarms.set_term(id, connection, now + lifetime);
             }
         }
         if vanished {
             // It has ended already, and the host does not keep its children's
             // status (SIGCHLD ignored) or has taken it.
-            self.reap(child_id);
-        } else if !self.watch(child_id) {
-            self.polling.get_or_insert(Backoff::start(self.now)).hasten(self.now);
+            self.reap(id);
+        } else if !self.children.get_mut(id).is_none_or(|child| child.watch(id, &mut self.common)) {
+            self.reaper.poll_soon(now);
         }
-    }
-
-    /// Puts the child's pidfd into the epoll; false if it must be polled.
-    pub(crate) fn watch(&mut self, child_id: ChildId) -> bool {
-        let Some(child) = self.children.get_mut(child_id) else {
-            return true;
-        };
-        let Some(pidfd) = &child.pidfd else {
-            return child.watched;
-        };
-        child.watched = self.epoll.add(pidfd.as_fd(), epoll::IN, child_id.to_bits()).is_ok();
-        self.owned.add(pidfd);
-        child.watched
     }
 
     /// The child's half, in this order:
@@ -246,22 +221,26 @@ impl Engine {
         //    be done to it from here; the wake-up; the other children's pidfds.
         //    No held connection is among them: accepting pauses while one is
         //    held, so the only one there can be is this child's own.
-        self.owned.close_in_child(keep);
-        neighbours::close_in_child(self.owned.words());
+        self.common.owned.close_in_child(keep);
+        neighbours::close_in_child(self.common.owned.words());
         // 2. SIGTERM gets its default back, so that one sent meanwhile is not lost.
         if term {
             signal::restore_default_term();
         }
         // 3. Where orphans are to end, ask the kernel for it, then look whether
         //    the parent died before we asked.
-        if self.options.orphans == Orphans::Terminate {
+        if self.common.options.orphans == Orphans::Terminate {
             signal::die_with_parent(libc::SIGTERM);
-            if process::getppid() != self.owner {
+            if process::getppid() != self.common.owner {
                 process::exit_now(0);
             }
         }
         // 4. Lead a group, where that is wanted.
-        self.lead_group();
+        match self.common.options.process_group {
+            ProcessGroup::Auto | ProcessGroup::Off => {}
+            ProcessGroup::Group => group::lead_group(),
+            ProcessGroup::Session => group::lead_session(),
+        }
         // 5. The language's own steps follow: they may do anything.
     }
 

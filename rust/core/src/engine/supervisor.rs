@@ -10,38 +10,16 @@
 
 use crate::child::EXIT_OSERR;
 use crate::descriptors::neighbours;
-use crate::engine::host::encode;
-use crate::engine::{Engine, Phase, Port, HOST, SIGNALS, WAKE, WAKE_EVENTS};
+use crate::engine::phase::Phase;
+use crate::engine::tie::{self, Tie};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::net::socket_file::SocketFile;
 use crate::options::Orphans;
-use crate::sys::epoll::{self, Epoll};
+use crate::sys::epoll::Epoll;
 use crate::sys::process::{self, Side, Unborn};
-use crate::sys::signal::{Blocked, Came, Signals};
-use crate::sys::tie;
-use nix::errno::Errno;
-use std::os::fd::{AsFd, OwnedFd};
-
-/// In the supervisor: what ties it to its host.
-pub(crate) struct Tie {
-    signals: Signals,
-    /// The host as a process: readable once it has ended.
-    host: OwnedFd,
-    /// The other end is the host's alone: it goes also when the host executes
-    /// another program. In the other direction the host is told how all ended.
-    tie: OwnedFd,
-    /// The host's signal mask, for the children.
-    mask: Blocked,
-}
-
-impl Tie {
-    /// In a child of the supervisor: what it would have inherited from the host.
-    pub(crate) fn restore_signals(&self) {
-        self.signals.restore_child_action();
-        self.mask.restore_in_child();
-    }
-}
+use crate::sys::signal::{Came, Signals};
+use std::os::fd::OwnedFd;
 
 /// Which process [`Server::start`](crate::Server::start) returned in.
 pub enum Start {
@@ -59,15 +37,16 @@ impl Engine {
 
     /// Forks the supervisor, and waits until it stands or says why it does not.
     pub(crate) fn start(&mut self, hooks: &mut dyn Hooks) -> Result<Start, Error> {
-        self.check_startable()?;
+        self.rights.check()?;
+        self.phase.check_start(self.endpoints.is_empty())?;
         self.claim()?;
         let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
-        let (tie, tie_end) = tie::pair().map_err(fail("socketpair"))?;
+        let (tie, tie_end) = crate::sys::tie::pair().map_err(fail("socketpair"))?;
         hooks.before()?;
-        self.ports.iter_mut().filter_map(Port::file_mut).for_each(SocketFile::pin);
+        self.endpoints.pin_files();
         let forked = process::fork(|| hooks.fork());
         if !matches!(forked, Ok(Side::Parent(_))) {
-            self.unpin_files();
+            self.endpoints.unpin_files();
         }
         match forked {
             Err(unborn) => {
@@ -88,10 +67,10 @@ impl Engine {
                 hooks.child();
                 match self.become_supervisor(&tie_end) {
                     Ok((signals, host)) => {
-                        self.tie = Some(Tie { signals, host, tie: tie_end, mask });
+                        self.tie = Some(Tie::new(signals, host, tie_end, mask));
                     }
                     Err(error) => {
-                        tell(&tie_end, Err(&error));
+                        tie::tell(&tie_end, Err(&error));
                         process::exit_now(1);
                     }
                 }
@@ -104,108 +83,67 @@ impl Engine {
         }
     }
 
-    fn check_startable(&self) -> Result<(), Error> {
-        self.rights.check()?;
-        match &self.phase {
-            Phase::Setup if self.ports.is_empty() => {
-                let text = "no address to listen on: call listen first";
-                Err(Error::new(Errno::EDESTADDRREQ, text))
-            }
-            Phase::Setup => Ok(()),
-            Phase::Stopped => Err(Error::new(Errno::ESHUTDOWN, "the server has been stopped")),
-            Phase::Supervised(remote) if remote.ended() => {
-                Err(Error::new(Errno::ESHUTDOWN, "the server's supervisor has ended"))
-            }
-            _ => Err(Error::new(Errno::EBUSY, "the server runs already")),
-        }
-    }
-
-    /// The listeners are open here, and keep the inodes of their files taken.
-    pub(crate) fn unpin_files(&mut self) {
-        self.ports.iter_mut().filter_map(Port::file_mut).for_each(|file| drop(file.unpin()));
-    }
-
     /// The supervisor's half: makes this process one.
     fn become_supervisor(&mut self, tie: &OwnedFd) -> Result<(Signals, OwnedFd), Error> {
         let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
-        let host = self.owner;
+        let host = self.common.owner;
         let host_fd = process::pidfd_open(host).map_err(fail("pidfd_open"))?;
         if process::getppid() != host {
             process::exit_now(0);
         }
-        self.owner = process::getpid();
-        self.rights.set(self.owner);
-        neighbours::move_in(self.owned.words());
+        self.common.owner = process::getpid();
+        self.rights.set(self.common.owner);
+        neighbours::move_in(self.common.owned.words());
         // The epoll is the host's too: what is registered there is reported there.
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
-        self.owned.remove(&self.epoll);
-        self.epoll = epoll;
-        self.owned.add_lasting(&self.epoll);
-        let add = |fd: &dyn AsFd, key| {
-            let events = if key == WAKE { WAKE_EVENTS } else { epoll::IN };
-            let added = self.epoll.add(fd.as_fd(), events, key);
-            added.map_err(fail("epoll_ctl"))
-        };
+        self.common.owned.remove(&self.common.epoll);
+        self.common.epoll = epoll;
+        self.common.owned.add_lasting(&self.common.epoll);
         let signals = Signals::new().map_err(fail("signalfd"))?;
-        add(&*self.wake, WAKE)?;
-        add(&signals, SIGNALS)?;
-        add(&host_fd, HOST)?;
-        add(tie, HOST)?;
-        for (index, port) in self.ports.iter().enumerate() {
-            if let Some(listener) = &port.listener {
-                add(listener, crate::engine::PORT | index as u64)?;
-            }
-        }
-        self.owned.add_lasting(&signals);
-        self.owned.add_lasting(&host_fd);
-        self.owned.add_lasting(tie);
+        self.stops.watch(&self.common.epoll).map_err(fail("epoll_ctl"))?;
+        tie::watch(&signals, &host_fd, tie, &self.common.epoll).map_err(fail("epoll_ctl"))?;
+        self.endpoints.watch(&self.common.epoll).map_err(fail("epoll_ctl"))?;
+        self.common.owned.add_lasting(&signals);
+        self.common.owned.add_lasting(&host_fd);
+        self.common.owned.add_lasting(tie);
         Ok((signals, host_fd))
     }
 
-    /// In the supervisor: signals have come.
-    pub(crate) fn take_signals(&mut self) {
-        while let Some(came) = self.tie.as_ref().and_then(|tie| tie.signals.take()) {
-            self.took = true;
+    /// In the supervisor: signals have come; false: none has.
+    pub(super) fn take_signals(&mut self) -> bool {
+        let mut took = false;
+        while let Some(came) = self.tie.as_ref().and_then(Tie::next_signal) {
+            took = true;
             match came {
                 Came::Term => self.take_stop(),
-                Came::Child(pid) => self.reap_supervised(pid),
+                Came::Child(pid) => self.reap_signalled(pid),
             }
         }
+        took
     }
 
     /// In the supervisor: the host has ended, or runs another program.
-    pub(crate) fn host_is_gone(&mut self) {
+    pub(super) fn host_is_gone(&mut self) {
         if let Some(tie) = &self.tie {
-            // Once is enough.
-            let _ = self.epoll.remove(tie.host.as_fd());
-            let _ = self.epoll.remove(tie.tie.as_fd());
+            tie.unwatch(&self.common.epoll);
         }
-        if !matches!(self.phase, Phase::Draining(_)) {
+        if self.phase != Phase::Draining {
             self.take_stop();
         }
-        if self.options.orphans == Orphans::Terminate {
+        if self.common.options.orphans == Orphans::Terminate {
             self.take_stop();
         }
     }
 
     /// In the supervisor: its last message to the host. False: the host has gone.
     pub(crate) fn tell_host(&self, outcome: Result<(), &Error>) -> bool {
-        self.tie.as_ref().is_some_and(|tie| tell(&tie.tie, outcome))
+        self.tie.as_ref().is_some_and(|tie| tie.tell(outcome))
     }
 
     /// In the supervisor: the drain is complete. The exit status.
     pub(crate) fn conclude(&self) -> i32 {
-        self.tell_host(self.failure.as_ref().map_or(Ok(()), Err));
-        self.failure.as_ref().map_or(0, |_| EXIT_OSERR)
+        let failure = self.tie.as_ref().and_then(Tie::failure);
+        self.tell_host(failure.map_or(Ok(()), Err));
+        failure.map_or(0, |_| EXIT_OSERR)
     }
-
-    /// In a child that drops the server: leaves the descriptors alone.
-    pub(crate) fn abandon_tie(&mut self) {
-        std::mem::forget(self.tie.take());
-        std::mem::forget(std::mem::replace(&mut self.phase, Phase::Stopped));
-    }
-}
-
-fn tell(tie: &OwnedFd, outcome: Result<(), &Error>) -> bool {
-    tie::send(tie.as_fd(), &encode(outcome)).is_ok()
 }

@@ -61,13 +61,13 @@ impl Server {
     /// Takes up what is reported now, without waiting.
     pub fn begin_dispatch(&mut self) -> Result<(), Error> {
         self.engine.begin()?;
-        self.engine.handled = 0;
+        self.engine.forget_handled();
         self.engine.wait(Some(Duration::ZERO))
     }
 
     /// How many things were done since [`Server::begin_dispatch`].
     pub fn handled(&self) -> usize {
-        self.engine.handled
+        self.engine.handled()
     }
 
     /// Lets `fd` end [`Server::wait`] when it is readable. The caller reads it

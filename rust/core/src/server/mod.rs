@@ -24,7 +24,6 @@ use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A server: its listeners, its children and its limits.
@@ -116,18 +115,18 @@ impl Server {
     /// The addresses that the server listens at, with the ports that the
     /// kernel chose, in the order of [`Server::listen`].
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
-        self.engine.ports.iter().map(|port| port.name.as_str())
+        self.engine.addresses()
     }
 
     /// Gives every [`Event`] to `observer`, in the parent, from inside the call
     /// that runs the loop. It should not block: the loop waits for it.
     pub fn observe(&mut self, observer: impl FnMut(&Event<'_>) + Send + 'static) {
-        self.engine.observer = Some(Box::new(observer));
+        self.engine.set_observer(Some(Box::new(observer)));
     }
 
     /// Removes the observer.
     pub fn unobserve(&mut self) {
-        self.engine.observer = None;
+        self.engine.set_observer(None);
     }
 
     /// Serves until a drain is complete, with `handler` called in a new child
@@ -250,7 +249,8 @@ impl Server {
 
     /// A handle to stop this server from anywhere.
     pub fn stopper(&self) -> Stopper {
-        Stopper::new(Arc::clone(&self.engine.wake), Arc::clone(&self.engine.rights))
+        let (wake, owner) = self.engine.stop_handle();
+        Stopper::new(wake, owner)
     }
 
     /// The counters now.
@@ -260,7 +260,7 @@ impl Server {
 
     /// A handle to read the counters from other threads while the loop runs.
     pub fn stats_reader(&self) -> StatsReader {
-        StatsReader(self.engine.board.clone())
+        StatsReader(self.engine.board().clone())
     }
 
     /// When [`Server::dispatch`] is to be called at the latest; `None`: only
@@ -279,7 +279,7 @@ fn drained() -> Error {
 /// to be read.
 impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.engine.epoll.as_fd()
+        self.engine.epoll_fd()
     }
 }
 

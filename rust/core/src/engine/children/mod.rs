@@ -1,31 +1,23 @@
-//! The table of the children that this server made.
+//! The children that this server made: the table of them here, what is known of each,
+//! how their ends are found, and when each is to end.
 //!
 //! A child is found by its id, which comes back from epoll with its pidfd.
-//! Slots are reused; a number that counts up tells a slot's successive children
-//! apart, so that a deadline set for one never strikes the next. The slot is
+//! Slots are reused; a number that counts up distinguishes the children that
+//! have a slot one after the other, so that a deadline set for one never strikes the next. The slot is
 //! also the child's place on the scoreboard.
 
+pub(crate) mod alarms;
+pub(crate) mod groups;
+pub(crate) mod reaper;
+pub(crate) mod record;
+
+use crate::engine::children::record::Record;
+use crate::shared::board::{Board, Doing};
 use crate::shared::child_id::ChildId;
 use std::os::fd::OwnedFd;
 
-/// What the parent keeps of a child.
-pub(crate) struct Record {
-    pub(crate) pid: libc::pid_t,
-    /// `None`: none could be had; the child is then polled by its number.
-    pub(crate) pidfd: Option<OwnedFd>,
-    /// Whether its end will be reported. If not, the child is polled.
-    pub(crate) watched: bool,
-    /// The connection that the observer believes it to serve; 0: none.
-    pub(crate) connection: u64,
-    /// The last connection that the observer believes it to have served.
-    pub(crate) ended: u64,
-    /// How many connections it has told of.
-    pub(crate) taken: u32,
-    /// It has told what cannot be true: see `note`.
-    pub(crate) false_witness: bool,
-    /// By which kit it was made: see `pool`.
-    pub(crate) generation: u32,
-}
+/// From so many children on, the supervisor does not ask for any that ended.
+const CROWD: usize = 256;
 
 #[derive(Default)]
 pub(crate) struct Children {
@@ -34,7 +26,7 @@ pub(crate) struct Children {
     births: u32,
 }
 
-/// Births count within 31 bits; the bit above marks other ids in the epoll.
+/// Births count within 31 bits; the bit above is for other keys of the epoll.
 const BIRTHS: u32 = u32::MAX >> 1;
 
 impl Children {
@@ -60,6 +52,13 @@ impl Children {
         id
     }
 
+    pub(crate) fn get(&self, id: ChildId) -> Option<&Record> {
+        match self.slots.get(id.slot()) {
+            Some((birth, child)) if *birth == id.birth() => child.as_ref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, id: ChildId) -> Option<&mut Record> {
         match self.slots.get_mut(id.slot()) {
             Some((birth, child)) if *birth == id.birth() => child.as_mut(),
@@ -75,7 +74,7 @@ impl Children {
 
     /// The id of the child with this number.
     pub(crate) fn find(&self, pid: libc::pid_t) -> Option<ChildId> {
-        self.iter().find(|(_, child)| child.pid == pid).map(|(id, _)| id)
+        self.iter().find(|(_, child)| child.pid() == pid).map(|(id, _)| id)
     }
 
     pub(crate) fn remove(&mut self, id: ChildId) -> Option<Record> {
@@ -100,12 +99,34 @@ impl Children {
     /// Takes all pidfds out of the table.
     pub(crate) fn take_pidfds(&mut self) -> impl Iterator<Item = OwnedFd> + '_ {
         let children = self.slots.iter_mut().filter_map(|(_, child)| child.as_mut());
-        children.filter_map(|child| child.pidfd.take())
+        children.filter_map(|child| child.take_pidfd())
+    }
+
+    /// The ids of all children.
+    pub(crate) fn ids(&self) -> Vec<ChildId> {
+        self.iter().map(|(id, _)| id).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// For the supervisor: whether its children are so many that they are to say
+    /// when they leave.
+    pub(crate) fn are_numerous(&self) -> bool {
+        self.len() >= CROWD
+    }
+
+    /// How many wait for a connection. Only of children that there are: what the
+    /// scoreboard says of others, a child may have written.
+    pub(crate) fn idle(&self, board: &Board) -> u32 {
+        let slots = self.iter().map(|(id, _)| id.slot());
+        slots.filter(|slot| board.state(*slot).doing == Doing::Waiting).count() as u32
     }
 
     /// Children whose end will not be reported.
     pub(crate) fn unwatched(&self) -> Vec<ChildId> {
-        let unwatched = self.iter().filter(|(_, child)| !child.watched);
+        let unwatched = self.iter().filter(|(_, child)| !child.is_watched());
         unwatched.map(|(id, _)| id).collect()
     }
 }
@@ -115,16 +136,7 @@ mod tests {
     use super::*;
 
     fn child(pid: i32) -> Record {
-        Record {
-            pid,
-            pidfd: None,
-            watched: false,
-            connection: 1,
-            ended: 0,
-            taken: 0,
-            false_witness: false,
-            generation: 0,
-        }
+        Record::new(pid, 1, 0, false)
     }
 
     #[test]
@@ -134,7 +146,7 @@ mod tests {
         let first = table.insert(child(1));
         assert_eq!(first, expected);
         assert_eq!(table.at(first.slot()), Some(first));
-        assert_eq!(table.remove(first).map(|c| c.pid), Some(1));
+        assert_eq!(table.remove(first).map(|c| c.pid()), Some(1));
         assert_eq!(table.at(first.slot()), None);
         let expected = table.next_id();
         let second = table.insert(child(2));
