@@ -43,6 +43,7 @@ ECHOED = r"hello"
 FREE = "127.0.0.1:0"
 SHOUT = dict(path="meson/build/shout", source="meson/shout.c")
 DAYTIME = dict(asks="", path="cmake/build/daytime", source="cmake/daytime.c")
+MASTER = ("127.0.0.1", "0", "FOLDER/pid", "FOLDER/log", "/bin/cat")
 ALL = [
     Example("echo", ("127.0.0.1", "0"), ECHOED),
     Example("hostloop", ("127.0.0.1", "0"), ECHOED),
@@ -57,6 +58,8 @@ ALL = [
     ),
     Example("unix_peer", ("unix:FOLDER/peer.sock",), r"hello \S+, I am process \d+ and .*"),
     Example("exec", (FREE, "/bin/cat"), ECHOED),
+    Example("before", MASTER, ECHOED, path="your-loop/before", source="your-loop/before.c"),
+    Example("after", MASTER, ECHOED, path="your-loop/after", source="your-loop/after.c"),
     Example("daytime", (FREE,), r"\w+, \w+ \d\d, \d{4} \d\d:\d\d:\d\d-\w+", **DAYTIME),
     Example("shout", (FREE,), r"HELLO", **SHOUT),
 ]
