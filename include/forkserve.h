@@ -575,11 +575,27 @@ typedef struct forkserve_options {
      */
     uint32_t source_prefix_v6;
     /*
+     * How many children may serve one network at once; 0: no limit. Beside
+     * max_per_source, for clients that have many sources. What a network is,
+     * network_prefix_v4 and network_prefix_v6 say. 0 to 1000000. Default 0.
+     */
+    uint32_t max_per_network;
+    /*
+     * How many leading bits of an IPv4 address make a network. 0 to 32.
+     * Default 24.
+     */
+    uint32_t network_prefix_v4;
+    /*
+     * How many leading bits of an IPv6 address make a network. 0 to 128.
+     * Default 48.
+     */
+    uint32_t network_prefix_v6;
+    /*
      * Networks whose clients have no source. Neither max_per_source nor
-     * rate_per_source nor a penalty is for them. As text, like all lists of
-     * networks here: addresses or ADDRESS/PREFIX, separated by commas or white
-     * space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
-     * Copied. NULL, the default: none.
+     * max_per_network nor rate_per_source nor a penalty is for them. As text,
+     * like all lists of networks here: addresses or ADDRESS/PREFIX, separated
+     * by commas or white space, such as "10.0.0.0/8, 192.0.2.7,
+     * 2001:db8::/32"; at most 65536. Copied. NULL, the default: none.
      */
     const char *source_exempt;
     /*
@@ -717,9 +733,9 @@ typedef struct forkserve_options {
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000,     \
-            10000, 0, 32, 64, NULL, NULL, NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, \
-            0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL, NULL, NULL, 0,               \
-            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
+            10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 0, 0, 1000,               \
+            FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL,     \
+            NULL, NULL, 0, FORKSERVE_AT_CAPACITY_QUEUE, NULL                               \
     }
 
 /* --- 5  Errors ------------------------------------------------------------ */
@@ -975,6 +991,9 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  */
 #define FORKSERVE_REASON_SANDBOX 13
 
+/* max_per_network children serve this network already. */
+#define FORKSERVE_REASON_NETWORK 14
+
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,
  * or -1 for exit_code), except live, which every event has.
@@ -1084,6 +1103,8 @@ typedef struct forkserve_stats {
     uint64_t refused_capacity;
     /* Of refused: because of max_per_source. */
     uint64_t refused_source;
+    /* Of refused: because of max_per_network. */
+    uint64_t refused_network;
     /* Of refused: because fork kept failing. */
     uint64_t refused_fork;
     /* Of refused: because of rate. */
@@ -1124,7 +1145,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, 0, {0}                                                                   \
+            0, 0, 0, 0, {0}                                                                \
     }
 
 /*

@@ -112,6 +112,8 @@ class Stats:
     @property
     def refused_source(self) -> int: ...
     @property
+    def refused_network(self) -> int: ...
+    @property
     def refused_fork(self) -> int: ...
     @property
     def refused_rate(self) -> int: ...
@@ -185,6 +187,9 @@ class Server:
         max_per_source: int = 0,
         source_prefix_v4: int = 32,
         source_prefix_v6: int = 64,
+        max_per_network: int = 0,
+        network_prefix_v4: int = 24,
+        network_prefix_v6: int = 48,
         source_exempt: Networks = (),
         allow: Networks = (),
         deny: Networks = (),

@@ -53,6 +53,7 @@ EventReason: TypeAlias = Literal[
     "channel",
     "leave",
     "sandbox",
+    "network",
     # reasons:end
     "other",
 ]
@@ -83,6 +84,9 @@ class ForkOptions(TypedDict, total=False):
     max_per_source: int
     source_prefix_v4: int
     source_prefix_v6: int
+    max_per_network: int
+    network_prefix_v4: int
+    network_prefix_v6: int
     source_exempt: Networks
     allow: Networks
     deny: Networks

@@ -107,7 +107,8 @@ impl Server {
             linger=2.0, max_children=256, spares=0, connections_per_child=1, \
             process_group='auto', orphans='finish', lifetime=None, idle=None, grace=10.0, \
             kill_after=5.0, fork_retry=10.0, max_per_source=0, source_prefix_v4=32, \
-            source_prefix_v6=64, source_exempt=(), allow=(), deny=(), rate=0, \
+            source_prefix_v6=64, max_per_network=0, network_prefix_v4=24, \
+            network_prefix_v6=48, source_exempt=(), allow=(), deny=(), rate=0, \
             rate_burst=0, rate_per_source=0, rate_per_source_burst=0, rate_interval=1.0, \
             at_rate='queue', penalty=None, penalty_max=3600.0, penalty_statuses=(), \
             nice=0, oom_score_adj=None, rlimits='', umask=None, chroot=None, \

@@ -25,6 +25,9 @@
     NUMBER(max_per_source, 0, 1000000)                                                     \
     NUMBER(source_prefix_v4, 0, 32)                                                        \
     NUMBER(source_prefix_v6, 0, 128)                                                       \
+    NUMBER(max_per_network, 0, 1000000)                                                    \
+    NUMBER(network_prefix_v4, 0, 32)                                                       \
+    NUMBER(network_prefix_v6, 0, 128)                                                      \
     NETWORKS(source_exempt)                                                                \
     NETWORKS(allow)                                                                        \
     NETWORKS(deny)                                                                         \
@@ -63,7 +66,8 @@
     REASON(FORKSERVE_REASON_DENIED, "denied")                                              \
     REASON(FORKSERVE_REASON_CHANNEL, "channel")                                            \
     REASON(FORKSERVE_REASON_LEAVE, "leave")                                                \
-    REASON(FORKSERVE_REASON_SANDBOX, "sandbox")
+    REASON(FORKSERVE_REASON_SANDBOX, "sandbox")                                            \
+    REASON(FORKSERVE_REASON_NETWORK, "network")
 
 /* The counters that are numbers. */
 #define COUNTERS(COUNTER)                                                                  \
@@ -77,6 +81,7 @@
     COUNTER(refused)                                                                       \
     COUNTER(refused_capacity)                                                              \
     COUNTER(refused_source)                                                                \
+    COUNTER(refused_network)                                                               \
     COUNTER(refused_fork)                                                                  \
     COUNTER(refused_rate)                                                                  \
     COUNTER(refused_source_rate)                                                           \

@@ -63,6 +63,8 @@ pub const FORKSERVE_REASON_LEAVE: i32 = 12;
 /// A child could not enter its sandbox, though one could when serving began.
 /// The event's error says why.
 pub const FORKSERVE_REASON_SANDBOX: i32 = 13;
+/// max_per_network children serve this network already.
+pub const FORKSERVE_REASON_NETWORK: i32 = 14;
 
 /// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
 /// defaults, and change what you need.
@@ -156,11 +158,21 @@ pub struct forkserve_options {
     /// How many leading bits of an IPv6 address make a source. The default is
     /// what one subscriber commonly gets. 0 to 128. Default 64.
     pub source_prefix_v6: u32,
+    /// How many children may serve one network at once; 0: no limit. Beside
+    /// max_per_source, for clients that have many sources. What a network is,
+    /// network_prefix_v4 and network_prefix_v6 say. 0 to 1000000. Default 0.
+    pub max_per_network: u32,
+    /// How many leading bits of an IPv4 address make a network. 0 to 32.
+    /// Default 24.
+    pub network_prefix_v4: u32,
+    /// How many leading bits of an IPv6 address make a network. 0 to 128.
+    /// Default 48.
+    pub network_prefix_v6: u32,
     /// Networks whose clients have no source. Neither max_per_source nor
-    /// rate_per_source nor a penalty is for them. As text, like all lists of
-    /// networks here: addresses or ADDRESS/PREFIX, separated by commas or white
-    /// space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
-    /// Copied. NULL, the default: none.
+    /// max_per_network nor rate_per_source nor a penalty is for them. As text,
+    /// like all lists of networks here: addresses or ADDRESS/PREFIX, separated
+    /// by commas or white space, such as "10.0.0.0/8, 192.0.2.7,
+    /// 2001:db8::/32"; at most 65536. Copied. NULL, the default: none.
     pub source_exempt: *const c_char,
     /// Networks whose clients are served, and no others, unless it is empty.
     /// Unix sockets are not looked at. NULL, the default: none.
@@ -281,6 +293,8 @@ pub struct forkserve_stats {
     pub refused_capacity: u64,
     /// Of refused: because of max_per_source.
     pub refused_source: u64,
+    /// Of refused: because of max_per_network.
+    pub refused_network: u64,
     /// Of refused: because fork kept failing.
     pub refused_fork: u64,
     /// Of refused: because of rate.

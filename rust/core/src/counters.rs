@@ -30,6 +30,8 @@ macro_rules! counters_table {
             refused_capacity = RefusedCapacity, since "0.1.0";
             /// Of `refused`: because of `max_per_source`.
             refused_source = RefusedSource, since "0.1.0";
+            /// Of `refused`: because of `max_per_network`.
+            refused_network = RefusedNetwork, since "0.1.0";
             /// Of `refused`: because `fork` kept failing.
             refused_fork = RefusedFork, since "0.1.0";
             /// Of `refused`: because of `rate`.

@@ -146,7 +146,7 @@ pub fn board(data: &[u8]) {
             check_name(&name);
         }
         board.condemn(slot, board.connection(slot));
-        board.count_source(board.connection(slot), u64::MAX);
+        board.count_origin(board.origin(slot), u64::MAX);
         board.served(slot);
         board.wait(slot);
         board.leave(slot);

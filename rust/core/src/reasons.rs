@@ -35,6 +35,10 @@ macro_rules! reasons_table {
                 source = 2, Source,
                     counted RefusedSource, words "too many from this address";
 
+                /// `max_per_network` children serve this network already.
+                network = 14, Network,
+                    counted RefusedNetwork, words "too many from this network";
+
                 /// The client left while its connection was held.
                 gone = 4, Gone,
                     words "the client has left";
@@ -83,6 +87,13 @@ macro_rules! reasons_table {
 macro_rules! payload {
     (errno) => {
         i32
+    };
+}
+
+/// Its value where none is known.
+macro_rules! nothing {
+    (errno) => {
+        0
     };
 }
 
@@ -178,6 +189,15 @@ macro_rules! reasons {
                 }
             }
 
+            /// The reason with this number; an errno is 0.
+            pub(crate) fn of_number(number: u64) -> Option<Refusal> {
+                match number {
+                    $($both_number => Some(Refusal::$refusal $((nothing!($errno)))?),)*
+                    $($refused_number => Some(Refusal::$only_refusal $((nothing!($only_errno)))?),)*
+                    _ => None,
+                }
+            }
+
             /// Its counter beside that of all refusals.
             pub(crate) fn counter(self) -> Option<Counter> {
                 match self {
@@ -235,5 +255,9 @@ mod tests {
         assert_eq!((Refusal::Fork(11).name(), Refusal::Fork(11).errno()), ("fork", 11));
         assert_eq!((Refusal::Gone.errno(), Pause::Resources(24).errno()), (0, 24));
         assert!(Refusal::Gone.counter().is_none() && Refusal::Rate.counter().is_some());
+        for reason in [Refusal::Network, Refusal::Fork(0), Refusal::Denied] {
+            assert_eq!(Refusal::of_number(reason.number() as u64), Some(reason));
+        }
+        assert_eq!(Refusal::of_number(6), None, "of a pause only");
     }
 }

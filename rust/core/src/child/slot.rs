@@ -1,6 +1,6 @@
 //! This child's slot on the scoreboard.
 
-use crate::shared::board::{Board, Serving};
+use crate::shared::board::{Board, Origin, Serving};
 use crate::shared::child_id::ChildId;
 use crate::sys::process::Usage;
 use nix::errno::Errno;
@@ -54,13 +54,13 @@ impl Slot {
         self.board.since_us(self.id.slot())
     }
 
-    /// The source of its connection.
-    pub(super) fn source(&self) -> u64 {
-        self.board.source(self.id.slot())
+    /// What its connection is counted by.
+    pub(super) fn origin(&self) -> Origin {
+        self.board.origin(self.id.slot())
     }
 
-    pub(super) fn set_source(&self, source: u64) {
-        self.board.set_source(self.id.slot(), source);
+    pub(super) fn set_origin(&self, origin: Origin) {
+        self.board.set_origin(self.id.slot(), origin);
     }
 
     /// What it had used when its connection began.

@@ -116,18 +116,17 @@ impl Engine {
         let Some(limits) = &self.common.limits else {
             return full.then_some(Refusal::Capacity);
         };
-        let (board, source) = (&self.common.board, arrival.source);
-        if let Some(reason) = limits.bars(arrival.connection.peer(), source) {
+        let (board, origin) = (&self.common.board, arrival.origin);
+        if let Some(reason) = limits.bars(arrival.connection.peer(), origin.source) {
             return Some(reason);
         }
         if full {
             return Some(Refusal::Capacity);
         }
-        let most = self.common.options.max_per_source;
-        if most > 0 && source != 0 && board.count_source(source, arrival.id()) >= most {
-            return Some(Refusal::Source);
+        if let Some(reason) = limits.crowds(board, origin, arrival.id()) {
+            return Some(reason);
         }
-        let refused = limits.spend(board, source);
+        let refused = limits.spend(board, origin.source);
         if refused.is_none() && limits.queues() {
             // It was there before the accept; only in a drain others take some, too.
             limits.reserve(board);

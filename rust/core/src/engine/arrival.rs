@@ -3,17 +3,18 @@
 use crate::limits::Limits;
 use crate::net::conn::Connection;
 use crate::net::name::Name;
+use crate::shared::board::Origin;
 
 pub(crate) struct Arrival {
     pub(crate) connection: Connection,
-    /// The source that it counts for; 0: none. Looked up once.
-    pub(crate) source: u64,
+    /// What it counts for. Looked up once.
+    pub(crate) origin: Origin,
 }
 
 impl Arrival {
     pub(crate) fn new(connection: Connection, limits: Option<&Limits>) -> Arrival {
-        let source = limits.map_or(0, |limits| limits.source(connection.peer()));
-        Arrival { connection, source }
+        let origin = limits.map_or(Origin::default(), |l| l.origin(connection.peer()));
+        Arrival { connection, origin }
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -79,7 +79,7 @@ impl Engine {
             // Only where the server sent it SIGKILL, or may have.
             let ours = state.doing == Doing::Condemned || self.phase.rules().only_queued;
             if limits.is_crash(exit, ours) {
-                limits.punish(board, board.source(slot));
+                limits.punish(board, board.origin(slot).source);
             }
         }
     }

@@ -35,13 +35,13 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
-        let Arrival { connection, source } = arrival;
+        let Arrival { connection, origin } = arrival;
         let child_id = self.children.next_id();
         let slot = child_id.slot();
         self.common.board.open(slot);
         let id = connection.id();
         let peer = connection.peer_label_ref();
-        self.common.board.serve(slot, &Serving { id, since_us: monotonic_us(), source, peer });
+        self.common.board.serve(slot, &Serving { id, since_us: monotonic_us(), origin, peer });
         // Made here: a child writes to as little memory as it can.
         let child = Child::with(connection, self.setup(child_id, 0));
         let forked = self.fork(child.lasting(), hooks);
@@ -71,7 +71,7 @@ impl Engine {
         let Some(connection) = connection else {
             return Ok(None);
         };
-        let arrival = Arrival { connection, source };
+        let arrival = Arrival { connection, origin };
         match unborn {
             Unborn::Hooks(error) => {
                 let errno = Errno::from_raw(error.errno());

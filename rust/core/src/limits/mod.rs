@@ -5,11 +5,12 @@
 //! what is remembered of sources. Where no such limit is set there is no such
 //! value, and a connection meets no code and no memory of it.
 //!
-//! The order is: deny, allow, penalty, then `max_children` and `max_per_source`,
-//! then the rates, so that a connection that is refused for another reason takes
+//! The order is: deny, allow, penalty, then `max_children`, `max_per_source` and
+//! `max_per_network`, then the rates, so that a connection that is refused for another reason takes
 //! no token.
 
 pub(crate) mod penalty;
+pub(crate) mod places;
 pub(crate) mod rate;
 pub(crate) mod sources;
 pub(crate) mod table;
@@ -19,11 +20,12 @@ use crate::counters::Counter;
 use crate::error::Error;
 use crate::event::Refusal;
 use crate::limits::penalty::Tariff;
+use crate::limits::places::Places;
 use crate::limits::rate::Pace;
 use crate::limits::sources::Sources;
 use crate::limits::table::Table;
 use crate::options::{AtRate, Options};
-use crate::shared::board::Board;
+use crate::shared::board::{Board, Origin};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::Exit;
 use crate::sys::socket::RawAddress;
@@ -35,6 +37,7 @@ pub(crate) struct Limits {
     deny: CidrList,
     /// If any limit is for single sources.
     sources: Option<Sources>,
+    places: Places,
     rate: Option<Pace>,
     /// Whether connections above `rate` wait in the kernel's queue.
     queue: bool,
@@ -59,7 +62,8 @@ impl Limits {
         let remembers = rate_per_source.is_some() || tariff.is_some();
         let listed = !options.allow.is_empty() || !options.deny.is_empty();
         let by_source = remembers || options.max_per_source > 0;
-        if rate.is_none() && !by_source && !listed {
+        let by_network = options.max_per_network > 0;
+        if rate.is_none() && !by_source && !by_network && !listed {
             return Ok(None);
         }
         let mut statuses = [0; 4];
@@ -72,6 +76,7 @@ impl Limits {
             allow: options.allow.clone(),
             deny: options.deny.clone(),
             sources: by_source.then(|| Sources::new(options)).transpose()?,
+            places: Places::new(options)?,
             rate,
             queue: options.at_rate == AtRate::Queue,
             rate_per_source,
@@ -86,9 +91,15 @@ impl Limits {
         monotonic_us().saturating_sub(self.since_us)
     }
 
-    /// The source that a connection counts for; 0: none.
-    pub(crate) fn source(&self, peer: &RawAddress) -> u64 {
-        self.sources.as_ref().map_or(0, |sources| sources.of(peer))
+    /// What a connection counts for.
+    pub(crate) fn origin(&self, peer: &RawAddress) -> Origin {
+        let source = self.sources.as_ref().map_or(0, |sources| sources.of(peer));
+        Origin { source, network: self.places.network(peer) }
+    }
+
+    /// Why there is no place for connection `id`.
+    pub(crate) fn crowds(&self, board: &Board, origin: Origin, id: u64) -> Option<Refusal> {
+        self.places.bars(board, origin, id)
     }
 
     /// Why a client at this address is not served.
@@ -257,12 +268,12 @@ mod tests {
         let board = Board::new(1).expect("mapped");
         let limits =
             limits(Options { penalty: Some(Duration::from_secs(3600)), ..Options::default() });
-        let source = limits.source(&peer("10.0.0.1:1"));
+        let source = limits.origin(&peer("10.0.0.1:1")).source;
         limits.punish(&board, source);
         limits.punish(&board, 0);
         assert_eq!(limits.bars(&peer("10.0.0.1:2"), source), Some(Refusal::Penalty));
         let other = peer("10.0.0.2:2");
-        assert_eq!(limits.bars(&other, limits.source(&other)), None);
+        assert_eq!(limits.bars(&other, limits.origin(&other).source), None);
         assert_eq!(board.get(Counter::Penalties), 1);
     }
 

@@ -33,10 +33,19 @@ fn mask(bits: u32) -> u128 {
 
 impl Sources {
     pub(crate) fn new(options: &Options) -> Result<Sources, Error> {
+        Sources::with(options.source_prefix_v4, options.source_prefix_v6, options)
+    }
+
+    /// The networks that `max_per_network` is for: sources with other prefixes.
+    pub(crate) fn networks(options: &Options) -> Result<Sources, Error> {
+        Sources::with(options.network_prefix_v4, options.network_prefix_v6, options)
+    }
+
+    fn with(v4: u32, v6: u32, options: &Options) -> Result<Sources, Error> {
         let key = random::key().map_err(|errno| Error::os("getrandom", "", errno))?;
         Ok(Sources {
-            v4: mask(96 + options.source_prefix_v4),
-            v6: mask(options.source_prefix_v6),
+            v4: mask(96 + v4),
+            v6: mask(v6),
             exempt: options.source_exempt.clone(),
             // Of std's own tables the key comes without a way to fail but a panic.
             hasher: SipHasher::new_with_keys(key[0], key[1]),

@@ -145,8 +145,19 @@ and its like with EAGAIN.",
                 /// one subscriber commonly gets.
                 source_prefix_v6: number(0, 128) = 64, since "0.1.0";
 
+                /// How many children may serve one network at once; 0: no limit. Beside
+                /// `max_per_source`, for clients that have many sources. What a network is,
+                /// `network_prefix_v4` and `network_prefix_v6` say.
+                max_per_network: number(0, 1_000_000) = 0, since "0.1.0";
+
+                /// How many leading bits of an IPv4 address make a network.
+                network_prefix_v4: number(0, 32) = 24, since "0.1.0";
+
+                /// How many leading bits of an IPv6 address make a network.
+                network_prefix_v6: number(0, 128) = 48, since "0.1.0";
+
                 /// Networks whose clients have no source. Neither `max_per_source` nor
-                /// `rate_per_source` nor a penalty is for them.
+                /// `max_per_network` nor `rate_per_source` nor a penalty is for them.
                 source_exempt: networks() = none, since "0.1.0";
 
                 /// Networks whose clients are served, and no others, unless it is empty. Unix

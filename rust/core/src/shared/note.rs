@@ -22,18 +22,6 @@ pub(crate) enum Note {
 const HEAD: usize = 8;
 const _: () = assert!(HEAD + NAME_WORDS <= MESSAGE_WORDS);
 
-/// For what a child refuses, as numbers.
-const REASONS: [Refusal; 5] =
-    [Refusal::Source, Refusal::Rate, Refusal::SourceRate, Refusal::Penalty, Refusal::Denied];
-
-fn code(reason: Refusal) -> u64 {
-    REASONS.iter().position(|known| *known == reason).unwrap_or(0) as u64
-}
-
-fn reason(code: u64) -> Refusal {
-    REASONS.get(code as usize).copied().unwrap_or(Refusal::Source)
-}
-
 impl Note {
     pub(crate) fn encode(&self, child: u64, connection: u64, peer: &Name) -> Message {
         let mut words = [0; MESSAGE_WORDS];
@@ -41,7 +29,7 @@ impl Note {
         words[0] = match self {
             Note::Accepted => 0,
             Note::Refused(reason) => {
-                words[3] = code(*reason);
+                words[3] = reason.number() as u64;
                 1
             }
             Note::Served { status, duration, usage } => {
@@ -64,7 +52,7 @@ impl Note {
     pub(crate) fn decode(words: &Message) -> Option<(Note, u64, u64, Name)> {
         let note = match words[0] {
             0 => Note::Accepted,
-            1 => Note::Refused(reason(words[3])),
+            1 => Note::Refused(Refusal::of_number(words[3])?),
             2 => Note::Served {
                 status: words[3] as i32 & 0xff,
                 duration: Duration::from_micros(words[4]),

@@ -10,7 +10,7 @@ use crate::net::accept::turn_away;
 use crate::net::conn::Connection;
 use crate::net::listener::set_connection_options;
 use crate::options::AtCapacity;
-use crate::shared::board::Serving;
+use crate::shared::board::{Origin, Serving};
 use crate::shared::note::Note;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process;
@@ -35,12 +35,13 @@ impl Spare {
         connection.set_id(id);
         self.connection = id;
         let peer = connection.peer();
-        let source = kit.limits.as_ref().map_or(0, |limits| limits.source(peer));
+        let limits = kit.limits.as_ref();
+        let origin = limits.map_or(Origin::default(), |limits| limits.origin(peer));
         let serving =
-            Serving { id, since_us: monotonic_us(), source, peer: connection.peer_label_ref() };
+            Serving { id, since_us: monotonic_us(), origin, peer: connection.peer_label_ref() };
         slot.serve(&serving);
         if let Some(limits) = &kit.limits {
-            if let Some(reason) = self.objection(limits, peer, source) {
+            if let Some(reason) = self.objection(limits, peer, origin) {
                 slot.wait();
                 turn_away(connection, &kit.options.refuse_message);
                 kit.board.count_refusal(reason);
@@ -64,15 +65,12 @@ impl Spare {
     /// Why the connection may not be served. It is on the scoreboard by now, as each
     /// one is before it is judged: so each child sees all earlier connections of the
     /// same source, and the later ones give way.
-    fn objection(&self, limits: &Limits, peer: &RawAddress, source: u64) -> Option<Refusal> {
-        let kit = &self.kit;
-        let most = kit.options.max_per_source;
-        let earlier = || kit.board.count_source(source, self.connection);
-        let many = || most > 0 && source != 0 && earlier() >= most;
+    fn objection(&self, limits: &Limits, peer: &RawAddress, origin: Origin) -> Option<Refusal> {
+        let board = &self.kit.board;
         limits
-            .bars(peer, source)
-            .or_else(|| many().then_some(Refusal::Source))
-            .or_else(|| limits.spend(&kit.board, source))
+            .bars(peer, origin.source)
+            .or_else(|| limits.crowds(board, origin, self.connection))
+            .or_else(|| limits.spend(board, origin.source))
     }
 
     /// One spare less waits. The spare that makes them too few rings, once on the way

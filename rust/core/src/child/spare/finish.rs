@@ -3,6 +3,7 @@
 use crate::child::slot::Slot;
 use crate::child::spare::Spare;
 use crate::counters::Counter;
+use crate::shared::board::Origin;
 use crate::shared::note::Note;
 use crate::sys::clock::monotonic_us;
 use crate::sys::{channel, process};
@@ -14,15 +15,15 @@ impl Spare {
         let kit = &self.kit;
         let began = slot.since_us();
         let duration = Duration::from_micros(monotonic_us().saturating_sub(began));
-        let source = slot.source();
+        let origin = slot.origin();
         if kit.notes.is_some() {
             // The client may be told of the end, and connect again at once.
-            slot.set_source(0);
+            slot.set_origin(Origin::default());
             let usage = slot.used_since(&process::usage_of_self());
             // If the note cannot be sent the child must end, and its parent accounts
             // for the connection by that: after a handler that closes all descriptors.
             if !self.send(slot, &Note::Served { status: status & 0xff, duration, usage }) {
-                slot.set_source(source);
+                slot.set_origin(origin);
                 return false;
             }
         }
@@ -35,7 +36,7 @@ impl Spare {
         }
         kit.board.count_duration(duration);
         if let Some(limits) = kit.limits.as_ref().filter(|limits| limits.is_bad(status)) {
-            limits.punish(&kit.board, source);
+            limits.punish(&kit.board, origin.source);
         }
         true
     }

@@ -22,10 +22,11 @@ pub(super) const CONNECTION: usize = 1;
 pub(super) const SINCE_US: usize = 2;
 pub(super) const SEQUENCE: usize = 3;
 pub(super) const SOURCE: usize = 4;
+pub(super) const NETWORK: usize = 5;
 /// Processor time that the child had used when the connection began: for itself.
-pub(super) const USER_US: usize = 5;
-pub(super) const SYSTEM_US: usize = 6;
-pub(super) const PEER: usize = 7;
+pub(super) const USER_US: usize = 6;
+pub(super) const SYSTEM_US: usize = 7;
+pub(super) const PEER: usize = 8;
 pub(super) const SLOT_WORDS: usize = PEER + NAME_WORDS;
 
 pub(super) const PAGE_WORDS: usize = 4096 / 8;

@@ -1,6 +1,6 @@
 //! The connections that are being served.
 
-use crate::shared::board::layout::{CONNECTION, PID, SINCE_US, SOURCE};
+use crate::shared::board::layout::{CONNECTION, PID, SINCE_US};
 use crate::shared::board::Board;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -22,16 +22,6 @@ pub struct Live {
 }
 
 impl Board {
-    /// How many children serve a connection from `source` with a smaller number
-    /// than `before`.
-    pub(crate) fn count_source(&self, source: u64, before: u64) -> u32 {
-        let busy = self.states().filter(|(_, state)| state.busy());
-        let same = busy.filter(|(slot, _)| {
-            self.slot(*slot)[SOURCE].load(Relaxed) == source && self.connection(*slot) < before
-        });
-        same.count() as u32
-    }
-
     /// The connections that are being served now.
     pub(crate) fn live(&self, now_us: u64) -> Vec<Live> {
         let busy = self.states().filter(|(_, state)| state.busy());

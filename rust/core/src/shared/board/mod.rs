@@ -9,6 +9,7 @@
 mod counters;
 mod layout;
 mod live;
+mod origin;
 mod peer;
 mod slots;
 mod state;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use layout::DURATIONS;
 pub use live::Live;
+pub(crate) use origin::Origin;
 pub(crate) use slots::Serving;
 pub(crate) use state::{Doing, State};
 

@@ -3,10 +3,10 @@
 use crate::counters::Counter;
 use crate::net::name::Name;
 use crate::shared::board::layout::{
-    CONNECTION, LEAVING, PEER, PID, SEQUENCE, SERVED_ONE, SINCE_US, SOURCE, SYSTEM_US, USER_US,
+    CONNECTION, LEAVING, PEER, PID, SEQUENCE, SERVED_ONE, SINCE_US, SYSTEM_US, USER_US,
 };
 use crate::shared::board::state::{Doing, State};
-use crate::shared::board::Board;
+use crate::shared::board::{Board, Origin};
 use crate::sys::process::Usage;
 use std::hint::black_box;
 use std::sync::atomic::fence;
@@ -75,7 +75,7 @@ impl Board {
         fence(Release);
         words[CONNECTION].store(connection.id, Relaxed);
         words[SINCE_US].store(connection.since_us, Relaxed);
-        words[SOURCE].store(connection.source, Relaxed);
+        self.set_origin(slot, connection.origin);
         for (word, value) in words[PEER..].iter().zip(connection.peer.words()) {
             word.store(value, Relaxed);
         }
@@ -128,15 +128,6 @@ impl Board {
         self.slot(slot)[CONNECTION].load(Relaxed)
     }
 
-    pub(crate) fn set_source(&self, slot: usize, source: u64) {
-        self.slot(slot)[SOURCE].store(source, Relaxed);
-    }
-
-    /// The source of the connection here.
-    pub(crate) fn source(&self, slot: usize) -> u64 {
-        self.slot(slot)[SOURCE].load(Relaxed)
-    }
-
     /// When the connection here began.
     pub(crate) fn since_us(&self, slot: usize) -> u64 {
         self.slot(slot)[SINCE_US].load(Relaxed)
@@ -157,6 +148,6 @@ impl Board {
 pub(crate) struct Serving<'a> {
     pub(crate) id: u64,
     pub(crate) since_us: u64,
-    pub(crate) source: u64,
+    pub(crate) origin: Origin,
     pub(crate) peer: &'a Name,
 }

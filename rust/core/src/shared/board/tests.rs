@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 fn serving(id: u64, source: u64, peer: &Name) -> Serving<'_> {
-    Serving { id, since_us: 5, source, peer }
+    let origin = Origin { source, network: source % 10 };
+    Serving { id, since_us: 5, origin, peer }
 }
 
 fn name(text: &[u8]) -> Name {
@@ -93,16 +94,21 @@ fn a_name_is_read_whole_or_not_at_all() {
 }
 
 #[test]
-fn only_earlier_connections_of_the_same_source_count() {
-    let board = Board::new(3).expect("mapped");
+fn only_earlier_connections_of_the_same_origin_count() {
+    let board = Board::new(4).expect("mapped");
     let peer = name(b"");
-    for (slot, id) in [(0, 1), (1, 2), (2, 3)] {
+    for (slot, id, source) in [(0, 1, 42), (1, 2, 42), (2, 3, 42), (3, 4, 52)] {
         board.open(slot);
-        board.serve(slot, &serving(id, 42, &peer));
+        board.serve(slot, &serving(id, source, &peer));
     }
-    assert_eq!(board.count_source(42, 3), 2);
-    assert_eq!(board.count_source(42, 1), 0);
-    assert_eq!(board.count_source(43, 9), 0);
+    let count = |source, network, before| board.count_origin(Origin { source, network }, before);
+    assert_eq!(count(42, 2, 3), (2, 2));
+    assert_eq!(count(42, 2, 9), (3, 4));
+    assert_eq!(count(42, 2, 1), (0, 0));
+    assert_eq!(count(43, 2, 9), (0, 4));
+    assert_eq!(count(0, 0, 9), (0, 0), "without a source none is the same");
+    board.set_origin(0, Origin::default());
+    assert_eq!(count(42, 2, 9), (2, 3));
 }
 
 #[test]
