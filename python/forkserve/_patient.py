@@ -5,6 +5,7 @@ meanwhile. Here it is for each wait, and an error that comes of it says whose it
 Imported by the first server with `idle`.
 """
 
+import _socket
 import socket
 from typing import Any
 
@@ -48,11 +49,17 @@ def marked(error: OSError) -> OSError:
     return error
 
 
-kinds: "dict[type, type]" = {}
+kinds: "dict[Any, type]" = {}
 
 
 def kind_of(base: Any) -> Any:
-    """Return the class with these methods that stands for `base`, and has its name."""
+    """Return the class with these methods that stands for `base`, and has its name.
+
+    What a program or a library has put in the place of the interpreter's own class stays as it
+    is: its timeouts may be of another kind.
+    """
+    if not isinstance(base, type) or not issubclass(base, _socket.socket):
+        return base
     if issubclass(base, Patient):
         return base
     if base not in kinds:
@@ -63,5 +70,7 @@ def kind_of(base: Any) -> Any:
 
 def encrypted(sock: Any) -> Any:
     """Give these methods to a socket that ssl has made of one that had them."""
-    sock.__class__ = kind_of(type(sock))
+    kind = kind_of(type(sock))
+    if kind is not type(sock):
+        sock.__class__ = kind
     return sock
