@@ -334,6 +334,31 @@ const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, ui
 uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
 
 /*
+ * What is called at the end of a child, with the argument of forkserve_conn_at_exit.
+ */
+typedef void (*forkserve_exit_function)(void *arg);
+
+/*
+ * Has function called with arg at the end of this child: after the handler, once
+ * the connection is closed, and also where the handler calls exit(3). It is not
+ * called if a signal or _exit(2) ends the child. The function that was registered last is
+ * called first. Where a child serves several connections, its end is after the last
+ * of them. After forkserve_server_accept_fork the end is exit(3), or the return from
+ * main.
+ *
+ * atexit(3) is no way to do this: a child that the library ends runs nothing of what the
+ * host has registered there. The client is not kept waiting meanwhile, but the time counts
+ * for lifetime_ms and for a drain.
+ *
+ * Context: child, any thread.
+ * Errors: -EINVAL: conn or function is NULL.
+ * Since: 0.1.
+ */
+int forkserve_conn_at_exit(const struct forkserve_conn *conn,
+                           forkserve_exit_function function,
+                           void *arg);
+
+/*
  * Reads up to len bytes, and tries again when a signal interrupts the call.
  *
  * Returns the number of bytes, 0 at the end of the connection, or -errno.

@@ -26,6 +26,7 @@ from ._forkserve import (
     Stats,
     TimedOut,
     __version__,
+    at_child_exit,
     fork,
     prepare_heap,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "Stats",
     "TimedOut",
     "__version__",
+    "at_child_exit",
     "fork",
     "log_events",
     "prepare_heap",

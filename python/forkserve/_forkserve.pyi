@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Literal, NoReturn, final
+from typing import Any, Literal, NoReturn, TypeVar, final
 
 from typing_extensions import Self
 
@@ -16,6 +16,8 @@ from ._types import (
     PeerAddress,
     StrOrBytesPath,
 )
+
+_Function = TypeVar("_Function", bound=Callable[[], object])
 
 __version__: str
 CLIENT_LEFT: int
@@ -276,5 +278,6 @@ def _set_socket_access(
     socket_user: str | int | None = None,
     socket_group: str | int | None = None,
 ) -> None: ...
+def at_child_exit(function: _Function) -> _Function: ...
 def fork() -> int: ...
 def prepare_heap(*, collect: bool = True) -> int: ...

@@ -38,8 +38,7 @@ pub(crate) fn serve(
         hooks.exit();
     });
     let status = catch_unwind(life).map_or(EXIT_PANIC, |()| 0);
-    hooks.end(status);
-    child.leave(status)
+    child.finish(status, hooks)
 }
 
 /// The next connection. A child that has none yet waits with the interpreter
@@ -60,6 +59,7 @@ fn serve_one(
     work: &Work<'_>,
     hooks: &mut PythonHooks<'_, '_>,
 ) {
+    hooks.served = true;
     let connection = Connection::new(&work.class, work.room, connection, work.tls, work.idle)
         .and_then(|(connection, established)| Ok((Bound::new(py, connection)?, established)));
     let fail = |child: &mut forkserve::Child, error: PyErr| {

@@ -136,6 +136,7 @@ impl Loop {
                 self.callbacks.take_interrupt().map_or(Ok(()), Err)
             }
             Ok(None) => {
+                hooks.served = true;
                 let life = AssertUnwindSafe(|| {
                     self.give_up();
                     // The connection can be served all the same.
@@ -318,6 +319,7 @@ impl Loop {
         let life = AssertUnwindSafe(|| {
             self.give_up();
             while let Some(connection) = child::next(py, &mut child) {
+                hooks.served = true;
                 let status = job
                     .request(connection)
                     .and_then(|(request, address)| answer(job.server, &request, &address));
@@ -332,8 +334,7 @@ impl Loop {
             hooks.exit();
         });
         let status = catch_unwind(life).map_or(EXIT_PANIC, |()| 0);
-        hooks.end(status);
-        child.leave(status)
+        child.finish(status, hooks)
     }
 }
 

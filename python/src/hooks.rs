@@ -11,6 +11,7 @@
 //! or each child would write it once more.
 #![allow(unsafe_code)]
 
+use crate::at_exit;
 use crate::event::Callbacks;
 use crate::options::Argument;
 use crate::tools::{tools, Tools};
@@ -46,6 +47,8 @@ pub(crate) struct PythonHooks<'a, 'py> {
     pub(crate) wakeup: Wakeup,
     wrapped: Wrapped,
     pub(crate) ctrl_c: CtrlC,
+    /// In a child: whether it has had a connection.
+    pub(crate) served: bool,
     /// What an audit hook raised to forbid the fork.
     pub(crate) forbidden: Option<PyErr>,
 }
@@ -65,6 +68,7 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
             wakeup,
             wrapped: Wrapped::look(py)?,
             ctrl_c: CtrlC::Survive,
+            served: false,
             forbidden: None,
         })
     }
@@ -157,6 +161,9 @@ impl Hooks for PythonHooks<'_, '_> {
     }
 
     fn end(&mut self, status: i32) {
+        if self.served && at_exit::run(self.py) {
+            self.exit();
+        }
         self.wrapped.end(self.py, status);
     }
 }

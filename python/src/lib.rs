@@ -13,6 +13,7 @@
 
 mod access;
 mod address;
+mod at_exit;
 mod child;
 mod conn;
 mod dropin;
@@ -52,6 +53,8 @@ mod _forkserve {
 
     #[pymodule_export]
     use crate::access::_set_socket_access;
+    #[pymodule_export]
+    use crate::at_exit::at_child_exit;
     #[pymodule_export]
     use crate::conn::Connection;
     #[pymodule_export]

@@ -304,3 +304,28 @@ TEST(a_fault_of_the_librarys_own_in_a_child_ends_that_child) {
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_SUPERVISOR_ENDED, 0)->event.exit_code, 70);
     forkserve_server_free(server);
 }
+
+static void never(void *arg) {
+    (void)arg;
+    abort();
+}
+
+TEST(a_function_for_the_end_of_a_child_needs_a_connection) {
+    CHECK_EQUAL(forkserve_conn_at_exit(NULL, never, NULL), -EINVAL);
+}
+
+static int register_nothing(const forkserve_conn *conn, void *userdata) {
+    (void)userdata;
+    CHECK_EQUAL(forkserve_conn_at_exit(conn, NULL, NULL), -EINVAL);
+    return 0;
+}
+
+TEST(a_function_for_the_end_of_a_child_is_one) {
+    forkserve_server *server = server_at("127.0.0.1:0", NULL);
+    int client = queue_client(server, "x");
+
+    serve(server, register_nothing, NULL, 1);
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
+    close(client);
+    forkserve_server_free(server);
+}

@@ -42,6 +42,8 @@ int scribble(int fd, pid_t victim);
 
 /* A handler: tells the parent what is not true, and waits. */
 int lie(int fd, const char *how);
+/* A handler: has functions called at the end of its child. */
+int end_with_functions(const forkserve_conn *conn);
 /* Gives up all rights; not 0: it failed. */
 int become_nobody(void);
 

@@ -219,6 +219,22 @@ def execute(conn, text):
         echo(conn)
 
 
+def end_with_functions(conn):
+    """Has functions called at the end of its child. How it ends the client says: "k" by
+    a signal, "e" by an exception."""
+
+    @forkserve.at_child_exit
+    def first():
+        put("at_exit", number=1, pid=os.getpid())
+
+    forkserve.at_child_exit(lambda: put("at_exit", number=2, pid=os.getpid()))
+    how = conn.socket.recv(1)
+    if how == b"k":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == b"e":
+        raise ValueError("as the client wants")
+
+
 HANDLERS = {
     "echo": echo,
     "hold": hold,
@@ -237,6 +253,7 @@ HANDLERS = {
     "print": show,
     "secret": guess,
     "status": named_status,
+    "at-exit": end_with_functions,
 }
 
 

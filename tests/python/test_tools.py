@@ -588,3 +588,110 @@ def handler(conn):
     assert server.process.wait(DEADLINE) == 0, server.errors()
     editor.join(DEADLINE)
     assert not editor.is_alive()
+
+
+# ---- The end of a child ----
+
+
+def test_functions_of_the_parent_are_called_in_each_child(start, mode):
+    """Also those of the loops of the drop-ins, and before what stands for os._exit."""
+    server = start(
+        """
+options = {}
+plain = os._exit
+def own_exit(status):
+    say(os.getpid(), "_exit", status)
+    plain(status)
+os._exit = own_exit
+
+@forkserve.at_child_exit
+def first():
+    say(os.getpid(), "first")
+
+@forkserve.at_child_exit
+def failing():
+    print(os.getpid(), "printed")
+    raise ValueError("mine")
+
+forkserve.at_child_exit(lambda: sys.exit(9))
+
+def handler(conn):
+    conn.socket.sendall(conn.socket.recv(1))
+"""
+        + MODES[mode]
+    )
+    server.wait_listening()
+    server.ask()
+    server.wait_asleep()
+    out, err = server.end(by=signal.SIGTERM)
+    (pid,) = [line.split()[0] for line in out.splitlines() if line.endswith("first")]
+    told = [line.partition(" ")[2] for line in out.splitlines() if line.startswith(pid)]
+    # The status is that of the handler.
+    assert told == ["first", "printed", "_exit 0"], out
+    assert err.count("ValueError: mine") == 1
+
+
+@pytest.mark.parametrize("end", ["raise ValueError", "sys.exit(3)", "os._exit(3)", "return"])
+def test_they_are_called_also_after_an_exception_and_not_after_exit(serve, end):
+    server = serve(f"""
+signal.signal(signal.SIGTERM, lambda *_: server.stop())
+
+def handler(conn):
+    forkserve.at_child_exit(lambda: say("called"))
+    {end}
+
+server = serve(handler)
+server.serve_forever()
+""")
+    with server.connect() as client:
+        assert read_all(client) == b""
+    out, _ = server.end(by=signal.SIGTERM)
+    assert out == ("" if "_exit" in end else "called\n")
+
+
+def test_at_child_exit_takes_what_can_be_called():
+    import forkserve
+
+    with pytest.raises(TypeError, match="function: a int cannot be called"):
+        forkserve.at_child_exit(3)  # type: ignore[type-var]
+    assert forkserve.at_child_exit(len) is len
+
+
+def test_opentelemetry_loses_no_span(start, mode, tmp_path):
+    """Its processor sends in batches, from a thread that is made anew in each child."""
+    needs("opentelemetry.sdk")
+    spans = tmp_path / "spans"
+    server = start(
+        f"""
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+import warnings
+warnings.simplefilter("ignore")
+
+class File(SpanExporter):
+    def export(self, batch):
+        fd = os.open({str(spans)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(fd, "".join(span.name + "\\n" for span in batch).encode())
+        os.close(fd)
+        return SpanExportResult.SUCCESS
+
+provider = TracerProvider()
+# Much longer than a connection lasts.
+provider.add_span_processor(BatchSpanProcessor(File(), schedule_delay_millis=600_000))
+tracer = provider.get_tracer("test")
+forkserve.at_child_exit(provider.shutdown)
+options = {{}}
+
+def handler(conn):
+    name = conn.socket.recv(1).decode()
+    with tracer.start_as_current_span(name):
+        conn.socket.sendall(name.encode())
+"""
+        + MODES[mode]
+    )
+    server.wait_listening()
+    for name in b"abcdefg":
+        server.ask(bytes([name]))
+    server.wait_asleep()
+    server.end(by=signal.SIGTERM)
+    assert sorted(spans.read_text().split()) == list("abcdefg")

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use core::Connection;
-use libc::{c_char, c_int, sockaddr};
+use libc::{c_char, c_int, c_void, sockaddr};
 use std::os::fd::AsRawFd;
 
 /// A connection, in the child that serves it. The library owns it. It is valid
@@ -99,4 +99,51 @@ pub unsafe extern "C" fn forkserve_conn_peer(
         *len = bytes.len() as u32;
     }
     bytes.as_ptr().cast()
+}
+
+/// What is called at the end of a child, with the argument of forkserve_conn_at_exit.
+pub type forkserve_exit_function = Option<unsafe extern "C" fn(arg: *mut c_void)>;
+
+/// Has function called with arg at the end of this child: after the handler, once
+/// the connection is closed, and also where the handler calls exit(3). It is not
+/// called if a signal or _exit(2) ends the child. The function that was registered last is
+/// called first. Where a child serves several connections, its end is after the last
+/// of them. After forkserve_server_accept_fork the end is exit(3), or the return from
+/// main.
+///
+/// atexit(3) is no way to do this: a child that the library ends runs nothing of what the
+/// host has registered there. The client is not kept waiting meanwhile, but the time counts
+/// for lifetime_ms and for a drain.
+///
+/// Context: child, any thread.
+/// Errors: -EINVAL: conn or function is NULL.
+/// Since: 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_conn_at_exit(
+    conn: *const forkserve_conn,
+    function: forkserve_exit_function,
+    arg: *mut c_void,
+) -> c_int {
+    // SAFETY: by the contract of the function.
+    let (Some(conn), Some(function)) = (unsafe { get(conn) }, function) else {
+        return -libc::EINVAL;
+    };
+    let call = Call { function, arg };
+    conn.at_exit(move || call.make());
+    0
+}
+
+struct Call {
+    function: unsafe extern "C" fn(*mut c_void),
+    arg: *mut c_void,
+}
+
+// SAFETY: the thread that ends the child calls it, and C has been told so.
+unsafe impl Send for Call {}
+
+impl Call {
+    fn make(self) {
+        // SAFETY: the caller has given this argument for this function.
+        unsafe { (self.function)(self.arg) };
+    }
 }

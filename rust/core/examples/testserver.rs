@@ -284,6 +284,24 @@ fn execute(mut connection: &Connection, text: &str) -> i32 {
     i32::from(told.and_then(|()| echo(connection)).is_err())
 }
 
+/// Has functions called at the end of its child. How it ends the client says: "k" by a
+/// signal, "e" without a return.
+fn end_with_functions(mut connection: &Connection) -> i32 {
+    for number in [1, 2] {
+        connection.at_exit(move || {
+            Line::new("at_exit").number("number", number).number("pid", std::process::id()).put();
+        });
+    }
+    let mut how = [0];
+    let _ = connection.read(&mut how);
+    match &how {
+        // SAFETY: ends the process.
+        b"k" => unsafe { libc::raise(libc::SIGKILL) },
+        b"e" => panic!("as the client wants"),
+        _ => 0,
+    }
+}
+
 fn serve(handler: &str, connection: &Connection) -> i32 {
     let status = |result: std::io::Result<()>| i32::from(result.is_err());
     match handler {
@@ -324,6 +342,7 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
         "flood" => flood(connection),
         "secret" => guess(connection),
         "status" => named_status(connection),
+        "at-exit" => end_with_functions(connection),
         "print" => {
             print!("<served {}>", connection.id());
             status(echo(connection))

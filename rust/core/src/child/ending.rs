@@ -1,6 +1,6 @@
 //! How a connection ends, and the child with it.
 
-use crate::child::{Child, Role};
+use crate::child::{at_exit, Child, Role};
 use crate::hooks::Hooks;
 use crate::net::conn::Connection;
 use crate::sys::{identity, socket};
@@ -58,9 +58,19 @@ impl Child {
         }
         ending.close(again);
         if !again {
-            hooks.end(status & 0xff);
-            self.leave(status);
+            self.finish(status, hooks);
         }
+    }
+
+    /// Ends the process, because its handler has done its work or because it was told
+    /// to leave.
+    pub fn finish(&self, status: i32, hooks: &mut dyn Hooks) -> ! {
+        if at_exit::run() {
+            // What these have printed.
+            hooks.exit();
+        }
+        hooks.end(status & 0xff);
+        self.leave(status)
     }
 }
 

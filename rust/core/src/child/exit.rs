@@ -51,5 +51,5 @@ pub fn serve<R: ExitStatus>(
         }
         child.end(status.unwrap_or(EXIT_PANIC), hooks, connection);
     }
-    child.leave(0)
+    child.finish(0, hooks)
 }

@@ -5,6 +5,7 @@
 //! connections one after the other. Both end here; neither ever gets back into
 //! the loop that made it.
 
+mod at_exit;
 mod ending;
 mod enter;
 pub(crate) mod exit;
@@ -102,8 +103,8 @@ impl Child {
         spare.has_time()
     }
 
-    /// Ends the process.
-    pub fn leave(&self, status: i32) -> ! {
+    /// Ends the process without a further step.
+    fn leave(&self, status: i32) -> ! {
         if self.setup.announce {
             self.setup.slot.leave();
         }

@@ -89,6 +89,12 @@ pub(crate) fn exit_now(status: i32) -> ! {
     std::process::abort() // never reached: the call does not return
 }
 
+/// Has `function` called by `exit(3)`. Without memory for that it is not.
+pub(crate) fn at_exit(function: extern "C" fn()) {
+    // SAFETY: the function lives as long as the program.
+    unsafe { libc::atexit(function) };
+}
+
 /// Closes the descriptors `first..=last`, open or not. For the child: see `raw`.
 ///
 /// `close_range(2)`, and one `close` each where a filter hides that call.
