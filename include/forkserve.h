@@ -445,6 +445,12 @@ int forkserve_conn_exec(const struct forkserve_conn *conn,
 /* For at_rate: accept it, send refuse_message, close it. */
 #define FORKSERVE_AT_RATE_REFUSE 1
 
+/* For landlock: refuse to serve. The default. */
+#define FORKSERVE_LANDLOCK_REQUIRE 0
+
+/* For landlock: use what there is. */
+#define FORKSERVE_LANDLOCK_TRY 1
+
 /*
  * For process_group: those that execute a program for each connection do, the
  * others do not. The default.
@@ -742,6 +748,41 @@ typedef struct forkserve_options {
      */
     int32_t no_new_privs;
     /*
+     * Whether the children are kept apart from all processes outside, each
+     * from its siblings, too: no signals to them, no debugging of them, no
+     * connections to their abstract Unix sockets. By Landlock; implies
+     * no_new_privs. 0 or 1. Default 0.
+     */
+    int32_t isolate;
+    /*
+     * Where the children may read and execute files, with all that is beneath.
+     * If this or write_paths is set, they can use no other file; what is open
+     * stays open. Names are those of the host, looked up before chroot. By
+     * Landlock; implies no_new_privs. As text, with colons between them,
+     * copied. NULL, the default: none.
+     */
+    const char *read_paths;
+    /*
+     * Where the children may write and make files, and read them, with all
+     * that is beneath. As text, with colons between them, copied. NULL, the
+     * default: none.
+     */
+    const char *write_paths;
+    /*
+     * What to do where the kernel's Landlock has not all that isolate,
+     * read_paths and write_paths promise. FORKSERVE_LANDLOCK_*. Default
+     * FORKSERVE_LANDLOCK_REQUIRE.
+     */
+    int32_t landlock;
+    /*
+     * The system calls that the children may make, by the name of a preset.
+     * With "stdio" these are the ones that compute and use what is open; all
+     * others fail with EPERM: opening a file, making a socket or a process,
+     * signals to others. By seccomp; implies no_new_privs. As text: "stdio".
+     * NULL, the default: none.
+     */
+    const char *syscalls;
+    /*
      * What to do with connections while max_children children live.
      * FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
      */
@@ -760,7 +801,8 @@ typedef struct forkserve_options {
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000,     \
             10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 0, 0, 1000,               \
             FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL,     \
-            NULL, NULL, 0, FORKSERVE_AT_CAPACITY_QUEUE, NULL                               \
+            NULL, NULL, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,                \
+            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 
 /* --- 5  Errors ------------------------------------------------------------ */

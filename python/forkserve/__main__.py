@@ -104,12 +104,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "setting": {"type": int, "metavar": "N"},
     "text": {"metavar": "TEXT"},
     "path": {"metavar": "PATH"},
+    "paths": {"action": "append", "metavar": "PATH"},
 }
 
 
 def add(group: Any, option: Option) -> None:
     """Add a flag for an option of Server."""
-    more = "may be repeated" if option.kind in ("networks", "statuses") else option.default
+    more = (
+        "may be repeated"
+        if option.kind in ("networks", "statuses", "paths")
+        else option.default
+    )
     kind = KINDS[option.kind]
     if option.kind == "choice":
         kind = {"choices": option.words}

@@ -423,6 +423,46 @@ OPTIONS = (
         "a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2)",
     ),
     Option(
+        "isolate",
+        "Sandbox",
+        "flag",
+        "no",
+        "whether the children are kept apart from all processes outside, each from its "
+        "siblings, too: no signals to them, no debugging of them, no connections to their "
+        "abstract Unix sockets",
+    ),
+    Option(
+        "read_paths",
+        "Sandbox",
+        "paths",
+        "none",
+        "where the children may read and execute files, with all that is beneath",
+    ),
+    Option(
+        "write_paths",
+        "Sandbox",
+        "paths",
+        "none",
+        "where the children may write and make files, and read them, with all that is beneath",
+    ),
+    Option(
+        "landlock",
+        "Sandbox",
+        "choice",
+        "require",
+        "what to do where the kernel's Landlock has not all that isolate, read_paths and "
+        "write_paths promise",
+        words=("require", "try"),
+    ),
+    Option(
+        "syscalls",
+        "Sandbox",
+        "text",
+        "none",
+        "the system calls that the children may make, by the name of a preset",
+        example="stdio",
+    ),
+    Option(
         "at_capacity",
         "Refusals",
         "choice",

@@ -108,6 +108,11 @@ class ForkOptions(TypedDict, total=False):
     group: str | int | None
     user: str | int | None
     no_new_privs: bool
+    isolate: bool
+    read_paths: str | Iterable[StrOrBytesPath]
+    write_paths: str | Iterable[StrOrBytesPath]
+    landlock: Literal["require", "try"]
+    syscalls: str
     at_capacity: Literal["queue", "refuse"]
     refuse_message: bytes | bytearray
     ssl: SSLContext | None

@@ -84,6 +84,30 @@ impl Argument<'_, '_> {
         parsed.map_err(|error: T::Err| PyValueError::new_err(format!("{}: {error}", self.0)))
     }
 
+    /// Several paths, or a text with colons between them, as PATH has it.
+    fn paths(&self) -> PyResult<Vec<PathBuf>> {
+        const WANTED: &str = "paths as a str, or several of them";
+        if let Ok(text) = self.1.cast::<PyString>() {
+            let parts = text.call_method1("split", (":",))?;
+            let parts = parts
+                .try_iter()?
+                .filter(|p| p.as_ref().map_or(true, |p| p.is_truthy().unwrap_or(true)));
+            return parts
+                .map(|part| Ok(Argument(self.0, &part?).path()?.unwrap_or_default()))
+                .collect();
+        }
+        if self.1.is_instance_of::<PyBytes>() {
+            return Err(self.wrong_type(WANTED));
+        }
+        let mut paths = Vec::new();
+        for path in self.1.try_iter().map_err(|_| self.wrong_type(WANTED))? {
+            let path = path?;
+            let path = Argument(self.0, &path);
+            paths.push(path.path()?.ok_or_else(|| path.wrong_type("a path"))?);
+        }
+        Ok(paths)
+    }
+
     /// A path as `open` takes it, or None.
     fn path(&self) -> PyResult<Option<PathBuf>> {
         if self.1.is_none() {
@@ -291,6 +315,9 @@ macro_rules! value {
     };
     ($given:ident text($type:ident, $example:tt)) => {
         $given.text()?
+    };
+    ($given:ident paths()) => {
+        $given.paths()?
     };
     ($given:ident path()) => {
         $given.path()?

@@ -334,6 +334,31 @@ const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, ui
 uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
 
 /*
+ * What is called at the end of a child, with the argument of forkserve_conn_at_exit.
+ */
+typedef void (*forkserve_exit_function)(void *arg);
+
+/*
+ * Has function called with arg at the end of this child: after the handler, once
+ * the connection is closed, and also where the handler calls exit(3). It is not
+ * called if a signal or _exit(2) ends the child. The function that was registered last is
+ * called first. Where a child serves several connections, its end is after the last
+ * of them. After forkserve_server_accept_fork the end is exit(3), or the return from
+ * main.
+ *
+ * atexit(3) is no way to do this: a child that the library ends runs nothing of what the
+ * host has registered there. The client is not kept waiting meanwhile, but the time counts
+ * for lifetime_ms and for a drain.
+ *
+ * Context: child, any thread.
+ * Errors: -EINVAL: conn or function is NULL.
+ * Since: 0.1.
+ */
+int forkserve_conn_at_exit(const struct forkserve_conn *conn,
+                           forkserve_exit_function function,
+                           void *arg);
+
+/*
  * Reads up to len bytes, and tries again when a signal interrupts the call.
  *
  * Returns the number of bytes, 0 at the end of the connection, or -errno.
@@ -419,6 +444,12 @@ int forkserve_conn_exec(const struct forkserve_conn *conn,
 
 /* For at_rate: accept it, send refuse_message, close it. */
 #define FORKSERVE_AT_RATE_REFUSE 1
+
+/* For landlock: refuse to serve. The default. */
+#define FORKSERVE_LANDLOCK_REQUIRE 0
+
+/* For landlock: use what there is. */
+#define FORKSERVE_LANDLOCK_TRY 1
 
 /*
  * For process_group: those that execute a program for each connection do, the
@@ -575,11 +606,27 @@ typedef struct forkserve_options {
      */
     uint32_t source_prefix_v6;
     /*
+     * How many children may serve one network at once; 0: no limit. Beside
+     * max_per_source, for clients that have many sources. What a network is,
+     * network_prefix_v4 and network_prefix_v6 say. 0 to 1000000. Default 0.
+     */
+    uint32_t max_per_network;
+    /*
+     * How many leading bits of an IPv4 address make a network. 0 to 32.
+     * Default 24.
+     */
+    uint32_t network_prefix_v4;
+    /*
+     * How many leading bits of an IPv6 address make a network. 0 to 128.
+     * Default 48.
+     */
+    uint32_t network_prefix_v6;
+    /*
      * Networks whose clients have no source. Neither max_per_source nor
-     * rate_per_source nor a penalty is for them. As text, like all lists of
-     * networks here: addresses or ADDRESS/PREFIX, separated by commas or white
-     * space, such as "10.0.0.0/8, 192.0.2.7, 2001:db8::/32"; at most 65536.
-     * Copied. NULL, the default: none.
+     * max_per_network nor rate_per_source nor a penalty is for them. As text,
+     * like all lists of networks here: addresses or ADDRESS/PREFIX, separated
+     * by commas or white space, such as "10.0.0.0/8, 192.0.2.7,
+     * 2001:db8::/32"; at most 65536. Copied. NULL, the default: none.
      */
     const char *source_exempt;
     /*
@@ -701,6 +748,41 @@ typedef struct forkserve_options {
      */
     int32_t no_new_privs;
     /*
+     * Whether the children are kept apart from all processes outside, each
+     * from its siblings, too: no signals to them, no debugging of them, no
+     * connections to their abstract Unix sockets. By Landlock; implies
+     * no_new_privs. 0 or 1. Default 0.
+     */
+    int32_t isolate;
+    /*
+     * Where the children may read and execute files, with all that is beneath.
+     * If this or write_paths is set, they can use no other file; what is open
+     * stays open. Names are those of the host, looked up before chroot. By
+     * Landlock; implies no_new_privs. As text, with colons between them,
+     * copied. NULL, the default: none.
+     */
+    const char *read_paths;
+    /*
+     * Where the children may write and make files, and read them, with all
+     * that is beneath. As text, with colons between them, copied. NULL, the
+     * default: none.
+     */
+    const char *write_paths;
+    /*
+     * What to do where the kernel's Landlock has not all that isolate,
+     * read_paths and write_paths promise. FORKSERVE_LANDLOCK_*. Default
+     * FORKSERVE_LANDLOCK_REQUIRE.
+     */
+    int32_t landlock;
+    /*
+     * The system calls that the children may make, by the name of a preset.
+     * With "stdio" these are the ones that compute and use what is open; all
+     * others fail with EPERM: opening a file, making a socket or a process,
+     * signals to others. By seccomp; implies no_new_privs. As text: "stdio".
+     * NULL, the default: none.
+     */
+    const char *syscalls;
+    /*
      * What to do with connections while max_children children live.
      * FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
      */
@@ -717,8 +799,9 @@ typedef struct forkserve_options {
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000,     \
-            10000, 0, 32, 64, NULL, NULL, NULL, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, \
-            0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL, NULL, NULL, 0,               \
+            10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 0, 0, 1000,               \
+            FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL,     \
+            NULL, NULL, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,                \
             FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 
@@ -975,6 +1058,9 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  */
 #define FORKSERVE_REASON_SANDBOX 13
 
+/* max_per_network children serve this network already. */
+#define FORKSERVE_REASON_NETWORK 14
+
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,
  * or -1 for exit_code), except live, which every event has.
@@ -1084,6 +1170,8 @@ typedef struct forkserve_stats {
     uint64_t refused_capacity;
     /* Of refused: because of max_per_source. */
     uint64_t refused_source;
+    /* Of refused: because of max_per_network. */
+    uint64_t refused_network;
     /* Of refused: because fork kept failing. */
     uint64_t refused_fork;
     /* Of refused: because of rate. */
@@ -1124,7 +1212,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, 0, {0}                                                                   \
+            0, 0, 0, 0, {0}                                                                \
     }
 
 /*

@@ -65,9 +65,14 @@ AT(forkserve_options, directory, 256);
 AT(forkserve_options, group, 264);
 AT(forkserve_options, user, 272);
 AT(forkserve_options, no_new_privs, 280);
-AT(forkserve_options, at_capacity, 284);
-AT(forkserve_options, refuse_message, 288);
-SIZE(forkserve_options, 296);
+AT(forkserve_options, isolate, 284);
+AT(forkserve_options, read_paths, 288);
+AT(forkserve_options, write_paths, 296);
+AT(forkserve_options, landlock, 304);
+AT(forkserve_options, syscalls, 312);
+AT(forkserve_options, at_capacity, 320);
+AT(forkserve_options, refuse_message, 328);
+SIZE(forkserve_options, 336);
 LAST(forkserve_options, refuse_message);
 /* options:end */
 
@@ -175,6 +180,8 @@ IS(FORKSERVE_PROCESS_GROUP_AUTO, 0);
 IS(FORKSERVE_PROCESS_GROUP_OFF, 1);
 IS(FORKSERVE_PROCESS_GROUP_GROUP, 2);
 IS(FORKSERVE_PROCESS_GROUP_SESSION, 3);
+IS(FORKSERVE_LANDLOCK_REQUIRE, 0);
+IS(FORKSERVE_LANDLOCK_TRY, 1);
 IS(FORKSERVE_ORPHANS_FINISH, 0);
 IS(FORKSERVE_ORPHANS_TERMINATE, 1);
 /* constants:end */

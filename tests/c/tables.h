@@ -3,7 +3,7 @@
 #define TABLES_H
 
 /* The options, by kind. */
-#define OPTIONS(NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT, SIGNED, SETTING, TEXT, PATH)\
+#define OPTIONS(NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT, SIGNED, SETTING, TEXT, PATH, PATHS)\
     NUMBER(backlog, 1, 2147483647)                                                         \
     FLAG(reuse_port)                                                                       \
     MODE(socket_mode)                                                                      \
@@ -49,6 +49,11 @@
     ACCOUNT(group)                                                                         \
     ACCOUNT(user)                                                                          \
     FLAG(no_new_privs)                                                                     \
+    FLAG(isolate)                                                                          \
+    PATHS(read_paths)                                                                      \
+    PATHS(write_paths)                                                                     \
+    CHOICE(landlock, "require", "try")                                                     \
+    TEXT(syscalls, "stdio")                                                                \
     CHOICE(at_capacity, "queue", "refuse")                                                 \
     BYTES(refuse_message, 4096)
 

@@ -175,7 +175,7 @@ static void check_length(size_t offset, const char *name, size_t most) {
 TEST(options_are_taken_within_their_range_only){
     OPTIONS(CHECK_NUMBER, CHECK_FLAG, CHECK_TIME, CHECK_LIMIT, CHECK_BYTES, CHECK_CHOICE,
             CHECK_NETWORKS, CHECK_STATUSES, CHECK_MODE, CHECK_ACCOUNT, CHECK_SIGNED,
-            CHECK_SETTING, CHECK_TEXT_OF, CHECK_PATH)}
+            CHECK_SETTING, CHECK_TEXT_OF, CHECK_PATH, CHECK_PATH)}
 
 TEST(the_message_tells_the_value_and_the_range) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;

@@ -375,6 +375,8 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         return guess(fd);
     if (strcmp(handler_name, "status") == 0)
         return named_status(fd);
+    if (strcmp(handler_name, "try") == 0)
+        return try_out(fd);
     if (strcmp(handler_name, "obey") == 0)
         return obey(conn);
     if (strcmp(handler_name, "at-exit") == 0)

@@ -47,6 +47,9 @@ int end_with_functions(const forkserve_conn *conn);
 /* Gives up all rights; not 0: it failed. */
 int become_nobody(void);
 
+/* A handler: tries what the client's lines say. */
+int try_out(int fd);
+
 /* Sets an option of the server's by "name=value", or by a flag; 0: there is none. */
 int take_option_text(forkserve_options *options, const char *text);
 int take_flag(forkserve_options *options, const char *flag, const char *value);

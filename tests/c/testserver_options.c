@@ -27,7 +27,8 @@ struct field {
 #define PARSED(name, example) FIELD(name, TEXT, NULL)
 #define CHOICE(name, ...) FIELD(name, I32, __VA_ARGS__)
 static const struct field fields[] = {OPTIONS(NUMBER, FLAG, TIME, TIME, BYTES, CHOICE, LIST,
-                                              LIST, MODE, LIST, SIGNED, SIGNED, PARSED, LIST)};
+                                              LIST, MODE, LIST, SIGNED, SIGNED, PARSED, LIST,
+                                              LIST)};
 
 /* The number that an int32_t is given by: of a choice by its word. */
 static int take_number(const struct field *field, const char *value, int32_t *number) {

@@ -50,6 +50,9 @@ def values(option):
         return [None, least, most], [least - 1, most + 1, 2**70], ["1", 1.0, True]
     if option.kind == "text":
         return ["", option.example], [], [None, 1, option.example.encode()]
+    if option.kind == "paths":
+        good = ["", "/", "/usr:/etc", [], ["/usr", Path("/etc"), b"/"], iter(["/usr"])]
+        return good, [], [None, 1, b"/"]
     if option.kind == "path":
         return [None, "/", b"/", Path("/")], ["", "a\0b"], [1, True, 1.5]
     if option.kind == "account":

@@ -27,6 +27,11 @@ pub const FORKSERVE_PROCESS_GROUP_GROUP: i32 = 2;
 /// (setsid).
 pub const FORKSERVE_PROCESS_GROUP_SESSION: i32 = 3;
 
+/// For landlock: refuse to serve. The default.
+pub const FORKSERVE_LANDLOCK_REQUIRE: i32 = 0;
+/// For landlock: use what there is.
+pub const FORKSERVE_LANDLOCK_TRY: i32 = 1;
+
 /// For orphans: they finish their connections. The default.
 pub const FORKSERVE_ORPHANS_FINISH: i32 = 0;
 /// For orphans: they get SIGTERM from the kernel (PR_SET_PDEATHSIG) when the
@@ -252,6 +257,31 @@ pub struct forkserve_options {
     /// those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
     /// Default 0.
     pub no_new_privs: i32,
+    /// Whether the children are kept apart from all processes outside, each
+    /// from its siblings, too: no signals to them, no debugging of them, no
+    /// connections to their abstract Unix sockets. By Landlock; implies
+    /// no_new_privs. 0 or 1. Default 0.
+    pub isolate: i32,
+    /// Where the children may read and execute files, with all that is beneath.
+    /// If this or write_paths is set, they can use no other file; what is open
+    /// stays open. Names are those of the host, looked up before chroot. By
+    /// Landlock; implies no_new_privs. As text, with colons between them,
+    /// copied. NULL, the default: none.
+    pub read_paths: *const c_char,
+    /// Where the children may write and make files, and read them, with all
+    /// that is beneath. As text, with colons between them, copied. NULL, the
+    /// default: none.
+    pub write_paths: *const c_char,
+    /// What to do where the kernel's Landlock has not all that isolate,
+    /// read_paths and write_paths promise. FORKSERVE_LANDLOCK_*. Default
+    /// FORKSERVE_LANDLOCK_REQUIRE.
+    pub landlock: i32,
+    /// The system calls that the children may make, by the name of a preset.
+    /// With "stdio" these are the ones that compute and use what is open; all
+    /// others fail with EPERM: opening a file, making a socket or a process,
+    /// signals to others. By seccomp; implies no_new_privs. As text: "stdio".
+    /// NULL, the default: none.
+    pub syscalls: *const c_char,
     /// What to do with connections while max_children children live.
     /// FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
     pub at_capacity: i32,

@@ -19,7 +19,7 @@ macro_rules! layout {
 }
 
 // By `make tables`. structs:begin
-layout!(forkserve_options: 296 {
+layout!(forkserve_options: 336 {
     size: 0,
     backlog: 8,
     reuse_port: 12,
@@ -66,8 +66,13 @@ layout!(forkserve_options: 296 {
     group: 264,
     user: 272,
     no_new_privs: 280,
-    at_capacity: 284,
-    refuse_message: 288,
+    isolate: 284,
+    read_paths: 288,
+    write_paths: 296,
+    landlock: 304,
+    syscalls: 312,
+    at_capacity: 320,
+    refuse_message: 328,
 });
 
 layout!(forkserve_stats: 440 {
@@ -180,6 +185,8 @@ constants! {
     FORKSERVE_PROCESS_GROUP_OFF = 1,
     FORKSERVE_PROCESS_GROUP_GROUP = 2,
     FORKSERVE_PROCESS_GROUP_SESSION = 3,
+    FORKSERVE_LANDLOCK_REQUIRE = 0,
+    FORKSERVE_LANDLOCK_TRY = 1,
     FORKSERVE_ORPHANS_FINISH = 0,
     FORKSERVE_ORPHANS_TERMINATE = 1,
     // constants:end

@@ -125,6 +125,10 @@ macro_rules! value {
         // SAFETY: by contract NULL or a C string.
         parsed($name, unsafe { text($value) })?
     };
+    (paths $arguments:tt $name:expr, $value:expr) => {
+        // SAFETY: by contract NULL or a C string.
+        unsafe { text($value) }.split(|byte| *byte == b':').filter_map(path).collect()
+    };
     (path $arguments:tt $name:expr, $value:expr) => {
         // SAFETY: by contract NULL or a C string.
         path(unsafe { text($value) })

@@ -463,6 +463,9 @@ macro_rules! value {
     (text $arguments:tt $text:ident) => {
         parsed($text)
     };
+    (paths $arguments:tt $text:ident) => {
+        $text.split(':').filter(|path| !path.is_empty()).map(Into::into).collect()
+    };
     (path $arguments:tt $text:ident) => {
         Some($text.into()).filter(|_| !$text.is_empty())
     };

@@ -63,7 +63,9 @@ pub use escape::quoted;
 pub use event::{Event, Pause, Refusal, Renewal};
 pub use heap::prepare_heap;
 pub use net::conn::{read, write_all, Connection};
-pub use options::{AtCapacity, AtRate, Options, Orphans, ProcessGroup, Rlimits};
+pub use options::{
+    AtCapacity, AtRate, Landlock, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
+};
 pub use program::Program;
 pub use server::{Fork, Server, Stopper};
 pub use shared::board::{Live, DURATIONS};

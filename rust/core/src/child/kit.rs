@@ -32,6 +32,8 @@ pub(crate) struct Kit {
     pub(crate) notes: Option<RawFd>,
     /// All descriptors named above.
     pub(crate) lasting: Owned,
+    /// Those, and what a spare closes on its way into its sandbox.
+    pub(crate) kept: Owned,
 }
 
 /// Keys at the gate: that of the first listener is `LISTENER`, and the next ones follow.

@@ -55,12 +55,13 @@ impl Child {
         Child { setup, role: Role::Spare(Spare::new(kit, ends)) }
     }
 
-    /// The descriptors that it goes on using.
-    pub(crate) fn lasting(&self) -> &Owned {
+    /// The descriptors that it does not close at its birth.
+    pub(crate) fn kept(&self) -> &Owned {
         const NONE: &Owned = &Owned::none();
-        match &self.role {
-            Role::Born(_) => NONE,
-            Role::Spare(spare) => spare.lasting(),
+        match (&self.role, &self.setup.sandbox) {
+            (Role::Born(_), None) => NONE,
+            (Role::Born(_), Some(sandbox)) => sandbox.kept(),
+            (Role::Spare(spare), _) => spare.kept(),
         }
     }
 

@@ -32,6 +32,11 @@ impl Owned {
         self.add_number(fd.as_fd().as_raw_fd() as usize);
     }
 
+    /// The same by its number.
+    pub(crate) fn add_raw(&mut self, fd: RawFd) {
+        self.add_number(fd as usize);
+    }
+
     fn add_number(&mut self, fd: usize) {
         if fd / 64 >= self.words.len() {
             self.words.resize(fd / 64 + 1, 0);

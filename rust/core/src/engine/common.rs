@@ -8,6 +8,7 @@ use crate::options::{Options, ProcessGroup};
 use crate::shared::board::Board;
 use crate::sys::epoll::Epoll;
 use crate::sys::process;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,8 @@ pub(crate) struct Common {
     pub(super) epoll: Epoll,
     /// What a child has to close.
     pub(super) owned: Owned,
+    /// Of what is owned, the rules that a child takes along into its sandbox.
+    pub(super) ruleset: Option<RawFd>,
     /// The process that made this server, and then the one that serves.
     pub(super) owner: libc::pid_t,
     /// When this turn began.
@@ -38,7 +41,19 @@ impl Common {
     ) -> Common {
         let (owner, now) = (process::getpid(), Instant::now());
         let options = Box::new(options);
-        Common { options, limits, board, epoll, owned, owner, now, observer: None, handled: 0 }
+        let ruleset = None;
+        Common {
+            options,
+            limits,
+            board,
+            epoll,
+            owned,
+            ruleset,
+            owner,
+            now,
+            observer: None,
+            handled: 0,
+        }
     }
 
     pub(crate) fn set_observer(&mut self, observer: Option<Observer>) {

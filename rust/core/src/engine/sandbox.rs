@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::event::{Event, Refusal};
 use crate::sandbox::Sandbox;
 use crate::shared::board::{Doing, State};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 impl Engine {
@@ -19,6 +20,10 @@ impl Engine {
             return Ok(());
         };
         sandbox.rehearse()?;
+        if let Some(ruleset) = sandbox.ruleset() {
+            self.common.owned.add_lasting(ruleset);
+            self.common.ruleset = Some(ruleset.as_raw_fd());
+        }
         self.sandbox = Some(Arc::new(sandbox));
         Ok(())
     }

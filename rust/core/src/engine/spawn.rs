@@ -44,7 +44,7 @@ impl Engine {
         self.common.board.serve(slot, &Serving { id, since_us: monotonic_us(), origin, peer });
         // Made here: a child writes to as little memory as it can.
         let child = Child::with(connection, self.setup(child_id, 0));
-        let forked = self.fork(child.lasting(), hooks);
+        let forked = self.fork(child.kept(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
@@ -104,7 +104,7 @@ impl Engine {
         self.common.board.open(child_id.slot());
         let setup = self.setup(child_id, kit.options.connections_per_child);
         let child = Child::spare(kit, setup, room);
-        let forked = self.fork(child.lasting(), hooks);
+        let forked = self.fork(child.kept(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }

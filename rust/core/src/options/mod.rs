@@ -6,13 +6,15 @@
 mod choice;
 mod misfit;
 mod rlimits;
+mod syscalls;
 mod table;
 
-pub use choice::{AtCapacity, AtRate, Choice, Orphans, ProcessGroup};
+pub use choice::{AtCapacity, AtRate, Choice, Landlock, Orphans, ProcessGroup};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};
 pub(crate) use rlimits::Rlimit;
 pub use rlimits::Rlimits;
+pub use syscalls::Syscalls;
 
 use crate::cidr::CidrList;
 use crate::error::Error;
@@ -38,6 +40,7 @@ macro_rules! option_type {
     (setting $arguments:tt) => { Option<i32> };
     (text ($type:ident, $example:tt)) => { $type };
     (path $arguments:tt) => { Option<PathBuf> };
+    (paths $arguments:tt) => { Vec<PathBuf> };
 }
 
 macro_rules! default_value {

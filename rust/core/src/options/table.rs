@@ -27,7 +27,7 @@
 //! - `setting(none, least, most, what none means)`: such a number or none, which C
 //!   writes as the number `none`;
 //! - `text(Type, example)`: what `Type` is parsed from;
-//! - `path()`: a path or none.
+//! - `path()`: a path or none; `paths()`: several.
 
 /// Calls the macro `$then` with the rows, by topic.
 #[doc(hidden)]
@@ -252,6 +252,31 @@ and its like with EAGAIN.",
                 /// Whether no program that a child executes gets privileges by it, such as
                 /// those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2).
                 no_new_privs: flag() = false, since "0.1.0";
+
+                /// Whether the children are kept apart from all processes outside, each from
+                /// its siblings, too: no signals to them, no debugging of them, no connections
+                /// to their abstract Unix sockets. By Landlock; implies `no_new_privs`.
+                isolate: flag() = false, since "0.1.0";
+
+                /// Where the children may read and execute files, with all that is beneath. If
+                /// this or `write_paths` is set, they can use no other file; what is open
+                /// stays open. Names are those of the host, looked up before `chroot`. By
+                /// Landlock; implies `no_new_privs`.
+                read_paths: paths() = none, since "0.1.0";
+
+                /// Where the children may write and make files, and read them, with all that
+                /// is beneath.
+                write_paths: paths() = none, since "0.1.0";
+
+                /// What to do where the kernel's Landlock has not all that `isolate`,
+                /// `read_paths` and `write_paths` promise.
+                landlock: choice(Landlock) = Require, since "0.1.0";
+
+                /// The system calls that the children may make, by the name of a preset. With
+                /// "stdio" these are the ones that compute and use what is open; all others
+                /// fail with EPERM: opening a file, making a socket or a process, signals to
+                /// others. By seccomp; implies `no_new_privs`.
+                syscalls: text(Syscalls, "stdio") = none, since "0.1.0";
             }
 
             "Refusals" {
@@ -299,6 +324,14 @@ macro_rules! choices_table {
                 Group = "group",
                 /// Each leads a session, and so a group, without a terminal (`setsid`).
                 Session = "session",
+            }
+
+            /// What to do where the kernel's Landlock has not all that is asked of it.
+            Landlock {
+                /// Refuse to serve. The default.
+                Require = "require",
+                /// Use what there is.
+                Try = "try",
             }
 
             /// What happens to the children when their parent dies without a drain.

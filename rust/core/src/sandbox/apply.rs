@@ -1,10 +1,12 @@
 //! The child's half: system calls, and nothing else.
 
+use crate::sandbox::seccomp::Program;
 use crate::sandbox::Step;
 use crate::sys::rehearsal::Misstep;
-use crate::sys::{confine, privilege, process, signal};
+use crate::sys::{confine, landlock, privilege, process, seccomp, signal};
 use nix::errno::Errno;
 use std::ffi::CString;
+use std::os::fd::RawFd;
 
 /// What a step does.
 pub(super) enum Action {
@@ -25,6 +27,9 @@ pub(super) enum Action {
     /// the kernel forgets it then.
     DieWithParent,
     NoNewPrivs,
+    /// The number of a descriptor, which is closed then.
+    Landlock(RawFd),
+    Seccomp(Program),
 }
 
 /// Takes the steps, which are those from number `first` on. The error is the number of
@@ -69,5 +74,12 @@ fn take(action: &Action, parent: libc::pid_t) -> Result<(), Errno> {
             Ok(())
         }
         Action::NoNewPrivs => privilege::set_no_new_privs(),
+        Action::Landlock(ruleset) => {
+            let entered = landlock::restrict_self(*ruleset);
+            // A child that had it could add to the rules of the next ones.
+            process::close(*ruleset);
+            entered
+        }
+        Action::Seccomp(program) => seccomp::set_filter(&program.code, &program.own),
     }
 }

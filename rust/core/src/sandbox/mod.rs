@@ -12,24 +12,57 @@
 
 mod apply;
 mod identity;
+mod landlock;
 mod prepare;
+mod seccomp;
 
+use crate::descriptors::owned::Owned;
 use crate::error::Error;
 use crate::options::Options;
 use crate::sys::process;
 use crate::sys::rehearsal::{rehearse, Flop, Misstep};
 use apply::{apply, Action};
 use nix::errno::Errno;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The steps of a server's children.
 pub(crate) struct Sandbox {
     steps: Vec<Step>,
     /// The steps from here on are taken when the child has its connection.
     late: usize,
+    /// What the children enter, until they have.
+    ruleset: Option<Ruleset>,
+    kept: Owned,
     /// The process that makes the children.
     parent: libc::pid_t,
     /// What a client is sent if a step fails.
     pub(crate) refuse_message: Vec<u8>,
+}
+
+/// Rules of Landlock. Closed by the process that made them only: in another one the number
+/// may mean another file by now.
+struct Ruleset {
+    fd: ManuallyDrop<OwnedFd>,
+    owner: libc::pid_t,
+}
+
+impl Ruleset {
+    fn new(fd: OwnedFd) -> Ruleset {
+        Ruleset { fd: ManuallyDrop::new(fd), owner: process::getpid() }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Ruleset {
+    fn drop(&mut self) {
+        if process::getpid() == self.owner {
+            process::close(self.fd.as_raw_fd());
+        }
+    }
 }
 
 /// One of them, with what an error says.
@@ -44,12 +77,15 @@ struct Step {
 impl Sandbox {
     /// The sandbox that the options describe; `None`: there is none. Not in a child.
     pub(crate) fn prepare(options: &Options) -> Result<Option<Sandbox>, Error> {
-        let (steps, late) = prepare::steps(options)?;
+        let ruleset = landlock::ruleset(options)?.map(Ruleset::new);
+        let (steps, late) = prepare::steps(options, ruleset.as_ref().map(Ruleset::as_fd))?;
         if steps.is_empty() {
             return Ok(None);
         }
         let refuse_message = options.refuse_message.clone();
-        Ok(Some(Sandbox { steps, late, parent: process::getpid(), refuse_message }))
+        let mut kept = Owned::default();
+        ruleset.iter().for_each(|ruleset| kept.add(ruleset.as_fd()));
+        Ok(Some(Sandbox { steps, late, ruleset, kept, parent: process::getpid(), refuse_message }))
     }
 
     /// Takes all steps in a child that ends then. The error names the option and the cause.
@@ -62,6 +98,16 @@ impl Sandbox {
             },
             Err(Flop::Lost(operation, errno)) => Err(Error::os("sandbox:", operation, errno)),
         }
+    }
+
+    /// The same, as those that a child does not close at its birth.
+    pub(crate) fn kept(&self) -> &Owned {
+        &self.kept
+    }
+
+    /// The descriptor that a child is born with, and closes by itself.
+    pub(crate) fn ruleset(&self) -> Option<BorrowedFd<'_>> {
+        self.ruleset.as_ref().map(Ruleset::as_fd)
     }
 
     /// In a child, before it waits for a connection.

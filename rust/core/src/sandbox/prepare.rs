@@ -2,18 +2,22 @@
 
 use crate::error::Error;
 use crate::escape::escaped;
-use crate::options::{Options, Orphans, Rlimit};
+use crate::options::{Options, Orphans, Rlimit, Syscalls};
 use crate::sandbox::apply::Action;
 use crate::sandbox::identity::Identity;
-use crate::sandbox::Step;
+use crate::sandbox::{landlock, seccomp, Step};
 use crate::sys::confine;
 use nix::errno::Errno;
 use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The steps, and how many of them can be taken before there is a connection.
-pub(super) fn steps(options: &Options) -> Result<(Vec<Step>, usize), Error> {
+pub(super) fn steps(
+    options: &Options,
+    ruleset: Option<BorrowedFd<'_>>,
+) -> Result<(Vec<Step>, usize), Error> {
     let mut steps = Vec::new();
     let mut add = |name: &'static str, subject: String, action: Action| {
         steps.push(Step { name, subject, action });
@@ -59,12 +63,20 @@ pub(super) fn steps(options: &Options) -> Result<(Vec<Step>, usize), Error> {
     if identity.group.is_some() && options.orphans == Orphans::Terminate {
         add("orphans", String::new(), Action::DieWithParent);
     }
-    if options.no_new_privs {
+    let filtered = options.syscalls == Syscalls::Stdio;
+    if options.no_new_privs || filtered || landlock::is_wanted(options) {
         add("no_new_privs", String::new(), Action::NoNewPrivs);
+    }
+    if let Some(ruleset) = ruleset {
+        add("landlock", String::new(), Action::Landlock(ruleset.as_raw_fd()));
     }
     let count = steps.len();
     for limit in late {
         steps.push(Step { name: "rlimits", subject: limit.to_string(), action: set(limit) });
+    }
+    if filtered {
+        let action = Action::Seccomp(seccomp::stdio(options)?);
+        steps.push(Step { name: "syscalls", subject: "stdio".to_owned(), action });
     }
     Ok((steps, count))
 }

@@ -36,7 +36,8 @@ fn option_fields() -> Vec<Field> {
             | Kind::Statuses
             | Kind::Account
             | Kind::Text { .. }
-            | Kind::Path => ("*const c_char", 8),
+            | Kind::Path
+            | Kind::Paths => ("*const c_char", 8),
         };
         let comment = format!("{} {}", c_text(&row.about("c")), c_note(row));
         Field { name: row.c_name(), rust, size, since: row.since(), comment }
@@ -193,7 +194,8 @@ fn default(row: &Row) -> String {
         | Kind::Statuses
         | Kind::Account
         | Kind::Text { .. }
-        | Kind::Path => "NULL".into(),
+        | Kind::Path
+        | Kind::Paths => "NULL".into(),
     }
 }
 
@@ -271,10 +273,11 @@ pub(crate) fn tests() -> String {
             }
             Kind::Text { example } => format!("TEXT({name}, {example:?})"),
             Kind::Path => format!("PATH({name})"),
+            Kind::Paths => format!("PATHS({name})"),
         }
     };
     let kinds = "NUMBER, FLAG, TIME, LIMIT, BYTES, CHOICE, NETWORKS, STATUSES, MODE, ACCOUNT, \
-                 SIGNED, SETTING, TEXT, PATH";
+                 SIGNED, SETTING, TEXT, PATH, PATHS";
     let rows = options().iter().map(row).collect();
     list(&mut out, "The options, by kind.", &format!("OPTIONS({kinds})"), rows);
     let rows = reasons().iter().map(|r| format!("REASON({}, {:?})", r.c_name(), r.name)).collect();

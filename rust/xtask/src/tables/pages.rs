@@ -55,6 +55,7 @@ fn default_and_range(row: &Row) -> (String, String) {
         }
         Kind::Text { example } => ("none".into(), format!("as `{example}`")),
         Kind::Path => ("none".into(), "a path".into()),
+        Kind::Paths => ("none".into(), "paths".into()),
     }
 }
 

@@ -30,6 +30,7 @@ fn default(row: &Row) -> String {
         Kind::Networks | Kind::Statuses => "()".into(),
         Kind::Signed { default, .. } => default.to_string(),
         Kind::Text { .. } => "''".into(),
+        Kind::Paths => "()".into(),
         Kind::Mode | Kind::Account | Kind::Setting { .. } | Kind::Path => "None".into(),
     }
 }
@@ -54,6 +55,7 @@ fn annotation(row: &Row) -> String {
         Kind::Setting { .. } => "int | None".into(),
         Kind::Text { .. } => "str".into(),
         Kind::Path => "StrOrBytesPath | None".into(),
+        Kind::Paths => "str | Iterable[StrOrBytesPath]".into(),
     }
 }
 
@@ -197,6 +199,7 @@ pub(crate) fn table() -> String {
                 ("text", "none".into())
             }
             Kind::Path => ("path", "none".into()),
+            Kind::Paths => ("paths", "none".into()),
         };
         if !row.is_for_dropins() {
             more.push("dropins=False".into());

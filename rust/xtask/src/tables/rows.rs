@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Setting { none: i64, least: i64, most: i64, meaning: &'static str },
     Text { example: &'static str },
     Path,
+    Paths,
 }
 
 /// The words of an option that is one of a few; the first is the default.
@@ -99,6 +100,9 @@ macro_rules! kind {
     };
     (text ($type:ident, $example:tt) none) => {
         Kind::Text { example: $example }
+    };
+    (paths () none) => {
+        Kind::Paths
     };
     (path () none) => {
         Kind::Path

@@ -109,6 +109,7 @@ pub(crate) fn c_note(row: &Row) -> String {
         }
         Kind::Text { example } => format!("As text: \"{example}\". NULL, the default: none."),
         Kind::Path => "Copied. NULL, the default: none.".into(),
+        Kind::Paths => "As text, with colons between them, copied. NULL, the default: none.".into(),
     }
 }
 
@@ -146,6 +147,7 @@ pub(crate) fn python_note(row: &Row) -> String {
         }
         Kind::Text { example } => format!("A str: \"{example}\"."),
         Kind::Path => String::new(),
+        Kind::Paths => "Several, or a str with colons between them.".into(),
     }
 }
 

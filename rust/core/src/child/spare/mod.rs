@@ -49,9 +49,9 @@ impl Spare {
         (self.kit, self.ends)
     }
 
-    /// The descriptors that it goes on using.
-    pub(super) fn lasting(&self) -> &Owned {
-        &self.kit.lasting
+    /// The descriptors that it does not close at its birth.
+    pub(super) fn kept(&self) -> &Owned {
+        &self.kit.kept
     }
 
     /// Whether nothing is reported at its gate.

@@ -81,6 +81,8 @@ impl Equipment {
         lasting.add(&self.parent);
         self.gate.iter().for_each(|gate| lasting.add(gate));
         self.channel.iter().for_each(|channel| lasting.add(channel.sender()));
+        let mut kept = lasting.clone();
+        common.ruleset.iter().for_each(|ruleset| kept.add_raw(*ruleset));
         let open = endpoints.listeners();
         let listeners = open.map(|listener| (listener.as_fd().as_raw_fd(), *listener.info()));
         Kit {
@@ -94,6 +96,7 @@ impl Equipment {
             parent_pid: common.owner,
             gate: self.gate.as_ref().map(|gate| gate.as_fd().as_raw_fd()),
             notes: self.channel.as_ref().map(|channel| channel.sender().as_raw_fd()),
+            kept,
             lasting,
         }
     }
@@ -166,6 +169,7 @@ impl Equipment {
         if let Some(kit) = self.kit.as_mut().and_then(Arc::get_mut) {
             kit.listeners.retain(|(number, _)| *number != listener.as_fd().as_raw_fd());
             kit.lasting.remove(listener);
+            kit.kept.remove(listener);
         }
     }
 
