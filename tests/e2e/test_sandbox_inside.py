@@ -20,6 +20,8 @@ from harness import procfs
 from harness.client import Client, echo_once
 from harness.fronts import FRONTS
 from harness.inject import strace
+from harness.pages import Page
+from harness.procfs import wait_until
 
 NOBODY = pwd.getpwnam("nobody")
 BY_NAME = {front.name: front for front in FRONTS}
@@ -324,3 +326,167 @@ def test_a_server_serves_under_everything(name, serve, tmp_path):
     assert {event["exit_code"] for event in ended} == {0}
     server.finish()
     assert server.stats()["refused"] == 0
+
+
+# ---- The table in docs/reliability.md ----
+
+SETTINGS = {
+    "no sandbox": {},
+    "`isolate`": {"isolate": 1},
+    "`user`": {"user": "nobody"},
+    "`user`, `rlimits`, `no_new_privs`": {
+        # No other process is this user's: the limit is for all together.
+        "user": 3_000_000_017,
+        "group": 3_000_000_017,
+        "rlimits": "as=256M nproc=1 fsize=0",
+        "no_new_privs": 1,
+    },
+    "`syscalls=stdio`": {"syscalls": "stdio"},
+}
+
+
+def attacks(client, sibling, bystander, folder):
+    """What the rows stand for: what the child is told to do."""
+    (folder / "file").write_text("secret")
+    (folder / "file").chmod(0o600)
+    return {
+        "signal the server": ("kill", client.server.pid),
+        "signal another child": ("kill", sibling),
+        "debug a process of the host's user": ("ptrace", bystander),
+        "debug another child": ("ptrace", sibling),
+        "read what the host's user can read": ("read", folder / "file"),
+        "change what the host's user can change": ("truncate", folder / "file"),
+        "make a socket": ("socket", ""),
+        "make processes: a fork bomb": ("fork", ""),
+        "take 300 MB of memory": ("memory", 300_000_000),
+        "make memory executable": ("code", ""),
+        "execute a program": ("exec", "/bin/true"),
+    }
+
+
+def table():
+    """The rows of the page: name to its cells."""
+    section = Page("docs/reliability.md").section("What a child can do that is taken over")
+    lines = [line for line in section.splitlines() if line[:1] == "|"]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert rows[0][1:] == [*SETTINGS, "program"]
+    return {row[0]: row[1:] for row in rows[2:]}
+
+
+def succeeds(client, what, value):
+    client.send(f"{what} {value}\n".encode())
+    try:
+        return int(client.line()) == OK
+    except AssertionError:
+        # The program that was executed has ended.
+        return what == "exec"
+
+
+@needs_root
+@needs_scopes
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_table_of_what_a_child_can_do(setting, bystander, inside, tree):
+    client = inside(**SETTINGS[setting])
+    client.attempt("malloc", 1)
+    others = set(procfs.children(client.server.pid))
+    sibling = Inside(client.server.address)
+    client.server.cleanups.append(sibling.close)
+    sibling.attempt("malloc", 1)
+    (other,) = set(procfs.with_connection(client.server.children())) - others
+    tree.chmod(0o777)
+    column = [*SETTINGS].index(setting)
+    said = {name: cells[column] for name, cells in table().items()}
+    found = {}
+    for name, (what, value) in attacks(client, other, bystander, tree).items():
+        found[name] = "yes" if succeeds(client, what, value) else "no"
+    assert {name: said[name] for name in found} == found
+    # Without a program of its own, each child is laid out as the host is.
+    assert said["know where the host has what"] == "yes"
+    assert place(other) == place(client.server.pid)
+
+
+def place(pid):
+    """Where the stack and the C library are."""
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line.split("-")[0] for line in maps if "[stack]" in line or "libc" in line]
+
+
+@needs_root
+@needs_scopes
+def test_a_program_has_its_own_layout_and_the_sandbox_of_the_child(bystander, serve, tree):
+    (tree / "file").write_text("secret")
+    (tree / "file").chmod(0o600)
+    server = serve(C_RUN, "--handler", "exec=stdio:/bin/sh")
+    script = f"kill -0 {bystander} && cat {tree}/file && echo $$ && read line\n"
+    with Inside(server.address) as client:
+        client.send(script.encode())
+        # As without a sandbox.
+        text = client.line()
+        assert text.startswith(b"secret")
+        pid = int(text.removeprefix(b"secret"))
+        assert place(pid) != place(server.pid)
+    values = {"user": "nobody", "isolate": 1}
+    server = serve(C_RUN, "--handler", "exec=stdio:/bin/sh", *options(values))
+    with Inside(server.address) as client:
+        client.send(f"kill -0 {bystander} 2> /dev/null || echo no\n".encode())
+        assert client.line() == b"no"
+        client.send(f"cat {tree}/file 2> /dev/null || echo no\n".encode())
+        assert client.line() == b"no"
+    assert {cells[-1] for name, cells in table().items() if name[:4] != "know"} == {"yes"}
+    assert table()["know where the host has what"][-1] == "no"
+
+
+# ---- Memory ----
+
+
+def oom_score(pid):
+    return int(Path(f"/proc/{pid}/oom_score").read_text())
+
+
+@pytest.fixture
+def memory_group():
+    """A group of processes with 96 MB of memory; its file to enter it by."""
+    for root, limit in [
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ("/sys/fs/cgroup", "memory.max"),
+    ]:
+        folder = Path(root, f"forkserve-test-{os.getpid()}")
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            (folder / limit).write_text(str(96 << 20))
+            yield folder / "cgroup.procs"
+            return
+        except OSError:
+            continue
+        finally:
+            wait_until(lambda folder=folder: is_removed(folder), "an empty group")
+    pytest.skip("needs a group of processes with a limit of memory, which root may make")
+
+
+def is_removed(folder):
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+@needs_root
+@pytest.mark.parametrize("front", MODELS, ids=lambda front: front.name)
+def test_where_memory_runs_out_the_child_ends_and_the_host_lives(front, serve, memory_group):
+    enter = ("sh", "-c", f'echo $$ > {memory_group}; exec "$@"', "sh")
+    server = serve(front, "--handler", "try", *options({"oom_score_adj": 1000}), tracer=enter)
+    with Inside(server.address) as client:
+        client.attempt("malloc", 1)
+        # The kernel's choice is the one with the highest.
+        scores = [oom_score(pid) for pid in server.serving()]
+        assert min(scores) > max(map(oom_score, {server.host, server.pid})) + 300
+        client.send(f"memory {300 << 20}\n".encode())
+        assert client.rest() == b""
+    assert server.wait_event("ended")["exit_signal"] == signal.SIGKILL
+    with Inside(server.address) as client:
+        assert client.attempt("malloc", 1) == OK
+    server.finish()
