@@ -1,7 +1,7 @@
 # The stubs of the native module; the descriptions are in its docstrings.
 
 import socket
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Literal, NoReturn, TypeVar, final
@@ -88,6 +88,8 @@ class Event:
     @property
     def address(self) -> str | None: ...
     @property
+    def path(self) -> str | None: ...
+    @property
     def live(self) -> int: ...
 
 @final
@@ -127,6 +129,8 @@ class Stats:
     def refused_denied(self) -> int: ...
     @property
     def refused_sandbox(self) -> int: ...
+    @property
+    def refused_exec(self) -> int: ...
     @property
     def penalties(self) -> int: ...
     @property
@@ -228,6 +232,22 @@ class Server:
     ) -> Self: ...
     def serve_forever(self) -> None: ...
     def serve(self) -> Coroutine[Any, Any, None]: ...
+    def set_program(
+        self,
+        argv: Iterable[StrOrBytesPath],
+        *,
+        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
+        io: Literal["stdio", "stdio+err", "fd3"] = "stdio",
+        variables: Sequence[Literal["ucspi", "cgi", "systemd"]] | None = None,
+    ) -> None: ...
+    def serve_program(
+        self,
+        argv: Iterable[StrOrBytesPath],
+        *,
+        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
+        io: Literal["stdio", "stdio+err", "fd3"] = "stdio",
+        variables: Sequence[Literal["ucspi", "cgi", "systemd"]] | None = None,
+    ) -> None: ...
     def dispatch(self) -> int: ...
     def stop(self) -> None: ...
     def _begin_drain(self) -> None: ...

@@ -17,6 +17,7 @@ LEVELS = {
     "forked": logging.DEBUG,
     "refused": logging.WARNING,
     "fork_failed": logging.WARNING,
+    "exec_failed": logging.ERROR,
     "held": logging.WARNING,
     "paused": logging.WARNING,
     "listener_failed": logging.ERROR,

@@ -496,4 +496,5 @@ REASONS = {
     "leave": "a child has spoilt the way by which spares are told to leave",
     "sandbox": "no sandbox",
     "network": "too many from this network",
+    "exec": "the program cannot be executed",
 }

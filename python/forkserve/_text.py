@@ -21,6 +21,8 @@ def describe(event: Event) -> Optional[tuple[str, str]]:
         return "ended", describe_end(event)
     if event.kind == "fork_failed":
         return "no child", f"#{event.conn_id}, fork failed{error}"
+    if event.kind == "exec_failed":
+        return "no program", f"#{event.conn_id}, {event.path} cannot be executed{error}"
     if event.kind == "held":
         return "held", f"#{event.conn_id} until a child can be made"
     if event.kind == "refused":

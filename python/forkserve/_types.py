@@ -23,6 +23,7 @@ EventKind: TypeAlias = Literal[
     "accepted",
     "forked",
     "fork_failed",
+    "exec_failed",
     "held",
     "refused",
     "ended",
@@ -54,6 +55,7 @@ EventReason: TypeAlias = Literal[
     "leave",
     "sandbox",
     "network",
+    "exec",
     # reasons:end
     "other",
 ]

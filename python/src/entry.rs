@@ -44,6 +44,15 @@ impl Server {
         }
     }
 
+    /// Whether it knows what to serve with.
+    pub(crate) fn has_work(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
+        let idle = self.callbacks.handler(py).is_some_and(|handler| handler.is_none());
+        if idle && !core.serves_program() {
+            return Err(PyTypeError::new_err("handler: None, and no program has been set"));
+        }
+        Ok(())
+    }
+
     /// Before the first turn of the loop in this process.
     pub(crate) fn prepare(&self, py: Python<'_>) -> PyResult<()> {
         if !self.begun.swap(true, Relaxed) && self.gc_freeze {

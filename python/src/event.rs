@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Default)]
 pub(crate) struct Event {
     /// What happened: "listening" (address), "accepted" (conn_id, peer), "forked"
-    /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "held" (conn_id, peer),
+    /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "exec_failed" (conn_id, peer, path, error), "held" (conn_id, peer),
     /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
     /// used), "paused" (reason), "resumed", "listener_failed" (address, error),
     /// "socket_file_left" (address, error), "child_distrusted" (pid), "spares_renewed" (reason), "draining" or "stopped"; in the
@@ -52,6 +52,8 @@ pub(crate) struct Event {
     error: Option<i32>,
     /// The listening address, with the port that the kernel chose.
     address: Option<String>,
+    /// The program that could not be executed.
+    path: Option<String>,
     /// How many connections are being served now. Known for each event.
     live: u64,
 }
@@ -83,6 +85,7 @@ impl Event {
             ("reason", self.reason.map(quoted).transpose()?),
             ("error", self.error.map(|n| n.to_string())),
             ("address", self.address.as_deref().map(quoted).transpose()?),
+            ("path", self.path.as_deref().map(quoted).transpose()?),
             ("live", Some(self.live.to_string())),
         ];
         for (name, value) in fields {
@@ -116,6 +119,10 @@ impl Event {
             Core::Forked { id, peer, pid } => Event { pid: Some(pid), ..about("forked", id, peer) },
             Core::ForkFailed { id, peer, errno } => {
                 Event { error: Some(errno), ..about("fork_failed", id, peer) }
+            }
+            Core::ExecFailed { id, peer, path, errno } => {
+                let path = Some(path.to_owned());
+                Event { error: Some(errno), path, ..about("exec_failed", id, peer) }
             }
             Core::Held { id, peer } => about("held", id, peer),
             Core::Refused { id, peer, reason } => {

@@ -1,7 +1,7 @@
 //! Programs that are executed, from Python's arguments.
 
 use crate::error;
-use forkserve::{Io, Program};
+use forkserve::{Io, Program, Variables};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -35,6 +35,23 @@ pub(crate) fn program(
         variables.push(variable);
     }
     program.environment(variables).map_err(from_core)
+}
+
+/// From the words for the kinds of variables.
+pub(crate) fn variables(words: &[String]) -> PyResult<Variables> {
+    let mut variables = Variables::default();
+    for word in words {
+        match word.as_str() {
+            "ucspi" => variables.ucspi = true,
+            "cgi" => variables.cgi = true,
+            "systemd" => variables.systemd = true,
+            _ => {
+                let text = "variables: not one of 'ucspi', 'cgi', 'systemd'";
+                return Err(PyValueError::new_err(text));
+            }
+        }
+    }
+    Ok(variables)
 }
 
 /// str, bytes or os.PathLike.

@@ -19,9 +19,9 @@ use crate::stats::{Live, Stats};
 use crate::threads::warn_of_threads;
 use crate::tls::Tls;
 use crate::wakeup::Wakeup;
-use crate::{address, error, options};
+use crate::{address, error, options, program};
 use forkserve::{Server as Core, StatsReader, Stopper, Turn};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::os::fd::{AsRawFd, RawFd};
@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// tuple; a listening socket.socket or descriptor, which the server takes over; or a list of
 /// these, or whatever else has them as its items.
 ///
-/// handler is called with a Connection in a new child for each connection. When it
+/// handler, or None for a server of set_program() or serve_program(), is called with a Connection in a new child for each connection. When it
 /// returns, the child ends with status 0; its result is ignored. An exception is shown
 /// by sys.excepthook and gives status 1; sys.exit() gives what it says. Threads that the
 /// handler left are waited for, output is flushed, the connection is closed. atexit
@@ -125,7 +125,10 @@ impl Server {
     ) -> PyResult<Server> {
         let py = address.py();
         may_serve(py)?;
-        let handler = options::Argument("handler", handler).callable()?;
+        let handler = match handler.is_none() {
+            true => py.None(),
+            false => options::Argument("handler", handler).callable()?,
+        };
         let Settings { core: options, observer, tls, gc_freeze } = options::parse(options)?;
         let class = patient::class(py, options.idle)?.unbind();
         let idle = options.idle.map(|idle| idle.as_secs_f64());
@@ -181,11 +184,64 @@ impl Server {
         )?;
         let mut core = this.enter(py)?;
         let core = core.get(py)?;
+        this.has_work(py, core)?;
         this.prepare(py)?;
         core.begin().map_err(|error| error::from_core(py, &error))?;
         let sigterm = Sigterm::install(slf)?;
         let result = this.run(py, core);
         sigterm.remove(py).and(result)
+    }
+
+    /// Serve with a program for each connection until stop() and its drain: set_program(),
+    /// and then serve_forever().
+    #[pyo3(signature = (argv, *, env=None, io="stdio", variables=None))]
+    fn serve_program(
+        slf: &Bound<'_, Self>,
+        argv: &Bound<'_, PyAny>,
+        env: Option<&Bound<'_, PyAny>>,
+        io: &str,
+        variables: Option<Vec<String>>,
+    ) -> PyResult<()> {
+        slf.get().set_program(slf.py(), argv, env, io, variables)?;
+        Server::serve_forever(slf)
+    }
+
+    /// Serve connections by a program in place of the handler, from the next call of
+    /// serve_forever(), start(), dispatch() or serve() on.
+    ///
+    /// The program is executed for each connection, in a process of its own, so each has an
+    /// address layout and a stack canary of its own. It costs the same in a program of any
+    /// size, and no Python code runs between: threads of this process do no harm.
+    ///
+    /// argv is the program, looked for in PATH once if it has no slash, and its arguments; env
+    /// its environment, a mapping, None for os.environ as it is now. io says where it has the
+    /// connection: "stdio", "stdio+err" or "fd3", as for Connection.exec(). variables adds some
+    /// that tell of the client: "ucspi" (PROTO, TCPREMOTEIP and so on), "cgi" (REMOTE_ADDR,
+    /// REMOTE_PORT), "systemd" (LISTEN_FDS and so on, with "fd3"). The program has the standard
+    /// streams of this process and no other descriptor, default signals, and a process group,
+    /// unless process_group says otherwise. connections_per_child and linger have no effect on it;
+    /// with spares, and with a sandbox, it is executed by a fork of this process.
+    ///
+    /// Raises Error, naming the program, if it cannot be executed now, EBUSY if the server
+    /// runs; ValueError with ssl. Later it is the event "exec_failed", and the connection is
+    /// refused.
+    #[pyo3(signature = (argv, *, env=None, io="stdio", variables=None))]
+    fn set_program(
+        &self,
+        py: Python<'_>,
+        argv: &Bound<'_, PyAny>,
+        env: Option<&Bound<'_, PyAny>>,
+        io: &str,
+        variables: Option<Vec<String>>,
+    ) -> PyResult<()> {
+        if self.tls.is_some() {
+            return Err(PyValueError::new_err("a program has no part in ssl"));
+        }
+        let variables = program::variables(&variables.unwrap_or_default())?;
+        let program = program::program(argv, env, io)?.variables(variables);
+        let mut core = self.enter(py)?;
+        let set = core.get(py)?.set_program(Some(&program));
+        set.map_err(|error| error::from_core(py, &error))
     }
 
     /// Do what there is to do without waiting, for a program with a loop of its own.
@@ -200,6 +256,7 @@ impl Server {
         may_serve(py)?;
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
+        self.has_work(py, core)?;
         self.prepare(py)?;
         let work = self.work(py)?;
         let mut hooks = PythonHooks::new(py, &self.callbacks, Wakeup::Deaf)?;
@@ -369,6 +426,7 @@ impl Server {
         )?;
         let mut core = self.enter(py)?;
         let core = core.get(py)?;
+        self.has_work(py, core)?;
         if self.gc_freeze {
             hooks::freeze(py)?;
         }

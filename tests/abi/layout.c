@@ -101,13 +101,14 @@ AT(forkserve_stats, refused_source_rate, 112);
 AT(forkserve_stats, refused_penalty, 120);
 AT(forkserve_stats, refused_denied, 128);
 AT(forkserve_stats, refused_sandbox, 136);
-AT(forkserve_stats, penalties, 144);
-AT(forkserve_stats, fork_failures, 152);
-AT(forkserve_stats, accept_errors, 160);
-AT(forkserve_stats, starvations, 168);
-AT(forkserve_stats, supervisor, 176);
-AT(forkserve_stats, duration_us_log2, 184);
-SIZE(forkserve_stats, 440);
+AT(forkserve_stats, refused_exec, 144);
+AT(forkserve_stats, penalties, 152);
+AT(forkserve_stats, fork_failures, 160);
+AT(forkserve_stats, accept_errors, 168);
+AT(forkserve_stats, starvations, 176);
+AT(forkserve_stats, supervisor, 184);
+AT(forkserve_stats, duration_us_log2, 192);
+SIZE(forkserve_stats, 448);
 LAST(forkserve_stats, duration_us_log2);
 /* counters:end */
 
@@ -137,8 +138,9 @@ AT(forkserve_event, peer, 80);
 AT(forkserve_event, address, 88);
 AT(forkserve_event, peer_address, 96);
 AT(forkserve_event, peer_address_len, 104);
-SIZE(forkserve_event, 112);
-LAST(forkserve_event, peer_address_len);
+AT(forkserve_event, path, 112);
+SIZE(forkserve_event, 120);
+LAST(forkserve_event, path);
 
 IS(FORKSERVE_EVENT_LISTENING, 1);
 IS(FORKSERVE_EVENT_ACCEPTED, 2);
@@ -156,6 +158,7 @@ IS(FORKSERVE_EVENT_LISTENER_FAILED, 13);
 IS(FORKSERVE_EVENT_CHILD_DISTRUSTED, 14);
 IS(FORKSERVE_EVENT_SPARES_RENEWED, 15);
 IS(FORKSERVE_EVENT_SOCKET_FILE_LEFT, 16);
+IS(FORKSERVE_EVENT_EXEC_FAILED, 17);
 
 /* By `make tables`. constants:begin */
 IS(FORKSERVE_REASON_CAPACITY, 1);
@@ -172,6 +175,7 @@ IS(FORKSERVE_REASON_CHANNEL, 11);
 IS(FORKSERVE_REASON_LEAVE, 12);
 IS(FORKSERVE_REASON_SANDBOX, 13);
 IS(FORKSERVE_REASON_NETWORK, 14);
+IS(FORKSERVE_REASON_EXEC, 15);
 IS(FORKSERVE_AT_CAPACITY_QUEUE, 0);
 IS(FORKSERVE_AT_CAPACITY_REFUSE, 1);
 IS(FORKSERVE_AT_RATE_QUEUE, 0);

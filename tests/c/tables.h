@@ -72,7 +72,8 @@
     REASON(FORKSERVE_REASON_CHANNEL, "channel")                                            \
     REASON(FORKSERVE_REASON_LEAVE, "leave")                                                \
     REASON(FORKSERVE_REASON_SANDBOX, "sandbox")                                            \
-    REASON(FORKSERVE_REASON_NETWORK, "network")
+    REASON(FORKSERVE_REASON_NETWORK, "network")                                            \
+    REASON(FORKSERVE_REASON_EXEC, "exec")
 
 /* The counters that are numbers. */
 #define COUNTERS(COUNTER)                                                                  \
@@ -93,6 +94,7 @@
     COUNTER(refused_penalty)                                                               \
     COUNTER(refused_denied)                                                                \
     COUNTER(refused_sandbox)                                                               \
+    COUNTER(refused_exec)                                                                  \
     COUNTER(penalties)                                                                     \
     COUNTER(fork_failures)                                                                 \
     COUNTER(accept_errors)                                                                 \

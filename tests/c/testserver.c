@@ -35,6 +35,7 @@ static const char usage[] =
     "  shut-listeners answer stay at-exit\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
     "  lie=HOW nobody-lie=HOW exec=IO:PATH[:COMMAND]\n"
+    "  program=IO:PATH[:COMMAND]\n"
     "setups: sigchld-ignored nocldwait sigchld-handler reaper alarm-1khz threads\n"
     "  own-child own-children unflushed stop-thread stdio-closed stdin-read cwd-removed\n";
 
@@ -95,6 +96,7 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_CHILD_DISTRUSTED] = "child_distrusted",
     [FORKSERVE_EVENT_SPARES_RENEWED] = "spares_renewed",
     [FORKSERVE_EVENT_SOCKET_FILE_LEFT] = "socket_file_left",
+    [FORKSERVE_EVENT_EXEC_FAILED] = "exec_failed",
 };
 
 #define NAME(number, name) [number] = name,
@@ -110,6 +112,8 @@ static void observe(const forkserve_event *event, void *userdata) {
         add_text(&line, "peer", event->peer);
     if (event->address)
         add_text(&line, "address", event->address);
+    if (event->path)
+        add_text(&line, "path", event->path);
     if (event->pid)
         add_number(&line, "pid", event->pid);
     if (event->reason)
@@ -197,7 +201,7 @@ static int shut_listeners(int fd) {
 }
 
 /* A program, as in "stdio:/bin/sh:echo hello". */
-void program_of(const char *text, int *io, char *argv[4]) {
+static void program_of(const char *text, int *io, char *argv[4]) {
     static const char *const words[] = {"stdio", "stdio+err", "fd3"};
     char *rest = strdup(text), *word = strsep(&rest, ":");
 
@@ -407,6 +411,25 @@ static int serve(const forkserve_conn *conn, void *userdata) {
 
 /* ---- The ways to run ---------------------------------------------------- */
 
+/* NULL: the program that was set serves. */
+static forkserve_handler handler = serve;
+
+/* The text after "program=". */
+static int with_program(int (*use)(forkserve_server *, char *const *, char *const *, int,
+                                   forkserve_error *),
+                        forkserve_error *err) {
+    char *argv[4];
+    int io;
+
+    program_of(strchr(handler_name, '=') + 1, &io, argv);
+    io |= FORKSERVE_ENV_UCSPI | FORKSERVE_ENV_CGI | FORKSERVE_ENV_SYSTEMD;
+    return use(server, argv, NULL, io, err);
+}
+
+static int run_program(forkserve_error *err) {
+    return with_program(forkserve_server_run_program, err);
+}
+
 static int run_dispatch(forkserve_error *err) {
     for (;;) {
         struct pollfd ready = {.fd = forkserve_server_fd(server), .events = POLLIN};
@@ -415,7 +438,7 @@ static int run_dispatch(forkserve_error *err) {
             return (int)timeout;
         if (poll(&ready, 1, timeout > 1000000 ? 1000000 : (int)timeout) < 0 && errno != EINTR)
             return -errno;
-        int result = forkserve_server_dispatch(server, serve, NULL, err);
+        int result = forkserve_server_dispatch(server, handler, NULL, err);
         if (result < 0)
             return result == -ESHUTDOWN ? 0 : result;
     }
@@ -433,18 +456,26 @@ static int run_step(forkserve_error *err) {
 }
 
 static int run_start(forkserve_error *err) {
-    int pid = forkserve_server_start(server, serve, NULL, err);
+    int pid = forkserve_server_start(server, handler, NULL, err);
     return pid < 0 ? pid : forkserve_server_wait(server, -1, err);
 }
 
 static int run(const char *mode, forkserve_error *err) {
+    if (strncmp(handler_name, "program=", 8) == 0 && handler) {
+        int result = with_program(forkserve_server_set_program, err);
+        if (result < 0)
+            return result;
+        handler = NULL;
+    }
     if (strcmp(mode, "dispatch") == 0)
         return run_dispatch(err);
     if (strcmp(mode, "step") == 0)
         return run_step(err);
     if (strcmp(mode, "start") == 0)
         return run_start(err);
-    return forkserve_server_run(server, serve, NULL, err);
+    if (!handler)
+        return run_program(err);
+    return forkserve_server_run(server, handler, NULL, err);
 }
 
 /* What a stop and the loop answer once the loop has ended. */

@@ -47,6 +47,7 @@ def observe(event):
         "id": event.conn_id,
         "peer": event.peer,
         "address": event.address,
+        "path": event.path,
         "pid": event.pid,
         "reason": event.reason,
         "error": event.error,
@@ -263,6 +264,8 @@ def exit_at_once(conn, status):
 
 
 def handler(name):
+    if name.startswith("program="):
+        return None
     if name.startswith("_exit="):
         status = int(name.partition("=")[2])
         return lambda conn: exit_at_once(conn, status)
@@ -422,9 +425,16 @@ def put_again(mode):
     put("again", stop=stopped, run=run(mode, server)[0])
 
 
-def run(mode, server):
+def run(mode, server, name=""):
     """The result as C has it: 0 or -errno, and a message."""
     try:
+        if name.startswith("program="):
+            argv, io = program_of(name.partition("=")[2])
+            about = {"io": io, "variables": ["ucspi", "cgi", "systemd"]}
+            if mode == "run":
+                server.serve_program(argv, **about)
+                return 0, ""
+            server.set_program(argv, **about)
         if mode == "dispatch":
             run_dispatch(server)
         elif mode == "start":
@@ -503,7 +513,8 @@ def main():
     mode, setups = options.pop("mode"), options.pop("host")
     stop_first = options.pop("stop_first")
     addresses = options.pop("address", ["127.0.0.1:0"])
-    serve = handler(options.pop("handler"))
+    name = options.pop("handler")
+    serve = handler(name)
     for setup in setups:
         SETUPS[setup]()
     try:
@@ -519,7 +530,7 @@ def main():
         for _ in range(stop_first):
             server.stop()
         put_line("ready\n")
-        code, message = run(mode, server)
+        code, message = run(mode, server, name)
         if again:
             put_again(mode)
         for child in own_children:

@@ -30,7 +30,7 @@ def conn():
             ValueError,
             "io: not one of 'stdio', 'stdio+err', 'fd3'",
         ),
-        ((["/"],), {}, forkserve.Error, "execute /: Is a directory"),
+        ((["/"],), {}, forkserve.Error, "execve /: Permission denied"),
         (
             (["no-such-program"],),
             {},

@@ -44,6 +44,8 @@ pub const FORKSERVE_EVENT_SPARES_RENEWED: i32 = 15;
 /// be, perhaps because the process has other rights or another root by now: address,
 /// error.
 pub const FORKSERVE_EVENT_SOCKET_FILE_LEFT: i32 = 16;
+/// A program could not be executed: conn_id, peer, path, error.
+pub const FORKSERVE_EVENT_EXEC_FAILED: i32 = 17;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -87,6 +89,8 @@ pub struct forkserve_event {
     pub peer_address: *const sockaddr,
     /// How many bytes that has.
     pub peer_address_len: usize,
+    /// The program; NULL without one.
+    pub path: *const c_char,
 }
 
 /// The observer is called with each event, in the order in which things happened,
@@ -112,8 +116,8 @@ fn micros(time: Duration) -> u64 {
 /// The event as C sees it, with the texts that it points into.
 pub(crate) struct Flat {
     pub(crate) event: forkserve_event,
-    _texts: [CString; 2],
     _peer: Option<Box<PeerSockaddr>>,
+    _texts: [CString; 3],
 }
 
 pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
@@ -135,8 +139,9 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         address: std::ptr::null(),
         peer_address: std::ptr::null(),
         peer_address_len: 0,
+        path: std::ptr::null(),
     };
-    let (mut who, mut place) = (None, None);
+    let (mut who, mut place, mut file) = (None, None, None);
     flat.r#type = match *event {
         Event::Listening { address } => {
             place = Some(address);
@@ -155,6 +160,12 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
             who = Some((id, peer));
             flat.error = errno;
             FORKSERVE_EVENT_FORK_FAILED
+        }
+        Event::ExecFailed { id, peer, path, errno } => {
+            who = Some((id, peer));
+            file = Some(path);
+            flat.error = errno;
+            FORKSERVE_EVENT_EXEC_FAILED
         }
         Event::Held { id, peer } => {
             who = Some((id, peer));
@@ -208,7 +219,7 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         _ => 0,
     };
     let text = |text: Option<&str>| CString::new(text.unwrap_or_default()).unwrap_or_default();
-    let texts = [text(who.map(|(_, peer)| peer)), text(place)];
+    let texts = [text(who.map(|(_, peer)| peer)), text(place), text(file)];
     if let Some((id, _)) = who {
         flat.conn_id = id;
         flat.peer = texts[0].as_ptr();
@@ -221,6 +232,9 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
     if let Some(peer) = &peer {
         flat.peer_address = peer.as_bytes().as_ptr().cast();
         flat.peer_address_len = peer.as_bytes().len();
+    }
+    if file.is_some() {
+        flat.path = texts[2].as_ptr();
     }
     Flat { event: flat, _texts: texts, _peer: peer }
 }

@@ -70,6 +70,9 @@ pub const FORKSERVE_REASON_LEAVE: i32 = 12;
 pub const FORKSERVE_REASON_SANDBOX: i32 = 13;
 /// max_per_network children serve this network already.
 pub const FORKSERVE_REASON_NETWORK: i32 = 14;
+/// The program that was to serve it could not be executed. The event's error
+/// says why.
+pub const FORKSERVE_REASON_EXEC: i32 = 15;
 
 /// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
 /// defaults, and change what you need.
@@ -337,6 +340,8 @@ pub struct forkserve_stats {
     pub refused_denied: u64,
     /// Of refused: because the child could not enter its sandbox.
     pub refused_sandbox: u64,
+    /// Of refused: because the program could not be executed.
+    pub refused_exec: u64,
     /// Connections whose source was given a penalty for them.
     pub penalties: u64,
     /// Failed calls of fork.

@@ -75,7 +75,7 @@ layout!(forkserve_options: 336 {
     refuse_message: 328,
 });
 
-layout!(forkserve_stats: 440 {
+layout!(forkserve_stats: 448 {
     size: 0,
     accepted: 8,
     live: 16,
@@ -94,12 +94,13 @@ layout!(forkserve_stats: 440 {
     refused_penalty: 120,
     refused_denied: 128,
     refused_sandbox: 136,
-    penalties: 144,
-    fork_failures: 152,
-    accept_errors: 160,
-    starvations: 168,
-    supervisor: 176,
-    duration_us_log2: 184,
+    refused_exec: 144,
+    penalties: 152,
+    fork_failures: 160,
+    accept_errors: 168,
+    starvations: 176,
+    supervisor: 184,
+    duration_us_log2: 192,
 });
 // structs:end
 
@@ -118,7 +119,7 @@ layout!(forkserve_live: 160 {
     peer: 36,
 });
 
-layout!(forkserve_event: 112 {
+layout!(forkserve_event: 120 {
     size: 0,
     r#type: 8,
     reason: 12,
@@ -136,6 +137,7 @@ layout!(forkserve_event: 112 {
     address: 88,
     peer_address: 96,
     peer_address_len: 104,
+    path: 112,
 });
 
 macro_rules! constants {
@@ -161,6 +163,7 @@ constants! {
     FORKSERVE_EVENT_CHILD_DISTRUSTED = 14,
     FORKSERVE_EVENT_SPARES_RENEWED = 15,
     FORKSERVE_EVENT_SOCKET_FILE_LEFT = 16,
+    FORKSERVE_EVENT_EXEC_FAILED = 17,
 
     // By `make tables`. constants:begin
     FORKSERVE_REASON_CAPACITY = 1,
@@ -177,6 +180,7 @@ constants! {
     FORKSERVE_REASON_LEAVE = 12,
     FORKSERVE_REASON_SANDBOX = 13,
     FORKSERVE_REASON_NETWORK = 14,
+    FORKSERVE_REASON_EXEC = 15,
     FORKSERVE_AT_CAPACITY_QUEUE = 0,
     FORKSERVE_AT_CAPACITY_REFUSE = 1,
     FORKSERVE_AT_RATE_QUEUE = 0,

@@ -82,8 +82,9 @@ pub unsafe extern "C" fn forkserve_server_run(
     let body = || {
         // SAFETY: by the contract of the function.
         let handle = unsafe { server(s) }?;
-        let mut handler = prepare(handler, userdata)?;
+        let handler = prepare(handler, userdata);
         let mut server = handle.lock()?;
+        let mut handler = served_by(&mut server, handler)?;
         let mut hooks = StdioHooks::default();
         loop {
             match server.step(&mut hooks)? {
@@ -123,8 +124,9 @@ pub unsafe extern "C" fn forkserve_server_start(
     let body = || {
         // SAFETY: by the contract of the function.
         let handle = unsafe { server(s) }?;
-        let mut handler = prepare(handler, userdata)?;
+        let handler = prepare(handler, userdata);
         let mut server = handle.lock()?;
+        let mut handler = served_by(&mut server, handler)?;
         let mut hooks = StdioHooks::default();
         match server.start_with(&mut hooks)? {
             Start::Host(pid) => Ok(pid),
@@ -218,7 +220,9 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
         let handle = unsafe { server(s) }?;
         // SAFETY: as above.
         unsafe { borrow(out, "out") }?;
-        match handle.lock()?.step(&mut StdioHooks::default())? {
+        let mut server = handle.lock()?;
+        server.set_program(None)?;
+        match server.step(&mut StdioHooks::default())? {
             Turn::Child(child) => {
                 let Some(connection) = child.into_connection() else {
                     // A spare that is not needed: the host has nothing to do with it.
@@ -274,8 +278,9 @@ pub unsafe extern "C" fn forkserve_server_dispatch(
     let body = || {
         // SAFETY: by the contract of the function.
         let handle = unsafe { server(s) }?;
-        let mut handler = prepare(handler, userdata)?;
+        let handler = prepare(handler, userdata);
         let mut server = handle.lock()?;
+        let mut handler = served_by(&mut server, handler)?;
         let mut hooks = StdioHooks::default();
         server.begin_dispatch()?;
         loop {
@@ -349,10 +354,21 @@ pub unsafe extern "C" fn forkserve_server_free(s: *mut forkserve_server) {
 fn prepare(
     handler: forkserve_handler,
     userdata: *mut c_void,
-) -> Result<impl FnMut(&Connection) -> c_int, Failure> {
-    let Some(handler) = handler else {
-        return failure(libc::EINVAL, "handler is NULL");
-    };
+) -> Option<impl FnMut(&Connection) -> c_int> {
+    let handler = handler?;
     // SAFETY: the host's function with the host's pointer, in the child.
-    Ok(move |connection: &Connection| unsafe { handler(lend(connection), userdata) })
+    Some(move |connection: &Connection| unsafe { handler(lend(connection), userdata) })
+}
+
+/// NULL stands for the program, if there is one. Nothing calls what is returned then.
+fn served_by<H: FnMut(&Connection) -> c_int>(
+    server: &mut Server,
+    mut handler: Option<H>,
+) -> Result<impl FnMut(&Connection) -> c_int, Failure> {
+    if handler.is_some() {
+        server.set_program(None)?;
+    } else if !server.serves_program() {
+        return failure(libc::EINVAL, "handler is NULL");
+    }
+    Ok(move |connection: &Connection| handler.as_mut().map_or(1, |handler| handler(connection)))
 }

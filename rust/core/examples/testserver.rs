@@ -5,7 +5,7 @@
 //! described; the modes `run`, `dispatch`, `step` and `start` are those of the Rust API.
 #![allow(unsafe_code, clippy::print_stdout, clippy::print_stderr)]
 
-use forkserve::{Connection, Event, Fork, Io, Options, Program, Server};
+use forkserve::{Connection, Event, Fork, Io, Options, Program, Server, Variables};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -87,6 +87,9 @@ fn observe(event: &Event<'_>) {
         Event::Resumed => Line::new("resumed"),
         Event::ListenerFailed { address, errno } => {
             Line::new("listener_failed").text("address", address).number("error", errno)
+        }
+        Event::ExecFailed { id, peer, path, errno } => {
+            about("exec_failed", id, peer).text("path", path).number("error", errno)
         }
         Event::SocketFileLeft { address, errno } => {
             Line::new("socket_file_left").text("address", address).number("error", errno)
@@ -359,11 +362,36 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
 
 // ---- The ways to run --------------------------------------------------------
 
+fn run_program(mode: &str, server: &mut Server, program: &Program) -> Result<(), forkserve::Error> {
+    match mode {
+        "dispatch" => loop {
+            match server.dispatch_program(program) {
+                Ok(_) => {}
+                Err(error) if error.errno() == libc::ESHUTDOWN => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            let fd = server.as_fd().as_raw_fd();
+            let mut ready = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            let timeout = server.next_timeout().map_or(-1, |time| time.as_millis() as libc::c_int);
+            // SAFETY: one pollfd, writable for the call. EINTR: dispatch looks all the same.
+            unsafe { libc::poll(&mut ready, 1, timeout) };
+        },
+        "start" => {
+            server.start_program(program)?;
+            server.wait_supervisor(None).map(drop)
+        }
+        _ => server.run_program(program),
+    }
+}
+
 fn run(mode: &str, server: &mut Server, handler: &str) -> Result<(), forkserve::Error> {
     let drained = |error: forkserve::Error| match error.errno() {
         libc::ESHUTDOWN => Ok(()),
         _ => Err(error),
     };
+    if let Some(text) = handler.strip_prefix("program=") {
+        return run_program(mode, server, &program_of(text)?.variables(Variables::all()));
+    }
     match mode {
         "dispatch" => loop {
             let fd = server.as_fd().as_raw_fd();

@@ -44,6 +44,8 @@ macro_rules! counters_table {
             refused_denied = RefusedDenied, since "0.1.0";
             /// Of `refused`: because the child could not enter its sandbox.
             refused_sandbox = RefusedSandbox, since "0.1.0";
+            /// Of `refused`: because the program could not be executed.
+            refused_exec = RefusedExec, since "0.1.0";
             /// Connections whose source was given a penalty for them.
             penalties = Penalties, since "0.1.0";
             /// Failed calls of `fork`.

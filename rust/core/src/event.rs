@@ -44,6 +44,17 @@ pub enum Event<'a> {
         /// Why.
         errno: i32,
     },
+    /// A program could not be executed: see [`run_program`](crate::Server::run_program).
+    ExecFailed {
+        /// Number of the connection that it was to serve.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+        /// The program's file.
+        path: &'a str,
+        /// Why.
+        errno: i32,
+    },
     /// The connection is kept, and a child will be tried for again.
     Held {
         /// Number of the connection.
@@ -136,6 +147,7 @@ impl Event<'_> {
             Event::Accepted { peer, .. }
             | Event::Forked { peer, .. }
             | Event::ForkFailed { peer, .. }
+            | Event::ExecFailed { peer, .. }
             | Event::Held { peer, .. }
             | Event::Refused { peer, .. }
             | Event::Ended { peer, .. } => Some(peer),

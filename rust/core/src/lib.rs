@@ -66,7 +66,7 @@ pub use net::conn::{read, write_all, Connection};
 pub use options::{
     AtCapacity, AtRate, Landlock, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
 };
-pub use program::Program;
+pub use program::{Program, Variables};
 pub use server::{Fork, Server, Stopper};
 pub use shared::board::{Live, DURATIONS};
 pub use stats::{Stats, StatsReader};

@@ -62,6 +62,9 @@ macro_rules! reasons_table {
                 /// A child could not enter its sandbox, though one could when serving began.
                 sandbox = 13, Sandbox(errno),
                     counted RefusedSandbox, words "no sandbox";
+                /// The program that was to serve it could not be executed.
+                exec = 15, Exec(errno),
+                    counted RefusedExec, words "the program cannot be executed";
             }
             paused {
                 /// `accept` has no descriptor or no memory (EMFILE, ENFILE, ENOBUFS, ENOMEM), or

@@ -10,6 +10,7 @@ mod ending;
 mod enter;
 pub(crate) mod exit;
 mod kit;
+mod program;
 mod setup;
 mod slot;
 mod spare;
@@ -105,7 +106,7 @@ impl Child {
     }
 
     /// Ends the process without a further step.
-    fn leave(&self, status: i32) -> ! {
+    pub(crate) fn leave(&self, status: i32) -> ! {
         if self.setup.announce {
             self.setup.slot.leave();
         }

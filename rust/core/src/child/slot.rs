@@ -1,6 +1,6 @@
 //! This child's slot on the scoreboard.
 
-use crate::shared::board::{Board, Origin, Serving};
+use crate::shared::board::{Board, Doing, Origin, Serving};
 use crate::shared::child_id::ChildId;
 use crate::sys::process::Usage;
 use nix::errno::Errno;
@@ -76,6 +76,11 @@ impl Slot {
     /// It has closed its connection, for want of a sandbox, and is about to exit.
     pub(super) fn cast_out(&self, errno: Errno) {
         self.board.cast_out(self.id.slot(), errno as i32);
+    }
+
+    /// It has closed its connection, for want of a program, and is about to exit.
+    pub(super) fn remain_unexecuted(&self, errno: Errno) {
+        self.board.give_up(self.id.slot(), Doing::Unexecuted, errno as i32);
     }
 
     /// It is about to exit.

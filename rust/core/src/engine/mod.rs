@@ -23,6 +23,7 @@ mod common;
 mod drain;
 mod endpoints;
 mod key;
+mod launcher;
 pub(crate) mod owner;
 mod pauses;
 mod phase;
@@ -40,6 +41,7 @@ mod drop;
 mod gate;
 mod host;
 mod notes;
+mod program;
 mod reap;
 mod recall;
 mod refill;
@@ -60,6 +62,7 @@ use crate::engine::common::Common;
 use crate::engine::drain::Drain;
 use crate::engine::endpoints::Endpoints;
 use crate::engine::key::Key;
+use crate::engine::launcher::Launcher;
 use crate::engine::owner::Owner;
 use crate::engine::pauses::hold::Hold;
 use crate::engine::pauses::shortage::Shortage;
@@ -110,6 +113,8 @@ pub(crate) struct Engine {
     common: Common,
     /// Away only while a child is being made.
     sandbox: Option<Arc<Sandbox>>,
+    /// What serves connections in place of a handler, if anything.
+    program: Option<Box<Launcher>>,
     phase: Phase,
     /// Whose server it is. Shared with the handles that `Server` gives out.
     rights: Arc<Owner>,
@@ -167,6 +172,7 @@ impl Engine {
             rights: Arc::new(Owner::new(board.clone())),
             common: Common::new(options, limits, board, epoll, owned),
             sandbox: None,
+            program: None,
             phase: Phase::Setup,
             stops,
             reports: Reports::new(),

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::event::{Event, Refusal};
 use crate::sandbox::Sandbox;
 use crate::shared::board::{Doing, State};
+use nix::errno::Errno;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -28,19 +29,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether this child, which has ended, was kept from serving by its sandbox. It has
-    /// closed its connection, and left the rest to this process.
+    /// Whether this child, which has ended, was kept from serving by its sandbox, or by a
+    /// program that cannot be executed. It has closed its connection, and left the rest to this process.
     pub(super) fn is_outcast(&mut self, child: &Record, slot: usize, state: State) -> bool {
-        if state.doing != Doing::Outcast || self.sandbox.is_none() {
-            return false;
-        }
-        let reason = Refusal::Sandbox(state.served as i32);
+        let errno = state.served as i32;
+        let reason = match state.doing {
+            Doing::Outcast if self.sandbox.is_some() => Refusal::Sandbox(errno),
+            Doing::Unexecuted if self.serves_program() => Refusal::Exec(errno),
+            _ => return false,
+        };
         self.common.board.count_refusal(reason);
         let id = match child.connection() {
             0 => self.common.board.connection(slot),
             id => id,
         };
         let peer = self.common.board.peer(slot).unwrap_or_default();
+        if let Refusal::Exec(errno) = reason {
+            self.exec_failed(id, &peer, Errno::from_raw(errno));
+        }
         self.common.emit(&Event::Refused { id, peer: peer.as_str(), reason });
         true
     }

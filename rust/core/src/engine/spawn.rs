@@ -35,6 +35,9 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
+        if self.serves_program() && self.sandbox.is_none() {
+            return self.spawn_program(arrival, patience);
+        }
         let Arrival { connection, origin } = arrival;
         let child_id = self.children.next_id();
         let slot = child_id.slot();
@@ -80,19 +83,29 @@ impl Engine {
             }
             Unborn::Fork(errno) => {
                 self.fork_failed(id, &arrival.peer(), errno);
-                let hopeless = self.fork_call.is_hopeless(self.common.now);
-                if hopeless && self.phase.rules().only_queued {
-                    // The drain would wait for it in vain.
-                    if patience.is_some() {
-                        self.common.board.subtract(Counter::Held);
-                    }
-                    self.refuse(arrival, Refusal::Fork(errno as i32));
-                    return Ok(None);
-                }
-                self.hold.keep(arrival, errno, patience, &mut self.common);
+                self.hold_or_refuse(arrival, patience, errno);
                 Ok(None)
             }
         }
+    }
+
+    /// No child could be made for the connection, and later perhaps one can.
+    pub(super) fn hold_or_refuse(
+        &mut self,
+        arrival: Arrival,
+        patience: Option<Patience>,
+        errno: Errno,
+    ) {
+        let hopeless = self.fork_call.is_hopeless(self.common.now);
+        if hopeless && self.phase.rules().only_queued {
+            // The drain would wait for it in vain.
+            if patience.is_some() {
+                self.common.board.subtract(Counter::Held);
+            }
+            self.refuse(arrival, Refusal::Fork(errno as i32));
+            return;
+        }
+        self.hold.keep(arrival, errno, patience, &mut self.common);
     }
 
     /// Makes a child that waits for connections by itself.
@@ -147,7 +160,7 @@ impl Engine {
         Setup::new(board, id, left, linger_ms, announce, self.sandbox.take())
     }
 
-    fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {
+    pub(super) fn fork_failed(&mut self, id: u64, peer: &Name, errno: Errno) {
         self.common.count();
         if is_refusal(errno) {
             self.fork_call.failed(errno, self.common.now);
@@ -181,7 +194,7 @@ impl Engine {
     }
 
     /// Takes a new child into the account.
-    fn adopt(&mut self, pid: libc::pid_t, connection: u64) {
+    pub(super) fn adopt(&mut self, pid: libc::pid_t, connection: u64) {
         self.common.count();
         let now = self.common.now;
         let generation = self.pool.as_ref().map_or(0, |pool| pool.equipment.generation());

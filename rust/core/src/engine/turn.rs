@@ -15,6 +15,13 @@ use std::time::Instant;
 impl Engine {
     /// Works until the next fork, or until there is nothing left to do.
     pub(crate) fn turn(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
+        match self.work(hooks)? {
+            Turn::Child(child) if self.serves_program() => self.become_program(child),
+            turn => Ok(turn),
+        }
+    }
+
+    fn work(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
         self.common.now = Instant::now();
         // 1. What was reported: stop requests, ended children, endpoints that have
         //    connections. Children are reaped before new ones are made, so that places

@@ -151,6 +151,10 @@ impl Connection {
         &self.ends.peer
     }
 
+    pub(crate) fn local(&self) -> &RawAddress {
+        &self.ends.local
+    }
+
     /// Closes it, in the child: as dropping it does, but see `sys::raw`.
     #[inline(always)]
     pub(crate) fn close_in_child(self) {

@@ -4,6 +4,7 @@
 //! state machine in `engine`.
 
 mod binding;
+mod program;
 mod stopper;
 
 pub use stopper::Stopper;
@@ -146,6 +147,7 @@ impl Server {
         mut handler: impl FnMut(&Connection) -> R,
     ) -> Result<(), Error> {
         let mut hooks = RustHooks::default();
+        self.engine.set_program(None)?;
         self.engine.begin()?;
         loop {
             match self.engine.turn(&mut hooks)? {
@@ -167,6 +169,7 @@ impl Server {
         mut handler: impl FnMut(&Connection) -> R,
     ) -> Result<usize, Error> {
         let mut hooks = RustHooks::default();
+        self.engine.set_program(None)?;
         self.begin_dispatch()?;
         loop {
             match self.engine.turn(&mut hooks)? {
@@ -184,6 +187,7 @@ impl Server {
     /// Errors: as [`Server::run`]; ESHUTDOWN as soon as a drain is complete.
     pub fn accept_fork(&mut self) -> Result<Fork, Error> {
         let mut hooks = RustHooks::default();
+        self.engine.set_program(None)?;
         match self.step(&mut hooks)? {
             Turn::Child(child) => match child.into_connection() {
                 Some(connection) => Ok(Fork::Child(connection)),
@@ -212,6 +216,7 @@ impl Server {
         mut handler: impl FnMut(&Connection) -> R,
     ) -> Result<i32, Error> {
         let mut hooks = RustHooks::default();
+        self.engine.set_program(None)?;
         match self.engine.start(&mut hooks)? {
             Start::Host(pid) => Ok(pid),
             Start::Supervisor => {
@@ -271,7 +276,7 @@ impl Server {
     }
 }
 
-fn drained() -> Error {
+pub(crate) fn drained() -> Error {
     Error::new(Errno::ESHUTDOWN, "the server has been stopped")
 }
 

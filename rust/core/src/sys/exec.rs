@@ -3,7 +3,7 @@
 //! Called in a handler, to which an error returns with everything as it was. System calls
 //! by `raw` only: no lock and no allocation, also where the host has threads.
 
-use super::carray::CArray;
+use super::carray::{CArray, Environ};
 use super::raw::{call, check};
 use nix::errno::Errno;
 use std::ffi::{c_char, CStr};
@@ -53,6 +53,12 @@ pub(crate) struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
+    /// With an environment that is made anew for each program.
+    pub(crate) fn with(path: &'a CStr, argv: &'a CArray, environ: &'a Environ) -> Image<'a> {
+        let (path, argv, envp) = (path.as_ptr(), argv.as_ptr(), environ.as_ptr());
+        Image { path, argv, envp, lent: PhantomData }
+    }
+
     /// `envp`: `None` for the environment as it is now.
     pub(crate) fn new(path: &'a CStr, argv: &'a CArray, envp: Option<&'a CArray>) -> Image<'a> {
         let (path, argv) = (path.as_ptr(), argv.as_ptr());
@@ -104,6 +110,35 @@ pub(crate) fn exec(fd: RawFd, io: Io, image: &Image<'_>) -> Failed {
     table.put_back();
     set_mask(mask);
     failed
+}
+
+/// The same in a process that is to end if it fails. Not even libc's errno is touched: the
+/// process may share its memory with its parent.
+#[inline(always)]
+pub(crate) fn exec_for_good(fd: RawFd, io: Io, image: &Image<'_>) -> Failed {
+    set_mask(u64::MAX);
+    if let Err(failed) = place(fd, io) {
+        return failed;
+    }
+    set_nonblocking(fd, false);
+    let end = io.end();
+    let cloexec = libc::CLOSE_RANGE_CLOEXEC as usize;
+    // Not closed before it is known that the program runs: a client may be told something.
+    // SAFETY: takes numbers only; this process has its own table of descriptors.
+    let set = unsafe { call(libc::SYS_close_range, [end as usize, u32::MAX as usize, cloexec]) };
+    // Before Linux 5.11 it does not know this flag.
+    if set != 0 {
+        each_descriptor(|fd| {
+            if fd >= end {
+                let _ = control(fd, libc::F_SETFD, libc::FD_CLOEXEC as usize);
+            }
+        });
+    }
+    for number in 1..=SIGNALS {
+        swap_action(number, &[0; 4], None);
+    }
+    set_mask(0);
+    ("execve", execve(image))
 }
 
 fn execve(image: &Image<'_>) -> Errno {

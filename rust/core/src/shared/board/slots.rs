@@ -95,7 +95,13 @@ impl Board {
     /// The child here has closed its first connection, because its sandbox failed, and is
     /// about to exit.
     pub(crate) fn cast_out(&self, slot: usize, errno: i32) {
-        let word = (errno as u64 * SERVED_ONE) | Doing::Outcast as u64;
+        self.give_up(slot, Doing::Outcast, errno);
+    }
+
+    /// The child here has closed its first connection, because it cannot serve it, and is
+    /// about to exit.
+    pub(crate) fn give_up(&self, slot: usize, why: Doing, errno: i32) {
+        let word = (errno as u64 * SERVED_ONE) | why as u64;
         self.state_word(slot).store(word, Release);
     }
 

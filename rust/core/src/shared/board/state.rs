@@ -17,6 +17,8 @@ pub(crate) enum Doing {
     Condemned = 3,
     /// Not serving the one that it took: its sandbox failed. Above it is the errno.
     Outcast = 4,
+    /// The same: its program could not be executed.
+    Unexecuted = 5,
 }
 
 /// A state word, taken apart.
@@ -34,6 +36,7 @@ impl State {
             2 => Doing::Serving,
             3 => Doing::Condemned,
             4 => Doing::Outcast,
+            5 => Doing::Unexecuted,
             _ => Doing::Free,
         };
         State { doing, leaving: word & LEAVING != 0, served: word / SERVED_ONE }

@@ -3,24 +3,29 @@
 //! Everything is made ready here, where memory may be allocated: between a fork and `execve`
 //! it may not.
 
+mod variables;
+
+pub use variables::Variables;
+
 use crate::error::Error;
 use crate::escape::escaped;
 use crate::net::conn::Connection;
-use crate::sys::carray::CArray;
+use crate::sys::carray::{CArray, Environ};
 use crate::sys::exec::{self, Image, Io};
 use nix::errno::Errno;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// A program, with its arguments, its environment, and where it finds its connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     path: CString,
     arguments: CArray,
     /// `None`: that of this process, as it is then.
     environment: Option<CArray>,
     io: Io,
+    variables: Variables,
 }
 
 /// Where execvp(3) looks without PATH.
@@ -30,8 +35,8 @@ impl Program {
     /// The program `arguments[0]`, which is looked for in PATH if it has no slash, with all
     /// of `arguments`.
     ///
-    /// Errors: EINVAL without arguments, or with a NUL byte in one; what keeps it from being
-    /// executed, such as ENOENT, EACCES, or EISDIR for a directory. They name the program.
+    /// Errors: EINVAL without arguments, or with a NUL byte in one; ENOENT or EACCES, with the
+    /// program's name, where PATH has no such program.
     pub fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Program, Error> {
         let arguments = strings("argv", arguments)?;
         let Some(name) = arguments.first().filter(|name| !name.is_empty()) else {
@@ -39,7 +44,13 @@ impl Program {
         };
         let path = find(name)?;
         let arguments = CArray::new(arguments);
-        Ok(Program { path, arguments, environment: None, io: Io::default() })
+        Ok(Program {
+            path,
+            arguments,
+            environment: None,
+            io: Io::default(),
+            variables: Variables::default(),
+        })
     }
 
     /// With exactly these variables (`NAME=value`) for its environment. Without this call it
@@ -65,6 +76,13 @@ impl Program {
         self
     }
 
+    /// Which variables tell it of its client, besides its environment. For
+    /// [`Server::run_program`](crate::Server::run_program) and its like; without this call none.
+    pub fn variables(mut self, variables: Variables) -> Program {
+        self.variables = variables;
+        self
+    }
+
     /// The file that is executed.
     pub fn path(&self) -> &CStr {
         &self.path
@@ -75,6 +93,38 @@ impl Program {
     pub fn exec_on(&self, fd: BorrowedFd<'_>) -> Error {
         let (call, errno) = exec::exec(fd.as_raw_fd(), self.io, &self.image());
         failed(call, &self.path, errno)
+    }
+
+    /// The file as text that is fit to be shown.
+    pub(crate) fn path_name(&self) -> String {
+        escaped(self.path.to_bytes())
+    }
+
+    /// Whether it could be executed now: another file may have its name by now.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        check(&self.path).map_err(|errno| Error::os("execute", &self.path_name(), errno))
+    }
+
+    /// The environment that all of its processes have.
+    pub(crate) fn environ(&self) -> Environ {
+        let base = match &self.environment {
+            Some(environment) => environment.texts().to_vec(),
+            None => std::env::vars_os().filter_map(variable).collect(),
+        };
+        Environ::new(base.into_iter().filter(|text| !self.variables.own(text)).collect())
+    }
+
+    /// What is added to it for this connection; and whether the process's number is.
+    pub(crate) fn about(&self, connection: &Connection) -> (Vec<CString>, bool) {
+        self.variables.of(connection, self.io)
+    }
+
+    pub(crate) fn image_with<'a>(&'a self, environ: &'a Environ) -> Image<'a> {
+        Image::with(&self.path, &self.arguments, environ)
+    }
+
+    pub(crate) fn where_io(&self) -> Io {
+        self.io
     }
 
     fn image(&self) -> Image<'_> {
@@ -103,6 +153,10 @@ pub(crate) fn failed(call: &'static str, path: &CStr, errno: Errno) -> Error {
     }
 }
 
+fn variable((name, value): (OsString, OsString)) -> Option<CString> {
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+}
+
 fn strings<A: AsRef<OsStr>>(
     what: &str,
     texts: impl IntoIterator<Item = A>,
@@ -118,7 +172,7 @@ fn strings<A: AsRef<OsStr>>(
 fn find(name: &CStr) -> Result<CString, Error> {
     let fail = |errno| Error::os("execute", &escaped(name.to_bytes()), errno);
     if name.to_bytes().contains(&b'/') {
-        return check(name).map_err(fail).map(|()| name.to_owned());
+        return Ok(name.to_owned());
     }
     let path = std::env::var_os("PATH");
     let path = path.as_deref().map_or(PATH, OsStr::as_bytes);
@@ -154,7 +208,7 @@ mod tests {
     use super::*;
 
     fn error(arguments: &[&str]) -> String {
-        Program::new(arguments).map(drop).unwrap_err().to_string()
+        Program::new(arguments).and_then(|program| program.check()).unwrap_err().to_string()
     }
 
     #[test]

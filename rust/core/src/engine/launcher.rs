@@ -1,0 +1,71 @@
+//! What serves connections in place of a handler: a program, and what it takes to execute it.
+
+use crate::error::Error;
+use crate::net::conn::Connection;
+use crate::program::Program;
+use crate::sys::carray::Environ;
+use crate::sys::exec::exec_for_good;
+use crate::sys::process;
+use crate::sys::spawn_program::{spawn_program, Leads, Plan, Spawned, Stack};
+use nix::errno::Errno;
+use std::os::fd::AsRawFd;
+
+pub(crate) struct Launcher {
+    program: Program,
+    environ: Environ,
+    stack: Stack,
+    auto_group: bool,
+}
+
+impl Launcher {
+    /// `auto_group`: the program alone is why children lead groups.
+    pub(crate) fn new(program: &Program, auto_group: bool) -> Result<Launcher, Error> {
+        let stack = Stack::new().map_err(|errno| Error::os("mmap", "", errno))?;
+        let (program, environ) = (program.clone(), program.environ());
+        Ok(Launcher { program, environ, stack, auto_group })
+    }
+
+    pub(crate) fn auto_group(&self) -> bool {
+        self.auto_group
+    }
+
+    pub(crate) fn has(&self, program: &Program) -> bool {
+        self.program == *program
+    }
+
+    pub(crate) fn path_name(&self) -> String {
+        self.program.path_name()
+    }
+
+    /// Executes it in a new process. `dies_with`: it is to end with its parent, of this number.
+    pub(crate) fn launch(
+        &mut self,
+        connection: &Connection,
+        leads: Leads,
+        dies_with: Option<libc::pid_t>,
+    ) -> Spawned {
+        self.tell_of(connection);
+        let plan = Plan {
+            image: self.program.image_with(&self.environ),
+            environ: &self.environ,
+            fd: connection.as_raw_fd(),
+            io: self.program.where_io(),
+            leads,
+            dies_with,
+        };
+        spawn_program(&self.stack, &plan)
+    }
+
+    /// Executes it in this process, a child. Comes back only if that fails.
+    pub(crate) fn become_it(&mut self, connection: &Connection) -> Errno {
+        self.tell_of(connection);
+        self.environ.write_pid(process::getpid() as u32);
+        let image = self.program.image_with(&self.environ);
+        exec_for_good(connection.as_raw_fd(), self.program.where_io(), &image).1
+    }
+
+    fn tell_of(&mut self, connection: &Connection) {
+        let (about, with_pid) = self.program.about(connection);
+        self.environ.set(about, with_pid);
+    }
+}
