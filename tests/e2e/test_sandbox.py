@@ -144,6 +144,17 @@ def is_nobody(pid, group=NOBODY.pw_gid):
         assert int(found[kind], 16) == 0
 
 
+@pytest.mark.parametrize("name", ["c-run-ahead", "c-start-reuse", "rust-step"])
+def test_a_limit_below_what_is_open_keeps_no_child_from_accepting(name, serve):
+    """A spare has more descriptors than the handler is to have."""
+    (front,) = (front for front in FRONTS if front.name == name)
+    server = serve(front, *options(rlimits="nofile=5"))
+    for _ in range(6):
+        echo_once(server.address)
+    server.finish()
+    assert server.stats()["refused"] == 0
+
+
 @needs_root
 def test_a_root_alone_is_also_the_working_directory(core_front, serve, tmp_path):
     server = serve(core_front, "--handler", "hold", *options(chroot=tmp_path))

@@ -11,6 +11,7 @@
 //! to those that would keep it from accepting: these come with its first connection.
 
 mod apply;
+mod bpf;
 mod identity;
 mod landlock;
 mod prepare;

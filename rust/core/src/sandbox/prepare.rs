@@ -75,7 +75,7 @@ pub(super) fn steps(
         steps.push(Step { name: "rlimits", subject: limit.to_string(), action: set(limit) });
     }
     if filtered {
-        let action = Action::Seccomp(seccomp::stdio(options)?);
+        let action = Action::Seccomp(seccomp::stdio(options));
         steps.push(Step { name: "syscalls", subject: "stdio".to_owned(), action });
     }
     Ok((steps, count))

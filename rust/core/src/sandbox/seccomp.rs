@@ -3,14 +3,8 @@
 //! Made in the parent. What is not on the list fails with EPERM: libraries expect that,
 //! and a handler that opens a file by mistake says so instead of being killed.
 
-use crate::error::Error;
 use crate::options::Options;
-use crate::sys::seccomp::MOST;
-use nix::errno::Errno;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule,
-};
+use crate::sandbox::bpf::{assemble, Condition, Verdict};
 use std::collections::BTreeMap;
 
 /// A program, and which of its instructions compare with the number of the child.
@@ -146,67 +140,42 @@ const OLDER: &[libc::c_long] = &[
 const OLDER: &[libc::c_long] = &[];
 
 /// The program of the preset "stdio".
-pub(super) fn stdio(options: &Options) -> Result<Program, Error> {
-    let fail =
-        |why: &dyn std::fmt::Display| Error::new(Errno::EINVAL, format!("syscalls stdio: {why}"));
-    let filter = rules(options).and_then(|rules| {
-        let arch = std::env::consts::ARCH.try_into()?;
-        let denied = SeccompAction::Errno(libc::EPERM as u32);
-        SeccompFilter::new(rules, denied, SeccompAction::Allow, arch)
-    });
-    let program: BpfProgram =
-        filter.and_then(BpfProgram::try_from).map_err(|error| fail(&error))?;
-    if program.len() > MOST {
-        return Err(fail(&"the program is too long"));
-    }
-    let own = program.iter().enumerate().filter(|(_, code)| code.k == OWN);
+pub(super) fn stdio(options: &Options) -> Program {
+    let code: Box<[libc::sock_filter]> = assemble(&verdicts(options)).into();
+    let own = code.iter().enumerate().filter(|(_, instruction)| instruction.k == OWN);
     let own = own.map(|(index, _)| index).collect();
-    let code = program.iter().map(|code| libc::sock_filter {
-        code: code.code,
-        jt: code.jt,
-        jf: code.jf,
-        k: code.k,
-    });
-    Ok(Program { code: code.collect(), own })
+    Program { code, own }
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-fn rules(options: &Options) -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = STDIO.iter().chain(OLDER).map(|call| (*call, Vec::new())).collect();
+fn verdicts(options: &Options) -> BTreeMap<u32, Verdict> {
+    let calls = STDIO.iter().chain(OLDER).map(|call| (*call as u32, Verdict::Allow));
+    let mut verdicts: BTreeMap<u32, Verdict> = calls.collect();
     if options.connections_per_child > 1 {
         // It is to take the next one. No other socket listens.
-        rules.insert(libc::SYS_accept4, Vec::new());
+        verdicts.insert(libc::SYS_accept4 as u32, Verdict::Allow);
     }
-    let equal = |argument, value: libc::c_int| {
-        SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value as u32 as u64)
+    let mut only = |call: libc::c_long, alternatives: Vec<Vec<Condition>>| {
+        verdicts.insert(call as u32, Verdict::If(alternatives));
     };
-    let without = |argument, bits: libc::c_int| {
-        let mask = bits as u32 as u64;
-        SeccompCondition::new(argument, Dword, SeccompCmpOp::MaskedEq(mask), 0)
-    };
-    let one = |condition| SeccompRule::new(vec![condition?]);
-    let mut only = |call, alternatives: Vec<Result<SeccompRule, seccompiler::BackendError>>| {
-        alternatives.into_iter().collect::<Result<Vec<_>, _>>().map(|found| {
-            rules.insert(call, found);
-        })
+    let equal = |argument, value: u32| vec![Condition { argument, mask: u32::MAX, value }];
+    let bits = |argument, mask: libc::c_int, value: libc::c_int| {
+        vec![Condition { argument, mask: mask as u32, value: value as u32 }]
     };
     // No memory that can be written and then executed, or made to be.
-    only(libc::SYS_mmap, vec![one(without(2, libc::PROT_EXEC))])?;
-    only(libc::SYS_mprotect, vec![one(without(2, libc::PROT_EXEC))])?;
+    only(libc::SYS_mmap, vec![bits(2, libc::PROT_EXEC, 0)]);
+    only(libc::SYS_mprotect, vec![bits(2, libc::PROT_EXEC, 0)]);
     // A pair is no way out.
-    only(libc::SYS_socketpair, vec![one(equal(0, libc::AF_UNIX))])?;
+    only(libc::SYS_socketpair, vec![equal(0, libc::AF_UNIX as u32)]);
     // What is asked of an open descriptor, and is no matter of a device.
     let requests = [
-        libc::FIONREAD,
-        libc::FIONBIO,
-        libc::FIOCLEX,
-        libc::FIONCLEX,
-        libc::TCGETS,
-        libc::TIOCGWINSZ,
+        libc::FIONREAD as u32,
+        libc::FIONBIO as u32,
+        libc::FIOCLEX as u32,
+        libc::FIONCLEX as u32,
+        libc::TCGETS as u32,
+        libc::TIOCGWINSZ as u32,
     ];
-    let requests = requests.map(|request| one(equal(1, request as libc::c_int)));
-    only(libc::SYS_ioctl, requests.into())?;
+    only(libc::SYS_ioctl, requests.map(|request| equal(1, request)).into());
     // Not the owner of a descriptor, to whom the kernel sends signals.
     let requests = [
         libc::F_DUPFD,
@@ -220,27 +189,30 @@ fn rules(options: &Options) -> Result<Rules, seccompiler::BackendError> {
         libc::F_SETLKW,
         libc::F_GETPIPE_SZ,
     ];
-    only(libc::SYS_fcntl, requests.map(|request| one(equal(1, request))).into())?;
+    only(libc::SYS_fcntl, requests.map(|request| equal(1, request as u32)).into());
     // By its newer name, of an open descriptor, if the path is empty.
-    let descriptor = SeccompCondition::new(
-        3,
-        Dword,
-        SeccompCmpOp::MaskedEq(libc::AT_EMPTY_PATH as u64),
-        libc::AT_EMPTY_PATH as u64,
-    );
-    only(libc::SYS_newfstatat, vec![one(descriptor)])?;
-    // Limits are read, not set.
-    only(
-        libc::SYS_prlimit64,
-        vec![SeccompRule::new(vec![
-            equal(0, 0)?,
-            SeccompCondition::new(2, seccompiler::SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?,
-        ])],
-    )?;
+    only(libc::SYS_newfstatat, vec![bits(3, libc::AT_EMPTY_PATH, libc::AT_EMPTY_PATH)]);
+    // Limits are read, not set: the pointer to a new one is NULL, in both halves.
+    let upper = |argument: u32| Condition { argument: argument + 6, mask: u32::MAX, value: 0 };
+    let lower = |argument: u32| Condition { argument, mask: u32::MAX, value: 0 };
+    only(libc::SYS_prlimit64, vec![vec![lower(0), lower(2), upper(2)]]);
     // abort() and raise() are signals to itself.
-    let own = || one(equal(0, OWN as libc::c_int));
-    only(libc::SYS_kill, vec![own()])?;
-    only(libc::SYS_tgkill, vec![own()])?;
-    only(libc::SYS_tkill, vec![own()])?;
-    Ok(rules)
+    only(libc::SYS_kill, vec![equal(0, OWN)]);
+    only(libc::SYS_tgkill, vec![equal(0, OWN)]);
+    only(libc::SYS_tkill, vec![equal(0, OWN)]);
+    verdicts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::seccomp::MOST;
+
+    #[test]
+    fn a_child_has_room_for_the_program() {
+        let program = stdio(&Options { connections_per_child: 2, ..Options::default() });
+        assert!((100..=MOST).contains(&program.code.len()), "{}", program.code.len());
+        // Of kill, tgkill and tkill.
+        assert_eq!(program.own.len(), 3);
+    }
 }

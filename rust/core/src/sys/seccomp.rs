@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 /// `SECCOMP_SET_MODE_FILTER`.
 const SET_FILTER: usize = 1;
 /// The most instructions that a program has here. The child has a copy on its stack.
-pub(crate) const MOST: usize = 1024;
+pub(crate) const MOST: usize = 512;
 
 /// Installs a program. The instructions of `own` compare with a process number, and get
 /// that of this process. For the child: see `raw`.
