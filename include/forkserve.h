@@ -247,6 +247,27 @@ int forkserve_server_run(struct forkserve_server *s,
 int forkserve_server_stop(struct forkserve_server *s);
 
 /*
+ * Closes the listeners and leaves the children to finish, without a limit and without
+ * anything that waits for them: for a program that is to end now, or to go on with
+ * something else, while its clients are served.
+ *
+ * It returns at once, and so does the call that runs the loop: run returns 0, dispatch
+ * and accept_fork -ESHUTDOWN, a supervisor ends and wait returns 0. What the kernel has
+ * queued is accepted first, as far as max_children has room and fork works; idle
+ * spares leave. The file of a Unix socket is removed. From then on the server knows
+ * nothing of its children: lifetime_ms and all other deadlines have ended, the counters
+ * stay as they are (live is 0), and forkserve_server_free ends none of them. Their
+ * statuses are the program's to wait for if it goes on (waitpid, or SIGCHLD ignored), or
+ * init's if it ends. During a drain it ends that, in the same way.
+ *
+ * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+ * Errors: -EINVAL: s is NULL, or the server has FORKSERVE_ORPHANS_TERMINATE, with which
+ * children do not outlive their parent; -ECHILD: the server belongs to another process.
+ * Since: 0.1.
+ */
+int forkserve_server_detach(struct forkserve_server *s);
+
+/*
  * Frees a server. Children that still live get SIGKILL and are waited for, so
  * stop the server first and let the loop drain; the observer is called for each
  * child that ends. A child that SIGKILL does not end within two seconds is left. A
@@ -1076,6 +1097,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 
 /* A program could not be executed: conn_id, peer, path, error. */
 #define FORKSERVE_EVENT_EXEC_FAILED 17
+
+/*
+ * After forkserve_server_detach: no listener, and the children go on by themselves;
+ * live tells how many connections they serve.
+ */
+#define FORKSERVE_EVENT_DETACHED 18
 
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1

@@ -39,6 +39,8 @@ def describe(event: Event) -> Optional[tuple[str, str]]:
         return "renewed", f"spares, {reason}"
     if event.kind == "draining":
         return "draining", f"{event.live} alive"
+    if event.kind == "detached":
+        return "detached", f"{event.live} left"
     if event.kind in ("resumed", "stopped"):
         return event.kind, ""
     if event.kind == "supervisor_ended":

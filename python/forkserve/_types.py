@@ -31,6 +31,7 @@ EventKind: TypeAlias = Literal[
     "resumed",
     "draining",
     "stopped",
+    "detached",
     "supervisor_ended",
     "listener_failed",
     "socket_file_left",

@@ -77,4 +77,20 @@ impl Server {
         let stopped = stopper.as_ref().map_or(Ok(()), Stopper::stop);
         stopped.map_err(|errno| error::new(py, errno, forkserve::strerror(errno)))
     }
+
+    pub(crate) fn request_detach(&self, py: Python<'_>) -> PyResult<()> {
+        let stopper = self.stopper.lock().unwrap_or_else(PoisonError::into_inner);
+        let detached = stopper.as_ref().map_or(Ok(()), Stopper::detach);
+        detached.map_err(|errno| match errno {
+            libc::EINVAL => {
+                let text =
+                    "detach: with orphans=\"terminate\" children do not outlive their parent";
+                error::new(py, errno, text)
+            }
+            errno => error::new(py, errno, forkserve::strerror(errno)),
+        })?;
+        // A stop that comes later has nothing to hasten.
+        self.stops.fetch_add(1, Relaxed);
+        Ok(())
+    }
 }

@@ -22,7 +22,8 @@ pub(crate) struct Event {
     /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "exec_failed" (conn_id, peer, path, error), "held" (conn_id, peer),
     /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
     /// used), "paused" (reason), "resumed", "listener_failed" (address, error),
-    /// "socket_file_left" (address, error), "child_distrusted" (pid), "spares_renewed" (reason), "draining" or "stopped"; in the
+    /// "socket_file_left" (address, error), "child_distrusted" (pid), "spares_renewed"
+    /// (reason), "draining", "stopped", or "detached", whose live is how many are left; in the
     /// host of a supervisor "supervisor_ended" (pid, how). More kinds may come.
     kind: &'static str,
     /// Number of the connection.
@@ -99,6 +100,11 @@ impl Event {
 
 impl Event {
     fn new(event: &forkserve::Event<'_>, live: u64) -> Event {
+        let live = match *event {
+            // They have been forgotten by now.
+            forkserve::Event::Detached { live } => live,
+            _ => live,
+        };
         Event { live, ..Event::of(event) }
     }
 
@@ -164,6 +170,7 @@ impl Event {
             }
             Core::Draining { .. } => Event { kind: "draining", ..Event::default() },
             Core::Stopped => Event { kind: "stopped", ..Event::default() },
+            Core::Detached { .. } => Event { kind: "detached", ..Event::default() },
             Core::SupervisorEnded { pid, exit } => {
                 let (exit_code, exit_signal) = code_and_signal(exit);
                 let pid = Some(pid);

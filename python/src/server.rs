@@ -318,6 +318,24 @@ impl Server {
         self.request_stop(py)
     }
 
+    /// Close the listeners and leave the children to finish, without a limit and without
+    /// anything that waits for them: for a program that is to end now, or to go on with
+    /// something else, while its clients are served.
+    ///
+    /// Returns at once, and so does serve_forever() (serve(), wait(); dispatch() raises
+    /// ESHUTDOWN). What the kernel has queued is accepted first, as far as max_children has
+    /// room and fork works; idle spares leave. From then on the server knows nothing of its
+    /// children: lifetime and all other deadlines have ended, the counters stay as they are
+    /// (live is 0), and close() ends none of them. Their statuses are the program's to wait for
+    /// if it goes on (os.waitpid), or init's if it ends. During a drain it ends that, in the
+    /// same way. May be called from a signal handler and from any thread.
+    ///
+    /// Raises Error with EINVAL if orphans is "terminate", ECHILD in a child.
+    fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        self.own(py)?;
+        self.request_detach(py)
+    }
+
     /// What a cancellation of serve() does: stop(), unless that has been called.
     fn _begin_drain(&self, py: Python<'_>) -> PyResult<()> {
         self.own(py)?;

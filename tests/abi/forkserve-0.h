@@ -247,6 +247,27 @@ int forkserve_server_run(struct forkserve_server *s,
 int forkserve_server_stop(struct forkserve_server *s);
 
 /*
+ * Closes the listeners and leaves the children to finish, without a limit and without
+ * anything that waits for them: for a program that is to end now, or to go on with
+ * something else, while its clients are served.
+ *
+ * It returns at once, and so does the call that runs the loop: run returns 0, dispatch
+ * and accept_fork -ESHUTDOWN, a supervisor ends and wait returns 0. What the kernel has
+ * queued is accepted first, as far as max_children has room and fork works; idle
+ * spares leave. The file of a Unix socket is removed. From then on the server knows
+ * nothing of its children: lifetime_ms and all other deadlines have ended, the counters
+ * stay as they are (live is 0), and forkserve_server_free ends none of them. Their
+ * statuses are the program's to wait for if it goes on (waitpid, or SIGCHLD ignored), or
+ * init's if it ends. During a drain it ends that, in the same way.
+ *
+ * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+ * Errors: -EINVAL: s is NULL, or the server has FORKSERVE_ORPHANS_TERMINATE, with which
+ * children do not outlive their parent; -ECHILD: the server belongs to another process.
+ * Since: 0.1.
+ */
+int forkserve_server_detach(struct forkserve_server *s);
+
+/*
  * Frees a server. Children that still live get SIGKILL and are waited for, so
  * stop the server first and let the loop drain; the observer is called for each
  * child that ends. A child that SIGKILL does not end within two seconds is left. A
@@ -266,6 +287,71 @@ int forkserve_server_stop(struct forkserve_server *s);
  * Since: 0.1.
  */
 void forkserve_server_free(struct forkserve_server *s);
+
+/*
+ * Or'd to io: the program has the variables that tcpserver sets: PROTO, TCPLOCALIP,
+ * TCPLOCALPORT, TCPREMOTEIP, TCPREMOTEPORT; for a Unix socket UNIXLOCALPATH,
+ * UNIXREMOTEPATH, UNIXREMOTEEUID, UNIXREMOTEEGID, UNIXREMOTEPID. What is not known is
+ * not set.
+ */
+#define FORKSERVE_ENV_UCSPI 256
+
+/* Or'd to io: REMOTE_ADDR and REMOTE_PORT, as in CGI. */
+#define FORKSERVE_ENV_CGI 512
+
+/*
+ * Or'd to FORKSERVE_IO_FD3: LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, as systemd sets
+ * them.
+ */
+#define FORKSERVE_ENV_SYSTEMD 1024
+
+/*
+ * Serves until a drain is complete, with a program executed for each connection. So
+ * each has an address layout and a stack canary of its own, at a cost that does not
+ * grow with the host: the child is made on the host's memory (CLONE_VM, CLONE_VFORK).
+ * No code of the host's runs in it, nor do its pthread_atfork handlers, so the host
+ * may have threads.
+ *
+ * argv[0] is looked for in PATH, once, if it has no slash. envp may be NULL for the
+ * environment of the host as it is now. io says where the program has the connection,
+ * as for forkserve_conn_exec, and by FORKSERVE_ENV_* which variables are added. The
+ * program has the host's standard streams and no other descriptor. Its signals have
+ * their defaults, and none is blocked. It leads a process group, unless process_group
+ * says otherwise.
+ *
+ * Limits, deadlines, penalties, events and counters are those of any child.
+ * connections_per_child and linger_ms have no effect. With spares, and with a sandbox, the
+ * child is a fork of the host that executes the program. If the program cannot be executed, the observer is called with FORKSERVE_EVENT_EXEC_FAILED, and the
+ * connection is refused, or held where a shortage is the cause.
+ *
+ * Ownership: argv and envp are copied.
+ * Context: parent. Blocks.
+ * Errors: -EINVAL: NULL, no argv[0], or an io that means nothing; what keeps the
+ * program from being executed now, such as -ENOENT, -EACCES and -EISDIR (the message
+ * names it); others as for forkserve_server_run.
+ * Since: 0.1.
+ */
+int forkserve_server_run_program(struct forkserve_server *s,
+                                 char *const *argv,
+                                 char *const *envp,
+                                 int io,
+                                 struct forkserve_error *err);
+
+/*
+ * Sets the program that serves connections where forkserve_server_run, _start or
+ * _dispatch is called with NULL for the handler: see forkserve_server_run_program.
+ *
+ * Ownership: argv and envp are copied.
+ * Context: parent. Does not block.
+ * Errors: as for forkserve_server_run_program; -EBUSY: the server runs in another call,
+ * or has spares that a handler was to serve with; -ECHILD.
+ * Since: 0.1.
+ */
+int forkserve_server_set_program(struct forkserve_server *s,
+                                 char *const *argv,
+                                 char *const *envp,
+                                 int io,
+                                 struct forkserve_error *err);
 
 /* --- 3  The connection, in its child -------------------------------------- */
 
@@ -1009,6 +1095,15 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  */
 #define FORKSERVE_EVENT_SOCKET_FILE_LEFT 16
 
+/* A program could not be executed: conn_id, peer, path, error. */
+#define FORKSERVE_EVENT_EXEC_FAILED 17
+
+/*
+ * After forkserve_server_detach: no listener, and the children go on by themselves;
+ * live tells how many connections they serve.
+ */
+#define FORKSERVE_EVENT_DETACHED 18
+
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1
 
@@ -1062,6 +1157,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 #define FORKSERVE_REASON_NETWORK 14
 
 /*
+ * The program that was to serve it could not be executed. The event's error
+ * says why.
+ */
+#define FORKSERVE_REASON_EXEC 15
+
+/*
  * One thing that happened. Fields that its type does not name are zero (NULL,
  * or -1 for exit_code), except live, which every event has.
  */
@@ -1110,6 +1211,8 @@ typedef struct forkserve_event {
     const struct sockaddr *peer_address;
     /* How many bytes that has. */
     size_t peer_address_len;
+    /* The program; NULL without one. */
+    const char *path;
 } forkserve_event;
 
 /*
@@ -1184,6 +1287,8 @@ typedef struct forkserve_stats {
     uint64_t refused_denied;
     /* Of refused: because the child could not enter its sandbox. */
     uint64_t refused_sandbox;
+    /* Of refused: because the program could not be executed. */
+    uint64_t refused_exec;
     /* Connections whose source was given a penalty for them. */
     uint64_t penalties;
     /* Failed calls of fork. */
@@ -1212,7 +1317,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, 0, 0, {0}                                                                \
+            0, 0, 0, 0, 0, {0}                                                             \
     }
 
 /*

@@ -131,6 +131,7 @@ void check_all_answer(forkserve_server *server, int code, const char *part) {
     CHECK_EQUAL(forkserve_server_start(server, echo, NULL, &error), code);
     CHECK_EQUAL(forkserve_server_wait(server, 0, &error), code);
     CHECK_EQUAL(forkserve_server_stop(server), code);
+    CHECK_EQUAL(forkserve_server_detach(server), code);
     CHECK_EQUAL(forkserve_server_accept_fork(server, &out, &error), code);
     CHECK(out == NULL);
     CHECK_EQUAL(forkserve_server_fd(server), code);

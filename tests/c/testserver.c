@@ -6,8 +6,8 @@
  * one a line, and then "ready", before the loop begins; each event is one line
  * of JSON, written with one write(2); the two last lines are the result of the
  * loop and the counters. SIGTERM and SIGINT call forkserve_server_stop, each of
- * them once. The mode start is forkserve_server_start followed by _wait: the
- * supervisor prints the events, and the host the rest.
+ * them once, and SIGUSR2 forkserve_server_detach. The mode start is forkserve_server_start
+ * followed by _wait: the supervisor prints the events, and the host the rest.
  *
  * The same command line and the same lines are those of
  * rust/core/examples/testserver.rs and tests/e2e/testserver.py, so that one
@@ -97,6 +97,7 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_SPARES_RENEWED] = "spares_renewed",
     [FORKSERVE_EVENT_SOCKET_FILE_LEFT] = "socket_file_left",
     [FORKSERVE_EVENT_EXEC_FAILED] = "exec_failed",
+    [FORKSERVE_EVENT_DETACHED] = "detached",
 };
 
 #define NAME(number, name) [number] = name,
@@ -120,7 +121,7 @@ static void observe(const forkserve_event *event, void *userdata) {
         add_text(&line, "reason", reason_names[event->reason]);
     if (event->error)
         add_number(&line, "error", event->error);
-    if (event->type == FORKSERVE_EVENT_DRAINING)
+    if (event->type == FORKSERVE_EVENT_DRAINING || event->type == FORKSERVE_EVENT_DETACHED)
         add_number(&line, "live", (long long)event->live);
     if (event->type == FORKSERVE_EVENT_ENDED ||
         event->type == FORKSERVE_EVENT_SUPERVISOR_ENDED) {
@@ -561,6 +562,7 @@ int main(int argc, char **argv) {
         die("observe");
     on_signal(SIGTERM, stop, 0);
     on_signal(SIGINT, stop, 0);
+    on_signal(SIGUSR2, detach, 0);
     for (size_t i = 0; forkserve_server_address(server, i, address, sizeof address) >= 0; i++) {
         char line[160];
         int len = snprintf(line, sizeof line, "listening %s\n", address);

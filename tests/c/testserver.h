@@ -35,6 +35,7 @@ void put_own_children(void);
 void on_signal(int number, void (*handler)(int), int flags);
 /* A signal handler. */
 void stop(int number);
+void detach(int number);
 
 /* A handler: writes over all memory that is shared with other processes, with the
  * number of a process among other things, until the client has something to say. */

@@ -36,6 +36,11 @@ void stop(int number) {
     (void)forkserve_server_stop(server);
 }
 
+void detach(int number) {
+    (void)number;
+    (void)forkserve_server_detach(server);
+}
+
 void on_signal(int number, void (*handler)(int), int flags) {
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
     sigemptyset(&action.sa_mask);

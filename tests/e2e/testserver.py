@@ -52,7 +52,7 @@ def observe(event):
         "reason": event.reason,
         "error": event.error,
     }
-    if event.kind == "draining":
+    if event.kind in ("draining", "detached"):
         fields["live"] = event.live
     if event.kind in ("ended", "supervisor_ended"):
         fields["exit_code"] = -1 if event.exit_code is None else event.exit_code
@@ -525,6 +525,7 @@ def main():
     with server:
         signal.signal(signal.SIGTERM, lambda _number, _frame: server.stop())
         signal.signal(signal.SIGINT, lambda _number, _frame: server.stop())
+        signal.signal(signal.SIGUSR2, lambda _number, _frame: server.detach())
         for address in server.addresses:
             put_line(f"listening {address}\n")
         for _ in range(stop_first):

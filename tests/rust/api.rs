@@ -4,7 +4,7 @@
 
 mod support;
 
-use forkserve::{CidrList, Event, Exit, Fork, Options, Refusal, Server, EXIT_PANIC};
+use forkserve::{CidrList, Event, Exit, Fork, Options, Orphans, Refusal, Server, EXIT_PANIC};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
@@ -38,6 +38,7 @@ fn main() {
         ("a_socket_that_does_not_listen_is_closed", a_socket_that_does_not_listen_is_closed),
         ("a_host_and_a_service_are_listened_at", a_host_and_a_service_are_listened_at),
         ("an_event_has_the_address_of_its_client", an_event_has_the_address_of_its_client),
+        ("a_child_outlives_a_server_that_detaches", a_child_outlives_a_server_that_detaches),
         ("dispatch_tells_what_it_did_and_when", dispatch_tells_what_it_did_and_when),
         ("a_thread_may_stop_it", a_thread_may_stop_it),
         ("a_connection_knows_both_ends", a_connection_knows_both_ends),
@@ -433,6 +434,37 @@ fn an_event_has_the_address_of_its_client() {
     server.run(|_| ()).unwrap();
     (&told).read_exact(&mut [0]).unwrap();
     assert_eq!(client.wait(), 0);
+}
+
+fn a_child_outlives_a_server_that_detaches() {
+    let (tied, _) = server(Options { orphans: Orphans::Terminate, ..Options::default() });
+    let error = tied.detach().unwrap_err();
+    assert_eq!(error.errno(), libc::EINVAL);
+    assert!(error.to_string().starts_with("detach: orphans: "), "{error}");
+    drop(tied);
+    let (mut server, address) = server(Options::default());
+    let stopper = server.stopper();
+    server.observe(move |event| match event {
+        Event::Forked { .. } => stopper.detach().unwrap(),
+        Event::Detached { live } => assert_eq!(*live, 1),
+        Event::Stopped => panic!("it has not drained"),
+        _ => {}
+    });
+    let (hold, release) = pipe();
+    let client = client(&address, |stream| assert_eq!(rest(&stream), "done"));
+    let handler = |mut connection: &forkserve::Connection| -> io::Result<()> {
+        (&hold).read_exact(&mut [0])?;
+        connection.write_all(b"done")
+    };
+    server.run(handler).unwrap();
+    assert_eq!(server.stats().live, 0);
+    drop(server);
+    (&release).write_all(b"x").unwrap();
+    assert_eq!(client.wait(), 0);
+    let mut status = 0;
+    // SAFETY: `status` is writable. The child is this process's to wait for.
+    assert!(unsafe { libc::wait(&mut status) } > 0);
+    assert_eq!(status, 0);
 }
 
 fn dispatch_tells_what_it_did_and_when() {

@@ -46,6 +46,9 @@ pub const FORKSERVE_EVENT_SPARES_RENEWED: i32 = 15;
 pub const FORKSERVE_EVENT_SOCKET_FILE_LEFT: i32 = 16;
 /// A program could not be executed: conn_id, peer, path, error.
 pub const FORKSERVE_EVENT_EXEC_FAILED: i32 = 17;
+/// After forkserve_server_detach: no listener, and the children go on by themselves;
+/// live tells how many connections they serve.
+pub const FORKSERVE_EVENT_DETACHED: i32 = 18;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -211,6 +214,11 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         }
         Event::Draining { .. } => FORKSERVE_EVENT_DRAINING,
         Event::Stopped => FORKSERVE_EVENT_STOPPED,
+        Event::Detached { live } => {
+            // They have been forgotten by now.
+            flat.live = live;
+            FORKSERVE_EVENT_DETACHED
+        }
         Event::SupervisorEnded { pid, exit } => {
             flat.pid = pid;
             (flat.exit_code, flat.exit_signal) = code_and_signal(exit);

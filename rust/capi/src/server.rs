@@ -197,6 +197,32 @@ pub unsafe extern "C" fn forkserve_server_stop(s: *mut forkserve_server) -> c_in
     }
 }
 
+/// Closes the listeners and leaves the children to finish, without a limit and without
+/// anything that waits for them: for a program that is to end now, or to go on with
+/// something else, while its clients are served.
+///
+/// It returns at once, and so does the call that runs the loop: run returns 0, dispatch
+/// and accept_fork -ESHUTDOWN, a supervisor ends and wait returns 0. What the kernel has
+/// queued is accepted first, as far as max_children has room and fork works; idle
+/// spares leave. The file of a Unix socket is removed. From then on the server knows
+/// nothing of its children: lifetime_ms and all other deadlines have ended, the counters
+/// stay as they are (live is 0), and forkserve_server_free ends none of them. Their
+/// statuses are the program's to wait for if it goes on (waitpid, or SIGCHLD ignored), or
+/// init's if it ends. During a drain it ends that, in the same way.
+///
+/// Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+/// Errors: -EINVAL: s is NULL, or the server has FORKSERVE_ORPHANS_TERMINATE, with which
+/// children do not outlive their parent; -ECHILD: the server belongs to another process.
+/// Since: 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_detach(s: *mut forkserve_server) -> c_int {
+    // SAFETY: NULL or a live server, by the contract of the function.
+    match unsafe { server(s) } {
+        Err(wrong) => -wrong.errno(),
+        Ok(handle) => handle.parts.stopper.detach().map_or_else(|errno| -errno, |()| 0),
+    }
+}
+
 /// Waits for a connection and forks, as one step. Returns as fork(2) does: 0 in
 /// the child, with its connection in *out; the child's process ID in the parent,
 /// which calls again; -errno on failure.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 #[path = "testserver/host.rs"]
 mod host;
-use host::{handler, on_signal, put_own_child, set_up, stop};
+use host::{detach, handler, on_signal, put_own_child, set_up, stop};
 
 static STOPPER: OnceLock<forkserve::Stopper> = OnceLock::new();
 /// Where the lines go.
@@ -100,6 +100,7 @@ fn observe(event: &Event<'_>) {
         }
         Event::Draining { live } => Line::new("draining").number("live", live),
         Event::Stopped => Line::new("stopped"),
+        Event::Detached { live } => Line::new("detached").number("live", live),
         Event::SupervisorEnded { pid, exit } => {
             let (code, signal) = code_and_signal(exit);
             Line::new("supervisor_ended")
@@ -583,6 +584,7 @@ fn main() {
     let _ = STOPPER.set(server.stopper());
     on_signal(libc::SIGTERM, handler(stop), 0);
     on_signal(libc::SIGINT, handler(stop), 0);
+    on_signal(libc::SIGUSR2, handler(detach), 0);
     for address in server.addresses() {
         put_line(&format!("listening {address}\n"));
     }

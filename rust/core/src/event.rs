@@ -130,6 +130,12 @@ pub enum Event<'a> {
     },
     /// The drain is complete: no listener, no child.
     Stopped,
+    /// After `detach`, in the place of [`Event::Stopped`]: the listeners are closed, and
+    /// the children go on. The server knows nothing of them any more.
+    Detached {
+        /// How many connections they serve.
+        live: u64,
+    },
     /// In the host, from [`wait`](crate::Server::wait_supervisor): the
     /// supervisor has ended. With a code of 0 it has drained.
     SupervisorEnded {

@@ -19,6 +19,12 @@ pub(crate) extern "C" fn stop(_: libc::c_int) {
     }
 }
 
+pub(crate) extern "C" fn detach(_: libc::c_int) {
+    if let Some(stopper) = STOPPER.get() {
+        let _ = stopper.detach();
+    }
+}
+
 /// Without SA_RESTART: calls of the host are to be interrupted.
 pub(crate) fn on_signal(number: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
     // SAFETY: all-zero bytes are a valid sigaction.

@@ -19,6 +19,8 @@ pub(crate) struct Drain {
     deadline: Option<Instant>,
     /// When all were sent SIGKILL for the first time.
     killed_at: Option<Instant>,
+    /// It waits for nothing: see `detach`.
+    leaving: bool,
 }
 
 /// What the next stage begins with.
@@ -43,7 +45,16 @@ enum Stage {
 
 impl Drain {
     pub(crate) fn begin(now: Instant, grace: Option<Duration>) -> Drain {
-        Drain { stage: Stage::Grace, deadline: grace.map(|grace| now + grace), killed_at: None }
+        Drain { deadline: grace.map(|grace| now + grace), ..Drain::default() }
+    }
+
+    /// From here on it waits for nothing.
+    pub(crate) fn leave(&mut self) {
+        (self.leaving, self.deadline) = (true, None);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -37,6 +37,7 @@ mod tie;
 mod admit;
 mod bury;
 mod deadlines;
+mod detach;
 mod drop;
 mod gate;
 mod host;
@@ -50,6 +51,8 @@ mod spawn;
 mod stop;
 pub(crate) mod supervisor;
 mod turn;
+
+pub(crate) use stops::DETACH;
 
 use crate::child::Child;
 use crate::descriptors::neighbours;
@@ -80,7 +83,7 @@ use crate::limits::Limits;
 use crate::net::conn::Ends;
 use crate::net::listener::Listener;
 use crate::net::place::Place;
-use crate::options::Options;
+use crate::options::{Options, Orphans};
 use crate::sandbox::Sandbox;
 use crate::shared::board::Board;
 use crate::sys::clock::millis_until;
@@ -321,6 +324,11 @@ impl Engine {
     /// What `stop` needs.
     pub(crate) fn stop_handle(&self) -> (Arc<Wake>, Arc<Owner>) {
         (Arc::clone(self.stops.wake()), Arc::clone(&self.rights))
+    }
+
+    /// Whether the children may outlive their parent.
+    pub(crate) fn may_detach(&self) -> bool {
+        self.common.options.orphans == Orphans::Finish
     }
 
     /// Readable when [`Engine::turn`] has something to do.

@@ -2,17 +2,21 @@
 
 use crate::engine::children::reaper::AGAIN;
 use crate::engine::phase::{Phase, Stop};
+use crate::engine::stops::Called;
 use crate::engine::{drain::Drain, endpoints, Engine};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
 use nix::errno::Errno;
 
 impl Engine {
-    /// `stop` was called, perhaps more than once.
+    /// `stop` was called, perhaps more than once, or `detach`.
     pub(super) fn take_stops(&mut self) {
-        for _ in 0..self.stops.take() {
-            self.common.count();
-            self.take_stop();
+        match self.stops.take() {
+            Called::Detach => self.take_detach(),
+            Called::Stop(calls) => (0..calls).for_each(|_| {
+                self.common.count();
+                self.take_stop();
+            }),
         }
     }
 
@@ -74,6 +78,9 @@ impl Engine {
                     self.endpoints.ask(index);
                 }
             }
+        }
+        if self.drain.is_leaving() && !self.endpoints.any_ready() {
+            return self.leave();
         }
         if !open && self.hold.is_empty() && self.children.is_empty() && self.groups.is_empty() {
             self.phase = Phase::Stopped;

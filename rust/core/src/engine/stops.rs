@@ -1,4 +1,4 @@
-//! The calls of `stop` that the loop has yet to hear of.
+//! The calls of `stop` and `detach` that the loop has yet to hear of.
 
 use crate::engine::key::Key;
 use crate::sys::epoll::{self, Epoll};
@@ -11,6 +11,17 @@ pub(crate) struct Stops {
     wake: Arc<Wake>,
     /// Calls that were reported and could not be read.
     unread: u64,
+}
+
+/// What `detach` adds to the eventfd: more than any number of stops.
+pub(crate) const DETACH: u64 = 1 << 32;
+
+/// What has been called since it was last asked.
+pub(crate) enum Called {
+    /// `stop`, so often.
+    Stop(u64),
+    /// `detach`, after which a stop means nothing.
+    Detach,
 }
 
 /// More than three calls mean no more than three.
@@ -26,9 +37,11 @@ impl Stops {
         epoll.add(self.wake.as_fd(), epoll::IN | epoll::EDGE, Key::Stop.to_bits())
     }
 
-    /// How often `stop` has been called since this was last asked.
-    pub(crate) fn take(&mut self) -> u64 {
-        self.wake.take_some(&mut self.unread).min(MOST)
+    pub(crate) fn take(&mut self) -> Called {
+        match self.wake.take_some(&mut self.unread) {
+            DETACH.. => Called::Detach,
+            stops => Called::Stop(stops.min(MOST)),
+        }
     }
 
     /// As so many calls of `stop`.

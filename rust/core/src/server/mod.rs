@@ -255,7 +255,21 @@ impl Server {
     /// A handle to stop this server from anywhere.
     pub fn stopper(&self) -> Stopper {
         let (wake, owner) = self.engine.stop_handle();
-        Stopper::new(wake, owner)
+        Stopper::new(wake, owner, self.engine.may_detach())
+    }
+
+    /// [`Stopper::detach`]: closes the listeners and leaves the children to finish, at
+    /// the next call that runs the loop, or in the supervisor.
+    ///
+    /// Errors: as there.
+    pub fn detach(&self) -> Result<(), Error> {
+        self.stopper().detach().map_err(|errno| match Errno::from_raw(errno) {
+            Errno::EINVAL => {
+                let text = "detach: orphans: with Terminate children do not outlive their parent";
+                Error::new(Errno::EINVAL, text)
+            }
+            errno => Error::os("detach", "", errno),
+        })
     }
 
     /// The counters now.

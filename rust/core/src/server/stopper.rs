@@ -1,6 +1,7 @@
 //! The handle that stops a server.
 
 use crate::engine::owner::{Owner, Standing};
+use crate::engine::DETACH;
 use crate::error::Error;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;
@@ -11,11 +12,13 @@ use std::sync::Arc;
 pub struct Stopper {
     wake: Arc<Wake>,
     owner: Arc<Owner>,
+    /// Whether the children may outlive their parent.
+    may_detach: bool,
 }
 
 impl Stopper {
-    pub(super) fn new(wake: Arc<Wake>, owner: Arc<Owner>) -> Stopper {
-        Stopper { wake, owner }
+    pub(super) fn new(wake: Arc<Wake>, owner: Arc<Owner>, may_detach: bool) -> Stopper {
+        Stopper { wake, owner, may_detach }
     }
 
     /// Begins the drain: accept what the kernel has queued, close the
@@ -32,6 +35,31 @@ impl Stopper {
             return Err(Errno::ECHILD as i32);
         }
         self.wake.notify().map_err(|errno| errno as i32)
+    }
+
+    /// Closes the listeners and leaves the children to finish, without a limit and without
+    /// anything that waits for them: for a program that is to end now, or to go on with
+    /// something else, while its clients are served.
+    ///
+    /// Returns at once, and so does the call that runs the loop (a supervisor ends). What
+    /// the kernel has queued is accepted first, as far as `max_children` has room and
+    /// `fork` works; idle spares leave. From then on the server knows nothing of its
+    /// children: [`Options::lifetime`](crate::Options::lifetime) and all other deadlines
+    /// have ended, the counters stay as they are, and to drop the server ends none of
+    /// them. Their statuses are the program's to wait for if it goes on, or init's if it
+    /// ends. During a drain it ends that, in the same way. Async-signal-safe.
+    ///
+    /// Errors: ECHILD as for [`Stopper::stop`]; EINVAL with
+    /// [`Orphans::Terminate`](crate::Orphans::Terminate), with which children do not
+    /// outlive their parent.
+    pub fn detach(&self) -> Result<(), i32> {
+        if matches!(self.owner.standing(), Standing::Lost | Standing::Child) {
+            return Err(Errno::ECHILD as i32);
+        }
+        if !self.may_detach {
+            return Err(Errno::EINVAL as i32);
+        }
+        self.wake.notify_many(DETACH).map_err(|errno| errno as i32)
     }
 
     /// Whether this process serves, or made the server and no process serves.
