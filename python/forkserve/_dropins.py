@@ -20,7 +20,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 from . import _handshake, _table, _unix
-from ._forkserve import HANDSHAKE_FAILED, Error, Loop
+from ._forkserve import HANDSHAKE_FAILED, Error, Handshake, Loop
 
 # With socketserver's 5 a burst overruns the kernel's queue. A client whose connection
 # it drops tries again after a second, then after three, then seven.
@@ -162,6 +162,8 @@ class ForkingMixIn(Mixed):
     _stop = False
     _in_child = False
     _short = False
+    # In a child, with options that are about handshakes.
+    _of_connection: Optional[Handshake] = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -334,6 +336,11 @@ class ForkingMixIn(Mixed):
         finally:
             self.shutdown_request(request)
         return status
+
+    def established(self) -> None:
+        """Say, in a handler, that the connection is established: Connection.established()."""
+        if self._of_connection is not None:
+            self._of_connection.end()
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Wait for children that have ended, or, if blocking, for all of them."""

@@ -35,6 +35,7 @@ class TimedOut(Error, TimeoutError): ...  # pyright: ignore[reportIncompatibleVa
 class Connection:
     @staticmethod
     def from_socket(sock: socket.socket) -> Connection: ...
+    def established(self) -> None: ...
     @property
     def socket(self) -> socket.socket: ...
     @property
@@ -118,6 +119,8 @@ class Stats:
     @property
     def refused_network(self) -> int: ...
     @property
+    def refused_handshake(self) -> int: ...
+    @property
     def refused_fork(self) -> int: ...
     @property
     def refused_rate(self) -> int: ...
@@ -133,6 +136,10 @@ class Stats:
     def refused_exec(self) -> int: ...
     @property
     def penalties(self) -> int: ...
+    @property
+    def handshake_timeouts(self) -> int: ...
+    @property
+    def evicted(self) -> int: ...
     @property
     def fork_failures(self) -> int: ...
     @property
@@ -161,6 +168,8 @@ class Live:
     def age(self) -> float: ...
     @property
     def served(self) -> int: ...
+    @property
+    def state(self) -> Literal["handshake", "established"]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
 
@@ -186,6 +195,7 @@ class Server:
         process_group: Literal["auto", "off", "group", "session"] = "auto",
         orphans: Literal["finish", "terminate"] = "finish",
         lifetime: float | None = None,
+        handshake: float | None = None,
         idle: float | None = None,
         grace: float | None = 10.0,
         kill_after: float = 5.0,
@@ -199,6 +209,10 @@ class Server:
         source_exempt: Networks = (),
         allow: Networks = (),
         deny: Networks = (),
+        max_handshakes: int = 0,
+        early_drop_from: int = 0,
+        early_drop_percent: int = 30,
+        max_handshakes_per_source: int = 0,
         rate: int = 0,
         rate_burst: int = 0,
         rate_per_source: int = 0,
@@ -222,7 +236,7 @@ class Server:
         write_paths: str | Iterable[StrOrBytesPath] = (),
         landlock: Literal["require", "try"] = "require",
         syscalls: str = "",
-        at_capacity: Literal["queue", "refuse"] = "queue",
+        at_capacity: Literal["queue", "refuse", "evict", "evict_source"] = "queue",
         refuse_message: bytes | bytearray = b"",
         ssl: SSLContext | None = None,
         handshake_timeout: float | None = 10.0,
@@ -271,6 +285,10 @@ class Server:
     ) -> None: ...
 
 # Of the drop-ins for socketserver, and no part of the interface.
+@final
+class Handshake:
+    def end(self) -> None: ...
+
 @final
 class Loop:
     def __new__(cls) -> Self: ...

@@ -161,6 +161,16 @@ OPTIONS = (
         most=1000000000000,
     ),
     Option(
+        "handshake",
+        "Time limits",
+        "limit",
+        "none",
+        "how long a connection may be in its handshake before its child gets SIGTERM, and "
+        "kill_after later SIGKILL",
+        least=1,
+        most=1000000000000,
+    ),
+    Option(
         "idle",
         "Time limits",
         "limit",
@@ -271,6 +281,43 @@ OPTIONS = (
         "networks",
         "none",
         "networks whose clients are not served, also where allow has them",
+    ),
+    Option(
+        "max_handshakes",
+        "Handshakes",
+        "number",
+        "0",
+        "how many connections may be in their handshake at once; 0: no limit",
+        least=0,
+        most=1000000,
+    ),
+    Option(
+        "early_drop_from",
+        "Handshakes",
+        "number",
+        "0",
+        "from so many handshakes on, a new connection is refused by chance, so that a "
+        "flood does not refuse everybody; 0: not before max_handshakes",
+        least=0,
+        most=1000000,
+    ),
+    Option(
+        "early_drop_percent",
+        "Handshakes",
+        "number",
+        "30",
+        "how many of 100 connections are refused at early_drop_from",
+        least=0,
+        most=100,
+    ),
+    Option(
+        "max_handshakes_per_source",
+        "Handshakes",
+        "number",
+        "0",
+        "how many connections of one source may be in their handshake at once; 0: no limit",
+        least=0,
+        most=1000000,
     ),
     Option(
         "rate",
@@ -468,7 +515,7 @@ OPTIONS = (
         "choice",
         "queue",
         "what to do with connections while max_children children live",
-        words=("queue", "refuse"),
+        words=("queue", "refuse", "evict", "evict_source"),
     ),
     Option(
         "refuse_message",
@@ -497,4 +544,5 @@ REASONS = {
     "sandbox": "no sandbox",
     "network": "too many from this network",
     "exec": "the program cannot be executed",
+    "handshake": "too many handshakes",
 }

@@ -57,6 +57,7 @@ EventReason: TypeAlias = Literal[
     "sandbox",
     "network",
     "exec",
+    "handshake",
     # reasons:end
     "other",
 ]
@@ -81,6 +82,7 @@ class ForkOptions(TypedDict, total=False):
     spares: int
     connections_per_child: int
     lifetime: float | None
+    handshake: float | None
     idle: float | None
     kill_after: float
     fork_retry: float
@@ -93,6 +95,10 @@ class ForkOptions(TypedDict, total=False):
     source_exempt: Networks
     allow: Networks
     deny: Networks
+    max_handshakes: int
+    early_drop_from: int
+    early_drop_percent: int
+    max_handshakes_per_source: int
     rate: int
     rate_burst: int
     rate_per_source: int
@@ -116,7 +122,7 @@ class ForkOptions(TypedDict, total=False):
     write_paths: str | Iterable[StrOrBytesPath]
     landlock: Literal["require", "try"]
     syscalls: str
-    at_capacity: Literal["queue", "refuse"]
+    at_capacity: Literal["queue", "refuse", "evict", "evict_source"]
     refuse_message: bytes | bytearray
     ssl: SSLContext | None
     handshake_timeout: float | None

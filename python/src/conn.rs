@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     local_name: String,
     peer: Box<[u8]>,
     local: Box<[u8]>,
+    /// `None`: no server has accepted it.
+    handshake: Option<forkserve::Handshake>,
 }
 
 /// A `socket.socket` without a descriptor, made before the fork for the first
@@ -165,6 +167,7 @@ impl Connection {
         let peer_name = connection.peer_name().to_owned();
         let local_name = connection.local_name().to_owned();
         let family = i32::from(family(&peer));
+        let handshake = Some(connection.handshake());
         let mut socket = room.socket(class, family, connection.into())?;
         let mut established = true;
         if let Some(tls) = tls {
@@ -173,7 +176,8 @@ impl Connection {
             patient::limit(&socket, idle)?;
         }
         let socket = socket.unbind();
-        Ok((Connection { socket, id, peer_name, local_name, peer, local }, established))
+        let connection = Connection { socket, id, peer_name, local_name, peer, local, handshake };
+        Ok((connection, established))
     }
 
     /// In a spare that has no connection yet; as large as one of a client.
@@ -185,7 +189,7 @@ impl Connection {
         let socket = room.socket(class, libc::AF_INET, fd)?.unbind();
         let (peer_name, local_name) = ("127.0.0.1:65535".to_owned(), "127.0.0.1:65535".to_owned());
         let (peer, local) = (Box::new([0; 16]), Box::new([0; 16]));
-        Ok(Connection { socket, id: 0, peer_name, local_name, peer, local })
+        Ok(Connection { socket, id: 0, peer_name, local_name, peer, local, handshake: None })
     }
 
     pub(crate) fn socket<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
@@ -275,6 +279,7 @@ impl Connection {
             local_name: seen.local_name().to_owned(),
             peer: seen.peer_sockaddr().into(),
             local: seen.local_sockaddr().into(),
+            handshake: None,
         })
     }
 
@@ -337,6 +342,18 @@ impl Connection {
         }
         let fd = socket.call_method0(pyo3::intern!(py, "fileno"))?.extract()?;
         Err(error::from_core(py, &program.exec_on(borrow_fd(&fd))))
+    }
+
+    /// Say that the handshake of this connection is over: the client has shown who it is,
+    /// perhaps, or has sent its first request.
+    ///
+    /// From here on neither the server's handshake nor at_capacity="evict" ends it, and the
+    /// limits on handshakes do not count it. Saying it again changes nothing; nor does it for a
+    /// connection of from_socket().
+    fn established(&self) {
+        if let Some(handshake) = &self.handshake {
+            handshake.end();
+        }
     }
 
     fn __repr__(&self) -> String {

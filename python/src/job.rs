@@ -3,6 +3,7 @@
 use crate::conn;
 use crate::error;
 use crate::fork;
+use crate::handshake::Handshake;
 use crate::patient;
 use forkserve::{Connection, Options, Server as Core};
 use pyo3::intern;
@@ -127,6 +128,10 @@ impl<'a, 'py> Job<'a, 'py> {
         let py = self.py();
         conn::close(self.socket)?;
         let address = conn::address(py, connection.peer_sockaddr())?;
+        if self.options.has_handshakes() {
+            let handshake = Handshake(connection.handshake());
+            self.server.setattr(intern!(py, "_of_connection"), Bound::new(py, handshake)?)?;
+        }
         let fd = OwnedFd::from(connection);
         let request = conn::make(&self.class, self.family, self.proto, fd)?;
         patient::limit(&request, self.options.idle.map(|idle| idle.as_secs_f64()))?;

@@ -24,6 +24,7 @@ mod event;
 mod fd;
 mod fork;
 mod gate;
+mod handshake;
 mod hooks;
 mod job;
 mod join;
@@ -63,6 +64,8 @@ mod _forkserve {
     use crate::event::Event;
     #[pymodule_export]
     use crate::fork::fork;
+    #[pymodule_export]
+    use crate::handshake::Handshake;
     #[pymodule_export]
     use crate::hooks::prepare_heap;
     #[pymodule_export]

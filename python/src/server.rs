@@ -105,17 +105,18 @@ impl Server {
         text_signature = "(address, handler, *, backlog=1024, reuse_port=False, socket_mode=None, \
             socket_user=None, socket_group=None, nodelay=False, keepalive=False, \
             linger=2.0, max_children=256, spares=0, connections_per_child=1, \
-            process_group='auto', orphans='finish', lifetime=None, idle=None, grace=10.0, \
-            kill_after=5.0, fork_retry=10.0, max_per_source=0, source_prefix_v4=32, \
-            source_prefix_v6=64, max_per_network=0, network_prefix_v4=24, \
-            network_prefix_v6=48, source_exempt=(), allow=(), deny=(), rate=0, \
-            rate_burst=0, rate_per_source=0, rate_per_source_burst=0, rate_interval=1.0, \
-            at_rate='queue', penalty=None, penalty_max=3600.0, penalty_statuses=(), \
-            nice=0, oom_score_adj=None, rlimits='', umask=None, chroot=None, \
-            directory=None, group=None, user=None, no_new_privs=False, isolate=False, \
-            read_paths=(), write_paths=(), landlock='require', syscalls='', \
-            at_capacity='queue', refuse_message=b'', ssl=None, handshake_timeout=10.0, \
-            gc_freeze=False, observer=None)"
+            process_group='auto', orphans='finish', lifetime=None, handshake=None, \
+            idle=None, grace=10.0, kill_after=5.0, fork_retry=10.0, max_per_source=0, \
+            source_prefix_v4=32, source_prefix_v6=64, max_per_network=0, \
+            network_prefix_v4=24, network_prefix_v6=48, source_exempt=(), allow=(), \
+            deny=(), max_handshakes=0, early_drop_from=0, early_drop_percent=30, \
+            max_handshakes_per_source=0, rate=0, rate_burst=0, rate_per_source=0, \
+            rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \
+            penalty_max=3600.0, penalty_statuses=(), nice=0, oom_score_adj=None, \
+            rlimits='', umask=None, chroot=None, directory=None, group=None, user=None, \
+            no_new_privs=False, isolate=False, read_paths=(), write_paths=(), \
+            landlock='require', syscalls='', at_capacity='queue', refuse_message=b'', \
+            ssl=None, handshake_timeout=10.0, gc_freeze=False, observer=None)"
     )]
     // signature:end
     fn new(

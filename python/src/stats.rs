@@ -67,20 +67,24 @@ pub(crate) struct Live {
     age: f64,
     /// Connections that the child has served before.
     served: u64,
+    /// "handshake", or "established" once the handler has called conn.established().
+    state: &'static str,
 }
 
 #[pymethods]
 impl Live {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let Live { pid, id, peer, age, served } = self;
+        let Live { pid, id, peer, age, served, state } = self;
         let peer = PyString::new(py, peer).repr()?;
-        Ok(format!("Live(pid={pid}, id={id}, peer={peer}, age={age:.3}, served={served})"))
+        let rest = format!("age={age:.3}, served={served}, state={state:?}");
+        Ok(format!("Live(pid={pid}, id={id}, peer={peer}, {rest})"))
     }
 }
 
 impl From<forkserve::Live> for Live {
     fn from(live: forkserve::Live) -> Live {
+        let state = live.state();
         let forkserve::Live { pid, id, peer, age, served, .. } = live;
-        Live { pid, id, peer, age: age.as_secs_f64(), served }
+        Live { pid, id, peer, age: age.as_secs_f64(), served, state }
     }
 }

@@ -18,6 +18,7 @@
     CHOICE(process_group, "auto", "off", "group", "session")                               \
     CHOICE(orphans, "finish", "terminate")                                                 \
     LIMIT(lifetime_ms, 0, 1000000000000)                                                   \
+    LIMIT(handshake_ms, 0, 1000000000000)                                                  \
     LIMIT(idle_ms, 0, 1000000000000)                                                       \
     LIMIT(grace_ms, -1, 1000000000000)                                                     \
     TIME(kill_after_ms, 0, 1000000000000)                                                  \
@@ -31,6 +32,10 @@
     NETWORKS(source_exempt)                                                                \
     NETWORKS(allow)                                                                        \
     NETWORKS(deny)                                                                         \
+    NUMBER(max_handshakes, 0, 1000000)                                                     \
+    NUMBER(early_drop_from, 0, 1000000)                                                    \
+    NUMBER(early_drop_percent, 0, 100)                                                     \
+    NUMBER(max_handshakes_per_source, 0, 1000000)                                          \
     NUMBER(rate, 0, 100000)                                                                \
     NUMBER(rate_burst, 0, 100000)                                                          \
     NUMBER(rate_per_source, 0, 100000)                                                     \
@@ -54,7 +59,7 @@
     PATHS(write_paths)                                                                     \
     CHOICE(landlock, "require", "try")                                                     \
     TEXT(syscalls, "stdio")                                                                \
-    CHOICE(at_capacity, "queue", "refuse")                                                 \
+    CHOICE(at_capacity, "queue", "refuse", "evict", "evict_source")                        \
     BYTES(refuse_message, 4096)
 
 /* The reasons of events. */
@@ -73,7 +78,8 @@
     REASON(FORKSERVE_REASON_LEAVE, "leave")                                                \
     REASON(FORKSERVE_REASON_SANDBOX, "sandbox")                                            \
     REASON(FORKSERVE_REASON_NETWORK, "network")                                            \
-    REASON(FORKSERVE_REASON_EXEC, "exec")
+    REASON(FORKSERVE_REASON_EXEC, "exec")                                                  \
+    REASON(FORKSERVE_REASON_HANDSHAKE, "handshake")
 
 /* The counters that are numbers. */
 #define COUNTERS(COUNTER)                                                                  \
@@ -88,6 +94,7 @@
     COUNTER(refused_capacity)                                                              \
     COUNTER(refused_source)                                                                \
     COUNTER(refused_network)                                                               \
+    COUNTER(refused_handshake)                                                             \
     COUNTER(refused_fork)                                                                  \
     COUNTER(refused_rate)                                                                  \
     COUNTER(refused_source_rate)                                                           \
@@ -96,6 +103,8 @@
     COUNTER(refused_sandbox)                                                               \
     COUNTER(refused_exec)                                                                  \
     COUNTER(penalties)                                                                     \
+    COUNTER(handshake_timeouts)                                                            \
+    COUNTER(evicted)                                                                       \
     COUNTER(fork_failures)                                                                 \
     COUNTER(accept_errors)                                                                 \
     COUNTER(starvations)                                                                   \

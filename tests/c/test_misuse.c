@@ -329,3 +329,7 @@ TEST(a_function_for_the_end_of_a_child_is_one) {
     close(client);
     forkserve_server_free(server);
 }
+
+TEST(a_connection_that_is_established_is_one) {
+    CHECK_EQUAL(forkserve_conn_established(NULL), -EINVAL);
+}

@@ -413,3 +413,14 @@ TEST(strerror_knows_every_number_with_either_sign) {
     CHECK(*forkserve_strerror(INT32_MIN) && *forkserve_strerror(INT32_MAX));
     CHECK(forkserve_strerror(INT32_MIN) == forkserve_strerror(99999));
 }
+
+TEST(early_drop_is_limited_by_max_handshakes) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+
+    options.early_drop_from = 11;
+    options.max_handshakes = 10;
+    check_refused(&options, EINVAL, "early_drop_from: 11 is more than max_handshakes, 10");
+    options.early_drop_from = 1;
+    options.max_handshakes = 0;
+    check_refused(&options, EINVAL, "early_drop_from: 1 is more than max_handshakes, 0");
+}

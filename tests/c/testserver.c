@@ -32,7 +32,7 @@ static const char usage[] =
     "options: those of forkserve_options, lists as there, choices by their words in\n"
     "  lower case; --NAME has dashes and no unit, as in --kill-after MS\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
-    "  shut-listeners answer stay at-exit\n"
+    "  shut-listeners answer stay at-exit establish\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
     "  lie=HOW nobody-lie=HOW exec=IO:PATH[:COMMAND]\n"
     "  program=IO:PATH[:COMMAND]\n"
@@ -386,6 +386,8 @@ static int serve(const forkserve_conn *conn, void *userdata) {
         return obey(conn);
     if (strcmp(handler_name, "at-exit") == 0)
         return end_with_functions(conn);
+    if (strcmp(handler_name, "establish") == 0)
+        return establish(conn);
     if (strcmp(handler_name, "print") == 0) {
         printf("<served %llu>", (unsigned long long)forkserve_conn_id(conn));
         return echo(fd);

@@ -45,6 +45,8 @@ int scribble(int fd, pid_t victim);
 int lie(int fd, const char *how);
 /* A handler: has functions called at the end of its child. */
 int end_with_functions(const forkserve_conn *conn);
+/* A handler: an echo that is in its handshake until the client says otherwise. */
+int establish(const forkserve_conn *conn);
 /* Gives up all rights; not 0: it failed. */
 int become_nobody(void);
 

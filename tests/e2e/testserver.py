@@ -220,15 +220,28 @@ def execute(conn, text):
         echo(conn)
 
 
+def establish(conn):
+    """An echo whose client says by an "e" that it is established."""
+    greet(conn)
+    while data := conn.socket.recv(4096):
+        if data.startswith(b"e"):
+            conn.established()
+        conn.socket.sendall(data)
+
+
 def end_with_functions(conn):
     """Has functions called at the end of its child. How it ends the client says: "k" by
     a signal, "e" by an exception."""
 
+    def tell(number):
+        is_open = int(conn.socket.fileno() >= 0)
+        put("at_exit", number=number, pid=os.getpid(), open=is_open)
+
     @forkserve.at_child_exit
     def first():
-        put("at_exit", number=1, pid=os.getpid())
+        tell(1)
 
-    forkserve.at_child_exit(lambda: put("at_exit", number=2, pid=os.getpid()))
+    forkserve.at_child_exit(lambda: tell(2))
     how = conn.socket.recv(1)
     if how == b"k":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -255,6 +268,7 @@ HANDLERS = {
     "secret": guess,
     "status": named_status,
     "at-exit": end_with_functions,
+    "establish": establish,
 }
 
 

@@ -67,7 +67,7 @@ def test_an_option_is_taken_within_its_range_only(option):
     good, bad, wrong = values(option)
     name = option.name
     # Room for those that another option limits.
-    room = {"max_children": 10_000, "penalty_max": 1e9}
+    room = {"max_children": 10_000, "max_handshakes": 1_000_000, "penalty_max": 1e9}
     for value in good:
         make(**{**room, name: value}).close()
     for value in bad:

@@ -101,6 +101,24 @@ pub unsafe extern "C" fn forkserve_conn_peer(
     bytes.as_ptr().cast()
 }
 
+/// Says that the handshake of the connection is over: the client has shown who it is,
+/// perhaps, or has sent its first request. From here on neither handshake_ms nor
+/// at_capacity EVICT ends it, and the limits on handshakes do not count it. Saying it
+/// again changes nothing. Returns 0.
+///
+/// Context: child; async-signal-safe.
+/// Errors: -EINVAL: conn is NULL.
+/// Since: 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_conn_established(conn: *const forkserve_conn) -> c_int {
+    // SAFETY: by the contract of the function.
+    let Some(conn) = (unsafe { get(conn) }) else {
+        return -libc::EINVAL;
+    };
+    conn.established();
+    0
+}
+
 /// What is called at the end of a child, with the argument of forkserve_conn_at_exit.
 pub type forkserve_exit_function = Option<unsafe extern "C" fn(arg: *mut c_void)>;
 

@@ -9,6 +9,12 @@ use std::mem::offset_of;
 pub const FORKSERVE_AT_CAPACITY_QUEUE: i32 = 0;
 /// For at_capacity: accept it, send refuse_message, close it.
 pub const FORKSERVE_AT_CAPACITY_REFUSE: i32 = 1;
+/// For at_capacity: end the connection that has been in its handshake for the
+/// longest time. If all are established, as queue.
+pub const FORKSERVE_AT_CAPACITY_EVICT: i32 = 2;
+/// For at_capacity: of those in their handshake, end the newest of the source
+/// that has the most, if that has more than one. Otherwise as queue.
+pub const FORKSERVE_AT_CAPACITY_EVICTSOURCE: i32 = 3;
 
 /// For at_rate: leave it in the kernel's queue until it is its turn. The
 /// default.
@@ -73,6 +79,9 @@ pub const FORKSERVE_REASON_NETWORK: i32 = 14;
 /// The program that was to serve it could not be executed. The event's error
 /// says why.
 pub const FORKSERVE_REASON_EXEC: i32 = 15;
+/// Too many connections are in their handshake: max_handshakes, early_drop_from
+/// or max_handshakes_per_source.
+pub const FORKSERVE_REASON_HANDSHAKE: i32 = 16;
 
 /// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
 /// defaults, and change what you need.
@@ -140,6 +149,12 @@ pub struct forkserve_options {
     /// kill_after_ms later SIGKILL. Milliseconds, at most 1000000000000. 0, the
     /// default: no limit.
     pub lifetime_ms: i64,
+    /// How long a connection may be in its handshake before its child gets
+    /// SIGTERM, and kill_after_ms later SIGKILL. The handshake lasts until the
+    /// handler says that the connection is established. It says so by
+    /// forkserve_conn_established. Milliseconds, at most 1000000000000. 0, the
+    /// default: no limit.
+    pub handshake_ms: i64,
     /// How long a read or a write on a connection waits for the client before
     /// it fails. A client that sends a byte now and then, or takes one, is not
     /// idle. forkserve_read and forkserve_write_all fail with -ETIMEDOUT then,
@@ -188,6 +203,19 @@ pub struct forkserve_options {
     /// Networks whose clients are not served, also where allow has them. NULL,
     /// the default: none.
     pub deny: *const c_char,
+    /// How many connections may be in their handshake at once; 0: no limit.
+    /// Those above it are refused. 0 to 1000000. Default 0.
+    pub max_handshakes: u32,
+    /// From so many handshakes on, a new connection is refused by chance, so
+    /// that a flood does not refuse everybody; 0: not before max_handshakes. 0
+    /// to 1000000. Default 0.
+    pub early_drop_from: u32,
+    /// How many of 100 connections are refused at early_drop_from. The share
+    /// rises from there to 100 at max_handshakes. 0 to 100. Default 30.
+    pub early_drop_percent: u32,
+    /// How many connections of one source may be in their handshake at once; 0:
+    /// no limit. 0 to 1000000. Default 0.
+    pub max_handshakes_per_source: u32,
     /// How many connections may be accepted in each rate_interval_ms; 0: no
     /// limit. It is a bucket of rate_burst tokens that fills at this rate. A
     /// connection that is refused for another reason takes no token. 0 to
@@ -328,6 +356,9 @@ pub struct forkserve_stats {
     pub refused_source: u64,
     /// Of refused: because of max_per_network.
     pub refused_network: u64,
+    /// Of refused: because of max_handshakes, early_drop_from or
+    /// max_handshakes_per_source.
+    pub refused_handshake: u64,
     /// Of refused: because fork kept failing.
     pub refused_fork: u64,
     /// Of refused: because of rate.
@@ -344,6 +375,10 @@ pub struct forkserve_stats {
     pub refused_exec: u64,
     /// Connections whose source was given a penalty for them.
     pub penalties: u64,
+    /// Connections whose handshake lasted longer than handshake_ms.
+    pub handshake_timeouts: u64,
+    /// Connections that were ended in their handshake to make room for others.
+    pub evicted: u64,
     /// Failed calls of fork.
     pub fork_failures: u64,
     /// Failed calls of accept that concern one connection only.

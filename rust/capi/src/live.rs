@@ -21,12 +21,15 @@ pub struct forkserve_live {
     pub served: u64,
     /// The child that serves it.
     pub pid: i32,
+    /// 1 once the handler has said that the connection is established; 0 in its
+    /// handshake.
+    pub established: i32,
     /// The client as text; empty if its child was killed while it wrote it.
-    pub peer: [c_char; 124],
+    pub peer: [c_char; 120],
 }
 
 /// Its size in the first version: a caller's cannot be smaller.
-const FIRST: usize = offset_of!(forkserve_live, peer) + size_of::<[c_char; 124]>();
+const FIRST: usize = offset_of!(forkserve_live, peer) + size_of::<[c_char; 120]>();
 
 /// Writes as many as there is room for. The first entry says how long each is.
 pub(crate) unsafe fn write(
@@ -43,7 +46,8 @@ pub(crate) unsafe fn write(
             age_us: connection.age.as_micros() as u64,
             served: connection.served,
             pid: connection.pid,
-            peer: [0; 124],
+            peer: [0; 120],
+            established: i32::from(connection.established),
         };
         // One byte is left for the NUL.
         let room = live.peer.len() - 1;

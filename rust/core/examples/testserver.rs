@@ -288,12 +288,33 @@ fn execute(mut connection: &Connection, text: &str) -> i32 {
     i32::from(told.and_then(|()| echo(connection)).is_err())
 }
 
+/// An echo whose client says by an "e" that it is established.
+fn establish(mut connection: &Connection) -> std::io::Result<()> {
+    greet(connection)?;
+    let mut data = [0; 4096];
+    loop {
+        match connection.read(&mut data)? {
+            0 => return Ok(()),
+            got => {
+                if data[0] == b'e' {
+                    connection.established();
+                }
+                connection.write_all(&data[..got])?;
+            }
+        }
+    }
+}
+
 /// Has functions called at the end of its child. How it ends the client says: "k" by a
 /// signal, "e" without a return.
 fn end_with_functions(mut connection: &Connection) -> i32 {
+    let fd = connection.as_raw_fd();
     for number in [1, 2] {
         connection.at_exit(move || {
-            Line::new("at_exit").number("number", number).number("pid", std::process::id()).put();
+            // SAFETY: takes no pointers.
+            let open = unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
+            let line = Line::new("at_exit").number("number", number);
+            line.number("pid", std::process::id()).number("open", i32::from(open)).put();
         });
     }
     let mut how = [0];
@@ -346,6 +367,7 @@ fn serve(handler: &str, connection: &Connection) -> i32 {
         "flood" => flood(connection),
         "secret" => guess(connection),
         "status" => named_status(connection),
+        "establish" => status(establish(connection)),
         "at-exit" => end_with_functions(connection),
         "print" => {
             print!("<served {}>", connection.id());

@@ -32,6 +32,9 @@ macro_rules! counters_table {
             refused_source = RefusedSource, since "0.1.0";
             /// Of `refused`: because of `max_per_network`.
             refused_network = RefusedNetwork, since "0.1.0";
+            /// Of `refused`: because of `max_handshakes`, `early_drop_from` or
+            /// `max_handshakes_per_source`.
+            refused_handshake = RefusedHandshake, since "0.1.0";
             /// Of `refused`: because `fork` kept failing.
             refused_fork = RefusedFork, since "0.1.0";
             /// Of `refused`: because of `rate`.
@@ -48,6 +51,10 @@ macro_rules! counters_table {
             refused_exec = RefusedExec, since "0.1.0";
             /// Connections whose source was given a penalty for them.
             penalties = Penalties, since "0.1.0";
+            /// Connections whose handshake lasted longer than `handshake`.
+            handshake_timeouts = HandshakeTimeouts, since "0.1.0";
+            /// Connections that were ended in their handshake to make room for others.
+            evicted = Evicted, since "0.1.0";
             /// Failed calls of `fork`.
             fork_failures = ForkFailures, since "0.1.0";
             /// Failed calls of `accept` that concern one connection only.

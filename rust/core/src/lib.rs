@@ -63,6 +63,8 @@ pub use escape::quoted;
 pub use event::{Event, Pause, Refusal, Renewal};
 pub use heap::prepare_heap;
 pub use net::conn::{read, write_all, Connection};
+#[doc(hidden)]
+pub use net::standing::Handshake;
 pub use options::{
     AtCapacity, AtRate, Landlock, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
 };

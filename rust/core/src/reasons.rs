@@ -39,6 +39,11 @@ macro_rules! reasons_table {
                 network = 14, Network,
                     counted RefusedNetwork, words "too many from this network";
 
+                /// Too many connections are in their handshake: `max_handshakes`,
+                /// `early_drop_from` or `max_handshakes_per_source`.
+                handshake = 16, Handshake,
+                    counted RefusedHandshake, words "too many handshakes";
+
                 /// The client left while its connection was held.
                 gone = 4, Gone,
                     words "the client has left";

@@ -32,6 +32,7 @@ impl Engine {
         let now = self.common.now;
         self.hold.hasten(now);
         self.shortage.hasten();
+        self.eviction.end();
         // It may have shut the gate and not come to ring.
         self.look_at_gate(true);
         if let Some(pool) = &mut self.pool {

@@ -1,6 +1,7 @@
 //! What is due: the end of pauses, children that must be polled, and signals to those
 //! whose time is over.
 
+use crate::counters::Counter;
 use crate::engine::children::alarms::Signal;
 use crate::engine::children::reaper::AGAIN;
 use crate::engine::notes::BURIAL;
@@ -12,6 +13,7 @@ impl Engine {
     /// Deadlines that have passed.
     pub(super) fn expire(&mut self) {
         self.shortage.expire(self.common.now);
+        self.eviction.expire(self.common.now);
         if self.throttle.expire(self.common.now) {
             // With children that accept, the token may have gone again.
             self.check_gate();
@@ -22,11 +24,26 @@ impl Engine {
         self.ring_alarms();
     }
 
+    /// The deadlines of a connection that has begun.
+    pub(super) fn set_deadlines(&mut self, id: ChildId, connection: u64) {
+        let (now, options) = (self.common.now, &self.common.options);
+        if let Some(lifetime) = options.lifetime {
+            self.alarms.set_term(id, connection, now + lifetime);
+        }
+        if let Some(handshake) = options.handshake {
+            self.alarms.set_handshake(id, connection, now + handshake);
+        }
+    }
+
     /// Sends the signals whose time has come.
     pub(super) fn ring_alarms(&mut self) {
         let (now, kill_after) = (self.common.now, self.common.options.kill_after);
         while let Some(alarm) = self.alarms.take_due(now) {
             let (id, connection) = (alarm.child, alarm.connection);
+            let of_handshake = alarm.signal == Signal::Handshake;
+            if of_handshake && self.common.board.is_established(id.slot(), connection) {
+                continue;
+            }
             let serves = self.still_serves(id, connection);
             let Some(child) = self.children.get(id) else {
                 continue;
@@ -34,7 +51,10 @@ impl Engine {
             match (serves, alarm.signal) {
                 (Some(false), _) => continue,
                 (None, _) => self.alarms.put_off(alarm, now + AGAIN),
-                (Some(true), Signal::Term) => {
+                (Some(true), Signal::Term | Signal::Handshake) => {
+                    if of_handshake {
+                        self.common.board.add(Counter::HandshakeTimeouts);
+                    }
                     let _ = child.signal(libc::SIGTERM);
                     self.alarms.set_kill(id, connection, now + kill_after);
                 }
@@ -53,7 +73,7 @@ impl Engine {
     /// Whether this child still serves that connection; if so, it takes no other from
     /// here on. It may serve another by now, which has a time of its own. `None`: the
     /// note that would say so has yet to be read.
-    fn still_serves(&mut self, id: ChildId, connection: u64) -> Option<bool> {
+    pub(super) fn still_serves(&mut self, id: ChildId, connection: u64) -> Option<bool> {
         let condemned = self.common.board.condemn(id.slot(), connection);
         let Some(child) = self.children.get(id) else { return Some(false) };
         let told = child.connection() == connection;

@@ -39,6 +39,7 @@ mod bury;
 mod deadlines;
 mod detach;
 mod drop;
+mod evict;
 mod gate;
 mod host;
 mod notes;
@@ -67,6 +68,7 @@ use crate::engine::endpoints::Endpoints;
 use crate::engine::key::Key;
 use crate::engine::launcher::Launcher;
 use crate::engine::owner::Owner;
+use crate::engine::pauses::eviction::Eviction;
 use crate::engine::pauses::hold::Hold;
 use crate::engine::pauses::shortage::Shortage;
 use crate::engine::pauses::throttle::Throttle;
@@ -127,6 +129,7 @@ pub(crate) struct Engine {
     hold: Hold,
     shortage: Shortage,
     throttle: Throttle,
+    eviction: Eviction,
     /// The pause that the observer knows of.
     paused: Option<Pause>,
     children: Children,
@@ -166,6 +169,7 @@ impl Engine {
         let stops = Stops::new().map_err(fail("eventfd"))?;
         stops.watch(&epoll).map_err(fail("epoll_ctl"))?;
         let board = Board::new(options.max_children as usize).map_err(fail("mmap"))?;
+        let room = Arc::new(Ends::at(board.place()));
         let limits = Limits::new(&options)?.map(Arc::new);
         let mut owned = Owned::default();
         neighbours::enter();
@@ -183,6 +187,7 @@ impl Engine {
             hold: Hold::default(),
             shortage: Shortage::default(),
             throttle: Throttle::default(),
+            eviction: Eviction::default(),
             paused: None,
             children: Children::default(),
             reaper: Reaper::default(),
@@ -192,7 +197,7 @@ impl Engine {
             drain: Drain::default(),
             fork_call: RefusedCall::default(),
             next_board: None,
-            room: Arc::default(),
+            room,
             tie: None,
             remote: None,
         })
@@ -290,6 +295,7 @@ impl Engine {
             self.hold.due(),
             self.shortage.due(),
             self.throttle.due(),
+            self.eviction.due(),
             self.reaper.due(),
             self.alarms.next(),
             self.groups.due(),

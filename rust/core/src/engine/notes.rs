@@ -64,9 +64,7 @@ impl Engine {
             (News::Began, _) => {
                 common.emit(&Event::Accepted { id, peer });
                 common.emit(&Event::Forked { id, peer, pid });
-                if let Some(lifetime) = common.options.lifetime {
-                    self.alarms.set_term(child_id, id, common.now + lifetime);
-                }
+                self.set_deadlines(child_id, id);
             }
             (News::Refused, Note::Refused(reason)) => {
                 common.emit(&Event::Accepted { id, peer });

@@ -44,6 +44,7 @@ impl Engine {
         self.common.board.open(slot);
         let id = connection.id();
         let peer = connection.peer_label_ref();
+        connection.ends().place.set_slot(slot);
         self.common.board.serve(slot, &Serving { id, since_us: monotonic_us(), origin, peer });
         // Made here: a child writes to as little memory as it can.
         let child = Child::with(connection, self.setup(child_id, 0));
@@ -213,9 +214,7 @@ impl Engine {
                 let peer = self.common.board.peer(id.slot()).unwrap_or_default();
                 self.common.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
             }
-            if let Some(lifetime) = self.common.options.lifetime {
-                self.alarms.set_term(id, connection, now + lifetime);
-            }
+            self.set_deadlines(id, connection);
         }
         if vanished {
             // It has ended already, and the host does not keep its children's

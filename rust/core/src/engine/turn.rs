@@ -45,6 +45,10 @@ impl Engine {
                 if !self.may_accept(index) {
                     continue;
                 }
+                if self.must_evict() {
+                    self.evict();
+                    continue;
+                }
                 if let Some(turn) = self.accept_from(index, hooks)? {
                     return Ok(turn);
                 }
@@ -148,18 +152,24 @@ impl Engine {
         if self.throttle.is_shut() {
             return Some(Pause::Rate);
         }
-        let wait = self.common.options.at_capacity == AtCapacity::Queue;
+        let wait = match self.common.options.at_capacity {
+            AtCapacity::Queue => true,
+            AtCapacity::Refuse => false,
+            AtCapacity::Evict | AtCapacity::EvictSource => {
+                self.eviction.is_on() || !self.may_evict()
+            }
+        };
         (wait && self.is_full()).then_some(Pause::Capacity)
     }
 
     /// Whether this process itself accepts: always without spares, and with
-    /// them to refuse what no child is left for.
+    /// them to refuse what no child is left for, or to make room for it.
     fn accepts_here(&self) -> bool {
         match self.phase.rules().accept {
             Accept::Here => true,
             Accept::Spares if self.pool.is_none() => true,
             Accept::Spares => {
-                self.common.options.at_capacity == AtCapacity::Refuse && self.is_full()
+                self.common.options.at_capacity != AtCapacity::Queue && self.is_full()
             }
             Accept::Nowhere => false,
         }
@@ -178,7 +188,8 @@ impl Engine {
         let shortage = self.shortage.lasts().map(|errno| Pause::Resources(errno as i32));
         let rate = self.throttle.lasts().then_some(Pause::Rate);
         let reason = obstacle.or(shortage).or(rate);
-        if self.paused != reason {
+        // While a connection ends to make room, the observer need not know of a pause.
+        if self.paused != reason && !self.eviction.has_victim() {
             self.paused = reason;
             match reason {
                 Some(reason) => self.common.emit(&Event::Paused { reason }),

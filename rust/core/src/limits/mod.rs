@@ -6,9 +6,10 @@
 //! value, and a connection meets no code and no memory of it.
 //!
 //! The order is: deny, allow, penalty, then `max_children`, `max_per_source` and
-//! `max_per_network`, then the rates, so that a connection that is refused for another reason takes
+//! `max_per_network`, then the limits on handshakes, then the rates, so that a connection that is refused for another reason takes
 //! no token.
 
+pub(crate) mod handshakes;
 pub(crate) mod penalty;
 pub(crate) mod places;
 pub(crate) mod rate;
@@ -19,12 +20,13 @@ use crate::cidr::{ip_of, CidrList};
 use crate::counters::Counter;
 use crate::error::Error;
 use crate::event::Refusal;
+use crate::limits::handshakes::Handshakes;
 use crate::limits::penalty::Tariff;
 use crate::limits::places::Places;
 use crate::limits::rate::Pace;
 use crate::limits::sources::Sources;
 use crate::limits::table::Table;
-use crate::options::{AtRate, Options};
+use crate::options::{AtCapacity, AtRate, Options};
 use crate::shared::board::{Board, Origin};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::Exit;
@@ -38,6 +40,7 @@ pub(crate) struct Limits {
     /// If any limit is for single sources.
     sources: Option<Sources>,
     places: Places,
+    handshakes: Option<Handshakes>,
     rate: Option<Pace>,
     /// Whether connections above `rate` wait in the kernel's queue.
     queue: bool,
@@ -61,9 +64,13 @@ impl Limits {
         let tariff = (!first.is_zero()).then(|| Tariff::new(first, longest));
         let remembers = rate_per_source.is_some() || tariff.is_some();
         let listed = !options.allow.is_empty() || !options.deny.is_empty();
-        let by_source = remembers || options.max_per_source > 0;
+        let handshakes = Handshakes::new(options)?;
+        let evicts = options.at_capacity == AtCapacity::EvictSource;
+        let limits_source = options.max_per_source > 0 || options.max_handshakes_per_source > 0;
+        let by_source = remembers || limits_source || evicts;
         let by_network = options.max_per_network > 0;
-        if rate.is_none() && !by_source && !by_network && !listed {
+        let counts = by_source || by_network || handshakes.is_some();
+        if rate.is_none() && !counts && !listed {
             return Ok(None);
         }
         let mut statuses = [0; 4];
@@ -77,6 +84,7 @@ impl Limits {
             deny: options.deny.clone(),
             sources: by_source.then(|| Sources::new(options)).transpose()?,
             places: Places::new(options)?,
+            handshakes,
             rate,
             queue: options.at_rate == AtRate::Queue,
             rate_per_source,
@@ -99,7 +107,9 @@ impl Limits {
 
     /// Why there is no place for connection `id`.
     pub(crate) fn crowds(&self, board: &Board, origin: Origin, id: u64) -> Option<Refusal> {
-        self.places.bars(board, origin, id)
+        let shakes = |handshakes: &Handshakes| handshakes.bars(board, origin, id);
+        let full = self.places.bars(board, origin, id);
+        full.or_else(|| self.handshakes.as_ref().and_then(shakes))
     }
 
     /// Why a client at this address is not served.

@@ -9,6 +9,7 @@
 use crate::error::Error;
 use crate::net::listener::ListenerInfo;
 use crate::net::name::Name;
+use crate::net::standing::Place;
 use crate::sys::process;
 use crate::sys::socket::{self, RawAddress};
 use std::io;
@@ -39,9 +40,16 @@ pub(crate) struct Ends {
     local_name: Name,
     /// The listener that `local` was copied from; a copy costs more than a look.
     listener: Option<RawFd>,
+    pub(crate) place: Place,
 }
 
 impl Ends {
+    pub(crate) fn at(place: Place) -> Ends {
+        let peer = RawAddress::empty();
+        let name = Name::default();
+        Ends { peer, peer_name: name, local: peer, local_name: name, listener: None, place }
+    }
+
     pub(crate) fn peer_name(&self) -> &Name {
         &self.peer_name
     }
@@ -83,8 +91,13 @@ impl Connection {
         let local =
             socket::local_address(fd.as_fd()).map_err(|e| Error::os("getsockname", "", e))?;
         let (peer_name, local_name) = (Name::of(&peer), Name::of(&local));
-        let ends = Arc::new(Ends { peer, peer_name, local, local_name, listener: None });
+        let place = Place::default();
+        let ends = Arc::new(Ends { peer, peer_name, local, local_name, listener: None, place });
         Ok(Connection { fd, id: 0, ends })
+    }
+
+    pub(crate) fn ends(&self) -> &Arc<Ends> {
+        &self.ends
     }
 
     pub(crate) fn set_id(&mut self, id: u64) {
@@ -204,14 +217,6 @@ impl io::Write for &Connection {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Default for Ends {
-    fn default() -> Ends {
-        let peer = RawAddress::empty();
-        let name = Name::default();
-        Ends { peer, peer_name: name, local: peer, local_name: name, listener: None }
     }
 }
 

@@ -10,3 +10,4 @@ pub(crate) mod name;
 pub(crate) mod peer;
 pub(crate) mod place;
 pub(crate) mod socket_file;
+pub(crate) mod standing;

@@ -180,6 +180,25 @@ impl Options {
         }
     }
 
+    /// Whether a connection may be ended because of its time.
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.lifetime.is_some() || self.handshake.is_some()
+    }
+
+    /// Whether a handler can make use of saying that a connection is established.
+    #[doc(hidden)]
+    pub fn has_handshakes(&self) -> bool {
+        self.handshake.is_some()
+            || self.max_handshakes > 0
+            || self.max_handshakes_per_source > 0
+            || self.evicts()
+    }
+
+    /// Whether connections are ended to make room for others.
+    pub(crate) fn evicts(&self) -> bool {
+        matches!(self.at_capacity, AtCapacity::Evict | AtCapacity::EvictSource)
+    }
+
     /// The first option that is out of its range, for bindings, which have
     /// names and units of their own.
     #[doc(hidden)]
@@ -193,6 +212,10 @@ impl Options {
         let by = |other, misfit| Misfit { other: Some(other), ..misfit };
         if let Some(misfit) = check.0 {
             return Some(by("max_children", misfit));
+        }
+        check.number("early_drop_from", self.early_drop_from, 0, self.max_handshakes);
+        if let Some(misfit) = check.0 {
+            return Some(by("max_handshakes", misfit));
         }
         let most = self.penalty_max.as_millis() as u64;
         check.time("penalty", self.penalty.unwrap_or_default(), 0, most);

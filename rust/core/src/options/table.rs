@@ -111,6 +111,15 @@ threads too. An exception ends the connection, sys.exit() the child.";
                 lifetime as lifetime_ms: limit(0, 1_000_000_000_000, "no limit") = None,
                     since "0.1.0";
 
+                /// How long a connection may be in its handshake before its child gets SIGTERM,
+                /// and `kill_after` later SIGKILL. The handshake lasts until the handler says
+                /// that the connection is established.
+                handshake as handshake_ms: limit(0, 1_000_000_000_000, "no limit") = None,
+                    since "0.1.0",
+                    c "It says so by forkserve_conn_established.",
+                    python "It says so by conn.established(); the handshake of TLS, which has \
+handshake_timeout, is part of this one.";
+
                 /// How long a read or a write on a connection waits for the client before it
                 /// fails. A client that sends a byte now and then, or takes one, is not idle.
                 idle as idle_ms: limit(0, 1_000_000_000_000, "no limit") = None,
@@ -166,6 +175,24 @@ and its like with EAGAIN.",
 
                 /// Networks whose clients are not served, also where `allow` has them.
                 deny: networks() = none, since "0.1.0";
+            }
+
+            "Handshakes" {
+                /// How many connections may be in their handshake at once; 0: no limit. Those
+                /// above it are refused.
+                max_handshakes: number(0, 1_000_000) = 0, since "0.1.0";
+
+                /// From so many handshakes on, a new connection is refused by chance, so that
+                /// a flood does not refuse everybody; 0: not before `max_handshakes`.
+                early_drop_from: number(0, 1_000_000) = 0, since "0.1.0";
+
+                /// How many of 100 connections are refused at `early_drop_from`. The share
+                /// rises from there to 100 at `max_handshakes`.
+                early_drop_percent: number(0, 100) = 30, since "0.1.0";
+
+                /// How many connections of one source may be in their handshake at once; 0: no
+                /// limit.
+                max_handshakes_per_source: number(0, 1_000_000) = 0, since "0.1.0";
             }
 
             "Rates" {
@@ -303,6 +330,12 @@ macro_rules! choices_table {
                 Queue = "queue",
                 /// Accept it, send `refuse_message`, close it.
                 Refuse = "refuse",
+                /// End the connection that has been in its handshake for the longest time. If
+                /// all are established, as `queue`.
+                Evict = "evict",
+                /// Of those in their handshake, end the newest of the source that has the
+                /// most, if that has more than one. Otherwise as `queue`.
+                EvictSource = "evict_source",
             }
 
             /// What to do with a connection above `rate`.

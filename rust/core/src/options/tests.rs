@@ -57,6 +57,7 @@ macro_rules! check {
             // What two options have to do with each other is tested below.
             let mut options = Options {
                 max_children: 1_000_000,
+                max_handshakes: 1_000_000,
                 penalty_max: MAX_TIME,
                 ..Options::default()
             };

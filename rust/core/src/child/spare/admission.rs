@@ -34,6 +34,7 @@ impl Spare {
         let id = kit.board.add(Counter::Accepted).max(1);
         connection.set_id(id);
         self.connection = id;
+        self.ends.place.set_slot(slot.id().slot());
         let peer = connection.peer();
         let limits = kit.limits.as_ref();
         let origin = limits.map_or(Origin::default(), |limits| limits.origin(peer));
@@ -53,7 +54,7 @@ impl Spare {
         if kit.notes.is_some() {
             slot.set_used(&process::usage_of_self());
             let told = self.send(slot, &Note::Accepted);
-            if !told && kit.options.lifetime.is_some() {
+            if !told && kit.options.has_deadlines() {
                 // The parent would not end it in time: better not to begin. It accounts
                 // for the connection by the end of this process.
                 process::exit_now(EXIT_OSERR);
@@ -81,8 +82,8 @@ impl Spare {
         let left = kit.board.subtract(Counter::SparesLeft);
         let most = i64::from(kit.options.max_children);
         if left.wrapping_add(1) == low
-            // The supervisor refuses what no child is left for: it must know.
-            || (left <= 0 && kit.options.at_capacity == AtCapacity::Refuse)
+            // The supervisor refuses what no child is left for, or makes room: it must know.
+            || (left <= 0 && kit.options.at_capacity != AtCapacity::Queue)
             // Numbers that no process of ours has counted: it sets them right.
             || low > most
             || !(-most..=most).contains(&left)

@@ -16,6 +16,8 @@ pub(crate) struct Alarm {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Signal {
+    /// As `Term`, unless the connection is established by then.
+    Handshake,
     Term,
     Kill,
 }
@@ -34,6 +36,10 @@ impl Alarms {
 
     pub(crate) fn set_term(&mut self, child: ChildId, connection: u64, when: Instant) {
         self.0.push(Reverse(Alarm { when, child, connection, signal: Signal::Term }));
+    }
+
+    pub(crate) fn set_handshake(&mut self, child: ChildId, connection: u64, when: Instant) {
+        self.0.push(Reverse(Alarm { when, child, connection, signal: Signal::Handshake }));
     }
 
     pub(crate) fn set_kill(&mut self, child: ChildId, connection: u64, when: Instant) {

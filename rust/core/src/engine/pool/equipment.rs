@@ -142,7 +142,7 @@ impl Equipment {
     pub(crate) fn lend(&mut self) -> Option<(Arc<Kit>, Arc<Ends>)> {
         let kit = self.kit.take()?;
         let room = self.room.take().unwrap_or_else(|| {
-            let mut ends = Ends::default();
+            let mut ends = Ends::at(kit.board.place());
             if let Some((listener, info)) = kit.listeners.first() {
                 ends.prepare(*listener, info);
             }
@@ -222,9 +222,9 @@ impl Equipment {
     }
 }
 
-/// Only an observer and a lifetime need to know of single connections.
+/// Only an observer and deadlines need to know of single connections.
 fn is_chatty(common: &Common) -> bool {
-    common.is_observed() || common.options.lifetime.is_some()
+    common.is_observed() || common.options.has_deadlines()
 }
 
 fn watch_channel(channel: &Channel, common: &Common) -> Result<(), Errno> {

@@ -13,6 +13,10 @@ use std::sync::atomic::AtomicU64;
 /// Set beside the state by a child that is about to exit, for a supervisor that
 /// does without pidfds.
 pub(super) const LEAVING: u64 = 0x80;
+/// Set beside the state by a child whose connection is established.
+pub(super) const ESTABLISHED: u64 = 0x40;
+/// What a child is doing, without what is set beside it.
+pub(super) const DOING: u64 = 0x3f;
 /// One more, for each connection that the child has served.
 pub(super) const SERVED_ONE: u64 = 0x100;
 

@@ -19,6 +19,20 @@ pub struct Live {
     pub age: Duration,
     /// Connections that the child has served before.
     pub served: u64,
+    /// Whether the handler has said that it is established: see
+    /// [`Connection::established`](crate::Connection::established).
+    pub established: bool,
+}
+
+impl Live {
+    /// `"handshake"`, or `"established"` once the handler has said so.
+    pub fn state(&self) -> &'static str {
+        if self.established {
+            "established"
+        } else {
+            "handshake"
+        }
+    }
 }
 
 impl Board {
@@ -34,6 +48,7 @@ impl Board {
                 peer: self.peer(slot).map_or(String::new(), |name| name.as_str().to_owned()),
                 age: Duration::from_micros(age),
                 served: state.served,
+                established: state.established,
             }
         })
         .collect()

@@ -7,6 +7,7 @@
 //! number that tells a reader to do without it.
 
 mod counters;
+mod handshakes;
 mod layout;
 mod live;
 mod origin;
@@ -16,6 +17,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use handshakes::Handshake;
 pub use layout::DURATIONS;
 pub use live::Live;
 pub(crate) use origin::Origin;

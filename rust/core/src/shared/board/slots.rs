@@ -3,7 +3,7 @@
 use crate::counters::Counter;
 use crate::net::name::Name;
 use crate::shared::board::layout::{
-    CONNECTION, LEAVING, PEER, PID, SEQUENCE, SERVED_ONE, SINCE_US, SYSTEM_US, USER_US,
+    CONNECTION, DOING, LEAVING, PEER, PID, SEQUENCE, SERVED_ONE, SINCE_US, SYSTEM_US, USER_US,
 };
 use crate::shared::board::state::{Doing, State};
 use crate::shared::board::{Board, Origin};
@@ -108,11 +108,11 @@ impl Board {
     /// The child here has served its connection and would take another: false
     /// if it must not.
     pub(crate) fn served(&self, slot: usize) -> bool {
-        let state = self.state_word(slot);
-        let before = state.load(Relaxed);
-        let serving = before & !(SERVED_ONE - 1) | Doing::Serving as u64;
-        let waiting = (before & !(SERVED_ONE - 1)).wrapping_add(SERVED_ONE) | Doing::Waiting as u64;
-        state.compare_exchange(serving, waiting, AcqRel, Relaxed).is_ok()
+        let serves = |word: u64| word & (DOING | LEAVING) == Doing::Serving as u64;
+        let waiting =
+            |word: u64| (word & !(SERVED_ONE - 1)).wrapping_add(SERVED_ONE) | Doing::Waiting as u64;
+        let next = |word| serves(word).then(|| waiting(word));
+        self.state_word(slot).fetch_update(AcqRel, Relaxed, next).is_ok()
     }
 
     /// Tells the child here to take no connection after number `connection`;
@@ -123,7 +123,7 @@ impl Board {
         match State::of(before).doing {
             Doing::Condemned => self.connection(slot) == connection,
             Doing::Serving if self.connection(slot) == connection => {
-                let condemned = before & !0x7f | Doing::Condemned as u64;
+                let condemned = before & !DOING | Doing::Condemned as u64;
                 state.compare_exchange(before, condemned, AcqRel, Relaxed).is_ok()
             }
             _ => false,

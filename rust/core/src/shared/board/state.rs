@@ -1,6 +1,6 @@
 //! What a child is doing: the state word of its slot.
 
-use crate::shared::board::layout::{LEAVING, SERVED_ONE};
+use crate::shared::board::layout::{DOING, ESTABLISHED, LEAVING, SERVED_ONE};
 
 /// What a child is doing. In a slot's state word it is the lowest byte; above it
 /// is the number of connections that the child has served.
@@ -26,12 +26,13 @@ pub(crate) enum Doing {
 pub(crate) struct State {
     pub(crate) doing: Doing,
     pub(crate) leaving: bool,
+    pub(crate) established: bool,
     pub(crate) served: u64,
 }
 
 impl State {
     pub(super) fn of(word: u64) -> State {
-        let doing = match word as u8 & 0x7f {
+        let doing = match word & DOING {
             1 => Doing::Waiting,
             2 => Doing::Serving,
             3 => Doing::Condemned,
@@ -39,7 +40,8 @@ impl State {
             5 => Doing::Unexecuted,
             _ => Doing::Free,
         };
-        State { doing, leaving: word & LEAVING != 0, served: word / SERVED_ONE }
+        let (leaving, established) = (word & LEAVING != 0, word & ESTABLISHED != 0);
+        State { doing, leaving, established, served: word / SERVED_ONE }
     }
 
     /// Whether the child has a connection.
