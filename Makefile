@@ -141,6 +141,9 @@ stress: test-servers ## Serve 50,000 connections of a host with busy threads, an
 	ulimit -n 20000 && STRESS_CONNECTIONS=50000 STRESS_CROWD=10000 $(PY) -m pytest --timeout 3600 \
 	  tests/e2e -k 'busy_threads or crowd_from_one_address'
 
+flood: test-servers ## Measure how long a polite client waits in a flood of silent ones, and write docs/benchmarks.md
+	cd tests/e2e && $(PY) -m flood --write $(CURDIR)/docs/benchmarks.md
+
 miri: ## Run the Rust tests that make no process in Miri (nightly Rust)
 	rustup component add miri rust-src --toolchain nightly || { echo 'make miri needs nightly Rust:' \
 	  'rustup toolchain install nightly --component miri --component rust-src' >&2; exit 1; }
