@@ -41,6 +41,8 @@ fn write_page(command: &Command, name: &str, folder: &Path) -> Result<(), Box<dy
         .source(concat!("forkserve ", env!("CARGO_PKG_VERSION")));
     let mut text = Vec::new();
     page.render(&mut text)?;
+    // How clap_mangen parts the values of a flag from its text; mandoc warns of it.
+    let text = String::from_utf8(text)?.replace(".br\n\n.br\n", ".sp\n");
     fs::write(folder.join(format!("{name}.1")), text)?;
     Ok(())
 }

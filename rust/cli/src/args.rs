@@ -1,10 +1,13 @@
 //! The command line.
 
+use crate::flags::Flags;
+use crate::log::Log;
 use crate::machine::target::Target;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::time::Duration;
 
-/// Looks into fork servers: one connection, one process.
+/// Serves a program, and looks into fork servers: one connection, one process.
 #[derive(Parser, Debug)]
 #[command(name = "forkserve", version, after_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
@@ -17,7 +20,65 @@ const EXIT_STATUS: &str = "Exit status: 0 if all is well, 100 for wrong usage, 1
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    Serve(Box<Serve>),
     Doctor(Doctor),
+}
+
+/// Executes a program for each connection.
+///
+/// The program has the connection as its standard input and output, unless --io says
+/// otherwise, and leads a process group: deadlines, and the end, reach what it has started.
+/// SIGTERM, SIGINT or SIGHUP begins the drain; a second one ends the programs by SIGTERM, a
+/// third by SIGKILL. Each event is a line on the standard error.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Times are seconds, or with a unit: 500ms, 10m, 2h. Exit status: 0 after a \
+                        drain, 100 for wrong usage, 111 for a system error."
+)]
+pub(crate) struct Serve {
+    /// Where to listen: 127.0.0.1:7000, [::1]:0, localhost:7000, :7000 (all interfaces),
+    /// unix:/path, unix:@name, fd:3
+    #[arg(value_name = "ADDRESS", required = true)]
+    pub(crate) addresses: Vec<OsString>,
+    /// The program, looked for in PATH, and its arguments
+    #[arg(value_name = "PROGRAM", required = true, last = true, num_args = 1..)]
+    pub(crate) program: Vec<OsString>,
+    /// Where the program has its connection
+    #[arg(long, value_enum, default_value = "stdio")]
+    pub(crate) io: Place,
+    /// Which variables tell the program of its client
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "ucspi,cgi,systemd")]
+    pub(crate) env: Vec<Env>,
+    /// How events are written
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) log: Log,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+/// Where a program has its connection.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Place {
+    /// Standard input and output
+    Stdio,
+    /// Standard input, output and error
+    #[value(name = "stdio+err")]
+    StdioErr,
+    /// Descriptor 3
+    Fd3,
+}
+
+/// Variables of a program.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Env {
+    /// PROTO, TCPREMOTEIP and so on
+    Ucspi,
+    /// REMOTE_ADDR and REMOTE_PORT
+    Cgi,
+    /// LISTEN_FDS and so on, with --io fd3
+    Systemd,
+    /// None
+    None,
 }
 
 /// Says what is wrong with a running fork server, whatever it was made with.

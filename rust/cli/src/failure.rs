@@ -14,6 +14,8 @@ const SYSTEM_ERROR: u8 = 111;
 pub(crate) enum Failure {
     /// A line for the standard error.
     System(String),
+    /// The same, about the command line.
+    Usage(String),
     /// The standard output is closed: its reader has seen enough.
     Closed,
 }
@@ -24,9 +26,19 @@ impl Failure {
         Failure::System(format!("{subject}: {reason}"))
     }
 
+    /// With a text that names its subject.
+    pub(crate) fn line(text: String) -> Failure {
+        Failure::System(text)
+    }
+
+    pub(crate) fn usage(text: String) -> Failure {
+        Failure::Usage(text)
+    }
+
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Failure::System(line) => say(&line, SYSTEM_ERROR),
+            Failure::Usage(line) => say(&line, WRONG_USAGE),
             Failure::Closed => ExitCode::SUCCESS,
         }
     }

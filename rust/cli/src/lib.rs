@@ -1,4 +1,4 @@
-//! The command `forkserve`: a program that looks into fork servers.
+//! The command `forkserve`: serves a program, and looks into fork servers.
 //!
 //! It is a library so that `examples/pages.rs` can write its manual pages and
 //! completions. `args` is the command line; each subcommand has a room of its own;
@@ -7,8 +7,11 @@
 mod args;
 mod doctor;
 mod failure;
+mod flags;
+mod log;
 mod machine;
 mod output;
+mod serve;
 
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
@@ -27,6 +30,7 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let done = match arguments.command {
+        args::Command::Serve(arguments) => serve::serve(*arguments),
         args::Command::Doctor(arguments) => doctor::doctor(&arguments),
     };
     done.unwrap_or_else(failure::Failure::report)
