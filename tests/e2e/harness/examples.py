@@ -63,7 +63,9 @@ ALL = [
     Example("daytime", (FREE,), r"\w+, \w+ \d\d, \d{4} \d\d:\d\d:\d\d-\w+", **DAYTIME),
     Example("shout", (FREE,), r"HELLO", **SHOUT),
 ]
-BY_NAME = {example.name: example for example in ALL}
+# They are for tests of their own.
+CTF = Example("ctf", (), "", path="ctf/ctf", source="ctf/ctf.c")
+BY_NAME = {example.name: example for example in [*ALL, CTF]}
 
 
 def take_reports():
