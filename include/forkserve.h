@@ -514,7 +514,7 @@ ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
  *
  * Context: child; async-signal-safe.
  * Errors: -EINVAL: NULL, or io is no such value; what execve(2) fails with, such as
- * -ENOENT and -EACCES; -EMFILE, -ENFILE, -ENOMEM.
+ * -ENOENT and -EACCES; -EMFILE: no descriptor is free; what mmap(2) fails with.
  * Since: 0.1.
  */
 int forkserve_conn_exec(const struct forkserve_conn *conn,

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,6 +135,33 @@ TEST(wrong_arguments_of_an_execution_are_refused) {
 
     client = queue_client(server, "");
     serve(server, call_wrongly, NULL, 1);
+    CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
+    check_reply(client, "");
+    forkserve_server_free(server);
+}
+
+/* Gets each error that the header names. */
+static int fail_in_each_way(const forkserve_conn *conn, void *userdata) {
+    char name[] = "program";
+    char *argv[] = {name, NULL};
+    struct rlimit few;
+
+    (void)userdata;
+    CHECK_EQUAL(forkserve_conn_exec(NULL, 0, NULL, argv, NULL), -EINVAL);
+    CHECK_EQUAL(forkserve_conn_exec(conn, 0, "/nonexistent", argv, NULL), -ENOENT);
+    CHECK_EQUAL(forkserve_conn_exec(conn, 0, "/etc/passwd", argv, NULL), -EACCES);
+    CHECK_EQUAL(getrlimit(RLIMIT_NOFILE, &few), 0);
+    few.rlim_cur = (rlim_t)forkserve_conn_fd(conn) + 1;
+    CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &few), 0);
+    CHECK_EQUAL(forkserve_conn_exec(conn, 0, "/bin/true", argv, NULL), -EMFILE);
+    return 0;
+}
+
+TEST(an_execution_says_why_it_fails) {
+    forkserve_server *server = server_at("127.0.0.1:0", NULL);
+    int client = queue_client(server, "");
+
+    serve(server, fail_in_each_way, NULL, 1);
     CHECK_EQUAL(entry_of(FORKSERVE_EVENT_ENDED, 0)->event.exit_code, 0);
     check_reply(client, "");
     forkserve_server_free(server);

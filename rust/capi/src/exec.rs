@@ -34,7 +34,7 @@ pub(crate) fn io_of(number: c_int) -> Option<Io> {
 ///
 /// Context: child; async-signal-safe.
 /// Errors: -EINVAL: NULL, or io is no such value; what execve(2) fails with, such as
-/// -ENOENT and -EACCES; -EMFILE, -ENFILE, -ENOMEM.
+/// -ENOENT and -EACCES; -EMFILE: no descriptor is free; what mmap(2) fails with.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_conn_exec(
