@@ -5,8 +5,6 @@
 //! look later. With a list of 500 instructions that took 350 microseconds a child, more
 //! than all else that a connection costs.
 
-use std::collections::BTreeMap;
-
 /// What becomes of a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -16,6 +14,10 @@ pub(super) enum Verdict {
     /// It is allowed if all conditions of one of these hold.
     If(Vec<Vec<Condition>>),
 }
+
+/// The verdicts of some system calls, each by its number and once, in any order. A map would
+/// bring the library 40 KB of sorting.
+pub(super) type Verdicts = Vec<(u32, Verdict)>;
 
 /// Of the lower half of an argument: those from number 6 on are the upper halves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ fn deny() -> libc::sock_filter {
 }
 
 /// The program: what is not among the verdicts is denied.
-pub(super) fn assemble(verdicts: &BTreeMap<u32, Verdict>) -> Code {
+pub(super) fn assemble(verdicts: &[(u32, Verdict)]) -> Code {
     let mut code = vec![
         step(LOAD, ARCHITECTURE),
         branch(IF_EQUAL, ARCH, 1, 0),
@@ -70,22 +72,16 @@ pub(super) fn assemble(verdicts: &BTreeMap<u32, Verdict>) -> Code {
 }
 
 /// Where each run of the same verdict begins.
-fn ranges(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, &Verdict)> {
-    let mut ranges: Vec<(u32, &Verdict)> = vec![(0, &Verdict::Deny)];
-    let mut add = |start: u32, verdict| match ranges.last_mut() {
-        Some((_, last)) if *last == verdict => {}
-        Some((at, last)) if *at == start => *last = verdict,
-        _ => ranges.push((start, verdict)),
-    };
-    let mut next = 0;
-    for (number, verdict) in verdicts {
-        if *number > next {
-            add(next, &Verdict::Deny);
+fn ranges(verdicts: &[(u32, Verdict)]) -> Vec<(u32, &Verdict)> {
+    let end = verdicts.iter().map(|(number, _)| number + 1).max().unwrap_or(0);
+    let mut ranges: Vec<(u32, &Verdict)> = Vec::new();
+    for number in 0..=end {
+        let found = verdicts.iter().find(|(other, _)| *other == number);
+        let verdict = found.map_or(&Verdict::Deny, |(_, verdict)| verdict);
+        if ranges.last().is_none_or(|(_, last)| *last != verdict) {
+            ranges.push((number, verdict));
         }
-        add(*number, verdict);
-        next = number + 1;
     }
-    add(next, &Verdict::Deny);
     ranges
 }
 
@@ -183,14 +179,14 @@ mod tests {
     #[test]
     fn each_call_gets_its_verdict() {
         let condition = |argument, mask, value| Condition { argument, mask, value };
-        let mut verdicts = BTreeMap::new();
-        for number in (0..40).chain(100..110).chain((200..500).step_by(2)) {
-            verdicts.insert(number, Verdict::Allow);
+        let mut verdicts = Verdicts::new();
+        for number in (0..7).chain(8..40).chain(100..110).chain((200..500).step_by(2)) {
+            verdicts.push((number, Verdict::Allow));
         }
         let many = (0..20).map(|value| vec![condition(1, u32::MAX, value)]).collect();
-        verdicts.insert(7, Verdict::If(many));
+        verdicts.push((7, Verdict::If(many)));
         let two = vec![condition(0, 4, 4), condition(2, u32::MAX, 0), condition(8, u32::MAX, 0)];
-        verdicts.insert(50, Verdict::If(vec![two]));
+        verdicts.push((50, Verdict::If(vec![two])));
         let code = assemble(&verdicts);
         let mut tried = 0;
         for number in (0..600).chain([1 << 30, u32::MAX]) {
@@ -198,7 +194,14 @@ mod tests {
                 [[0; 6], [4, 19, 0, 0, 0, 0], [4, 20, 1 << 32, 0, 0, 0], [7, 3, 1, 0, 0, 0]]
             {
                 let found = run(&code, number, arguments);
-                assert_eq!(found, expected(verdicts.get(&number), arguments), "{number}");
+                assert_eq!(
+                    found,
+                    expected(
+                        verdicts.iter().find(|(n, _)| *n == number).map(|(_, v)| v),
+                        arguments
+                    ),
+                    "{number}"
+                );
                 tried += 1;
             }
         }
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn another_machines_calls_end_the_process() {
-        let code = assemble(&BTreeMap::new());
+        let code = assemble(&[]);
         assert_eq!((code[1].k, code[2].k), (ARCH, libc::SECCOMP_RET_KILL_PROCESS));
         assert_eq!(run(&code, 0, [0; 6]), libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
     }

@@ -4,15 +4,13 @@
 use crate::error::Error;
 use crate::escape::escaped;
 use crate::options::{Landlock, Options};
-use crate::sys::landlock::version;
-use landlock::{
-    Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, ABI,
-};
+use crate::sys::landlock::{self, version};
 use nix::errno::Errno;
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The version from which on signals and abstract Unix sockets have a border.
@@ -60,71 +58,67 @@ fn too_old(needed: u32, found: u32) -> String {
     )
 }
 
+/// Uses of files, as the kernel's header has them (`LANDLOCK_ACCESS_FS_*`).
+const EXECUTE: u64 = 1 << 0;
+const WRITE_FILE: u64 = 1 << 1;
+const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+const MAKE_BLOCK: u64 = 1 << 11;
+const REFER: u64 = 1 << 13;
+const TRUNCATE_FILE: u64 = 1 << 14;
+const IOCTL_DEVICE: u64 = 1 << 15;
+const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
+/// Those that a file can have that is no folder.
+const OF_A_FILE: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE_FILE | IOCTL_DEVICE;
+/// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `LANDLOCK_SCOPE_SIGNAL`.
+const BOTH_SCOPES: u64 = 3;
+
+/// All that a version knows.
+fn all_uses(version: u32) -> u64 {
+    let count = match version {
+        1 => 13,
+        2 => 14,
+        3 | 4 => 15,
+        _ => 16,
+    };
+    (1 << count) - 1
+}
+
 fn build(options: &Options, option: &str, found: u32) -> Result<Option<OwnedFd>, Error> {
-    let abi = match found {
-        1 => ABI::V1,
-        2 => ABI::V2,
-        3 => ABI::V3,
-        4 => ABI::V4,
-        5 => ABI::V5,
-        _ => ABI::V6,
-    };
-    let fail = |error: RulesetError| {
-        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
-        Error::custom(errno, format!("{option}: {error}"))
-    };
     let with_paths = !options.read_paths.is_empty() || !options.write_paths.is_empty();
+    let scopes = if options.isolate && found >= SCOPES { BOTH_SCOPES } else { 0 };
     // Without a scope, a ruleset is still a border for debuggers. It must restrict
     // something; what is chosen here is allowed everywhere.
-    let only_border = !with_paths && found < SCOPES;
+    let only_border = !with_paths && scopes == 0;
     let files = match (with_paths, only_border) {
-        (true, _) => AccessFs::from_all(abi),
-        (false, true) => AccessFs::from_all(abi) & (AccessFs::MakeBlock | AccessFs::Refer),
-        (false, false) => BitFlags::EMPTY,
+        (true, _) => all_uses(found),
+        (false, true) => all_uses(found) & (MAKE_BLOCK | REFER),
+        (false, false) => 0,
     };
-    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    if !files.is_empty() {
-        ruleset = ruleset.handle_access(files).map_err(fail)?;
-    }
-    if options.isolate && found >= SCOPES {
-        ruleset = ruleset.scope(Scope::from_all(abi)).map_err(fail)?;
-    }
-    let mut ruleset = ruleset.create().map_err(fail)?;
+    let ruleset = landlock::create(files, scopes);
+    let ruleset = ruleset.map_err(|errno| Error::os(option, "landlock_create_ruleset", errno))?;
     if only_border {
-        ruleset = allow(ruleset, option, Path::new("/"), files)?;
+        allow(&ruleset, option, Path::new("/"), files)?;
     }
-    let read = AccessFs::from_read(abi);
-    for (option, paths, access) in [
-        ("read_paths", &options.read_paths, read),
-        ("write_paths", &options.write_paths, AccessFs::from_all(abi)),
-    ] {
-        for path in paths {
-            ruleset = allow(ruleset, option, path, access & files)?;
-        }
+    for path in &options.read_paths {
+        allow(&ruleset, "read_paths", path, READ)?;
     }
-    Ok(ruleset.into())
+    for path in &options.write_paths {
+        allow(&ruleset, "write_paths", path, files)?;
+    }
+    Ok(Some(ruleset))
 }
 
 /// What is beneath `path`, or the file itself.
-fn allow(
-    ruleset: RulesetCreated,
-    option: &str,
-    path: &Path,
-    access: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, Error> {
+fn allow(ruleset: &OwnedFd, option: &str, path: &Path, uses: u64) -> Result<(), Error> {
     let shown = escaped(path.as_os_str().as_bytes());
-    let found = fs::metadata(path).map_err(|error| {
-        Error::os(option, &shown, Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)))
-    })?;
-    let access = match found.is_dir() {
-        true => access,
-        false => access & AccessFs::from_file(ABI::V6),
-    };
-    let beneath = PathFd::new(path)
-        .map_err(|error| Error::new(Errno::EINVAL, format!("{option} {shown}: {error}")))?;
-    ruleset
-        .add_rule(PathBeneath::new(beneath, access))
-        .map_err(|error| Error::new(Errno::EINVAL, format!("{option} {shown}: {error}")))
+    let fail = |errno| Error::os(option, &shown, errno);
+    let errno_of = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL));
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
+    let file = file.map_err(|error| fail(errno_of(error)))?;
+    let is_folder = file.metadata().map_err(|error| fail(errno_of(error)))?.is_dir();
+    let uses = if is_folder { uses } else { uses & OF_A_FILE };
+    landlock::allow(ruleset.as_fd(), file.as_fd(), uses).map_err(fail)
 }
 
 /// Whether an option needs the promise to get no more privileges, which the kernel wants of

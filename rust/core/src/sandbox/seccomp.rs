@@ -4,8 +4,7 @@
 //! and a handler that opens a file by mistake says so instead of being killed.
 
 use crate::options::Options;
-use crate::sandbox::bpf::{assemble, Condition, Verdict};
-use std::collections::BTreeMap;
+use crate::sandbox::bpf::{assemble, Condition, Verdict, Verdicts};
 
 /// A program, and which of its instructions compare with the number of the child.
 pub(super) struct Program {
@@ -147,15 +146,15 @@ pub(super) fn stdio(options: &Options) -> Program {
     Program { code, own }
 }
 
-fn verdicts(options: &Options) -> BTreeMap<u32, Verdict> {
+fn verdicts(options: &Options) -> Verdicts {
     let calls = STDIO.iter().chain(OLDER).map(|call| (*call as u32, Verdict::Allow));
-    let mut verdicts: BTreeMap<u32, Verdict> = calls.collect();
+    let mut verdicts: Verdicts = calls.collect();
     if options.connections_per_child > 1 {
         // It is to take the next one. No other socket listens.
-        verdicts.insert(libc::SYS_accept4 as u32, Verdict::Allow);
+        verdicts.push((libc::SYS_accept4 as u32, Verdict::Allow));
     }
     let mut only = |call: libc::c_long, alternatives: Vec<Vec<Condition>>| {
-        verdicts.insert(call as u32, Verdict::If(alternatives));
+        verdicts.push((call as u32, Verdict::If(alternatives)));
     };
     let equal = |argument, value: u32| vec![Condition { argument, mask: u32::MAX, value }];
     let bits = |argument, mask: libc::c_int, value: libc::c_int| {
