@@ -12,7 +12,7 @@ from harness.client import Client, clients, echo_once
 from harness.fronts import FRONTS
 from harness.procfs import wait_until
 
-MINE = Counter(eventpoll=1, eventfd=1)
+MINE = Counter(eventpoll=1, eventfd=1, scoreboard=1)
 # Where children wait ahead: how they call, and the sight of this process's end.
 BELL = Counter(eventfd=1, pidfd=1)
 # What they wait at: one for all, or where they serve several connections each its own,

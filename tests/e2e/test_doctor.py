@@ -235,6 +235,8 @@ def test_the_notes_leave_close_wait_behind(notes, connect):
     for _ in range(2):
         with Client(f"127.0.0.1:{port}") as client:
             assert client.ask() == b"hello\n"
+        # One after the other, or the two ends raise one SIGCHLD.
+        wait_until(lambda: not procfs.children(pid), "no child")
     wait_until(lambda: len(sockets.close_wait(port)) == 2, "CLOSE_WAIT")
     wait_until(lambda: not procfs.children(pid), "no child")
     report = Report(pid)

@@ -112,13 +112,13 @@ def test_a_listening_socket_is_taken_over(serve, kind):
         before = len(os.listdir("/proc/self/fd"))
         given = {"socket": lambda: sock, "descriptor": lambda: fd, "text": lambda: f"fd:{fd}"}
         server = serve(address=given[kind]())
-        # Beside the listener: epoll and eventfd.
+        # Beside the listener: epoll, eventfd and scoreboard.
         say(sock.fileno(), len(os.listdir("/proc/self/fd")) - before)
         server.serve_forever()
         """,
         kind,
     )
-    assert server.line() == "-1 2"
+    assert server.line() == "-1 3"
     server.ask()
 
 

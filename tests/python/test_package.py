@@ -125,7 +125,7 @@ def test_a_cycle_through_a_server_is_collected(which):
     del program
     gc.collect()
     assert gone() is None
-    assert len(os.listdir("/proc/self/fd")) == before - 3
+    assert len(os.listdir("/proc/self/fd")) == before - 4
 
 
 def test_errors_can_be_pickled():

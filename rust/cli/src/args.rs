@@ -22,6 +22,8 @@ const EXIT_STATUS: &str = "Exit status: 0 if all is well, 100 for wrong usage, 1
 pub(crate) enum Command {
     Serve(Box<Serve>),
     Doctor(Doctor),
+    Ps(Ps),
+    Top(Top),
 }
 
 /// Executes a program for each connection.
@@ -109,6 +111,66 @@ pub(crate) struct Doctor {
     /// List every process: without it, at most 20 children of one process
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+/// Lists the servers of this library that run on this machine, with their connections.
+///
+/// Shows those that the caller may see (all for root): process model, addresses, limits,
+/// counters, and each connection with its number, process, client, state, age, processor
+/// time and resident memory. They need no configuration: each keeps its scoreboard where
+/// /proc shows it. A server whose process was killed is listed while children of it live.
+#[derive(Args, Debug)]
+pub(crate) struct Ps {
+    /// Only this server: a process of it (1234), its port (:7000), its address
+    /// (127.0.0.1:7000), or its Unix socket (/run/server.sock, @name)
+    #[arg(value_name = "PID|:PORT|PATH")]
+    pub(crate) target: Option<Target>,
+    /// Write JSON: one object on one line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Sort the connections by this
+    #[arg(long, value_name = "KEY", default_value = "id")]
+    pub(crate) sort: Key,
+}
+
+/// Shows the connections of the servers of this library, live.
+///
+/// Looks again every second. Keys: the arrows or j and k select a connection; a, c, m, i,
+/// p sort by age, processor time, memory, number and client; x asks whether to end the
+/// selected connection, and sends SIGTERM to its process; X does so with SIGKILL; q quits.
+/// Without a terminal the text is printed as by ps.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// Only this server, as for ps
+    #[arg(value_name = "PID|:PORT|PATH")]
+    pub(crate) target: Option<Target>,
+    /// Write JSON: one object on one line for each look
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Sort the connections by this
+    #[arg(long, value_name = "KEY", default_value = "cpu")]
+    pub(crate) sort: Key,
+    /// Look again after so long
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    /// End after so many looks; without a terminal the default is 1
+    #[arg(long, value_name = "LOOKS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+/// What connections are sorted by: numbers from the largest down, but for `id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Key {
+    /// The number of the connection
+    Id,
+    /// How long it has been served
+    Age,
+    /// Processor time of its process
+    Cpu,
+    /// Resident memory of its process
+    Memory,
+    /// The client
+    Peer,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -2,7 +2,8 @@
 //!
 //! It is a library so that `examples/pages.rs` can write its manual pages and
 //! completions. `args` is the command line; each subcommand has a room of its own;
-//! `machine` is what the kernel says about processes and sockets.
+//! `servers` finds the servers
+//! of this library, and `machine` is what the kernel says about processes and sockets.
 
 mod args;
 mod doctor;
@@ -11,7 +12,10 @@ mod flags;
 mod log;
 mod machine;
 mod output;
+mod ps;
 mod serve;
+mod servers;
+mod top;
 
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
@@ -32,6 +36,8 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         args::Command::Serve(arguments) => serve::serve(*arguments),
         args::Command::Doctor(arguments) => doctor::doctor(&arguments),
+        args::Command::Ps(arguments) => ps::ps(&arguments),
+        args::Command::Top(arguments) => top::top(&arguments),
     };
     done.unwrap_or_else(failure::Failure::report)
 }

@@ -70,6 +70,8 @@ pub use options::{
 };
 pub use program::{Program, Variables};
 pub use server::{Fork, Server, Stopper};
+#[doc(hidden)]
+pub use shared::board::Head;
 pub use shared::board::{Live, DURATIONS};
 pub use stats::{Stats, StatsReader};
 pub use sys::exec::Io;

@@ -4,7 +4,7 @@
 //! numbers on either side of one connection.
 
 use crate::counters::Counter;
-use crate::shared::board::{Board, Doing, Live, DURATIONS};
+use crate::shared::board::{Board, Doing, Head, Live, DURATIONS};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process;
 
@@ -44,6 +44,21 @@ crate::counters_table!(stats);
 pub struct StatsReader(pub(crate) Board);
 
 impl StatsReader {
+    /// Of the scoreboard of another program, from a copy of its words; none if they are of
+    /// another version of this library. They may have been written over: what is said stays
+    /// within bounds, and may be wrong.
+    #[doc(hidden)]
+    pub fn of_copy(words: &[u64]) -> Option<(Head, StatsReader)> {
+        let board = Board::copy(words).ok()?;
+        Some((board.head()?, StatsReader(board)))
+    }
+
+    /// Whether a supervisor process has been made for it.
+    #[doc(hidden)]
+    pub fn was_supervised(&self) -> bool {
+        self.0.get(Counter::Supervisor) != 0 || self.0.get(Counter::Deserted) != 0
+    }
+
     /// The counters now.
     pub fn read(&self) -> Stats {
         let board = &self.0;

@@ -189,6 +189,8 @@ def _kind(target, tcp, unix):
             listens, path = unix[inode]
             return "listener" if listens else "connection" if path else "unnamed unix socket"
         return "other socket"
+    if target == "/memfd:forkserve (deleted)":
+        return "scoreboard"
     if match := re.fullmatch(r"anon_inode:\[(\w+)\]", target):
         return match[1]
     if target.startswith("pipe:"):

@@ -7,8 +7,10 @@ use crate::machine::diag;
 use crate::machine::processes::{Process, Processes};
 use crate::machine::socket::Socket;
 use crate::machine::target::Target;
+use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::os::fd::AsFd;
 
 /// A process of the server.
 pub(crate) struct Member {
@@ -233,7 +235,8 @@ fn enter_network_of(pid: i32) -> Result<(), Failure> {
         return Ok(());
     }
     let entered = std::fs::File::open(&path).and_then(|file| {
-        nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+        let kind = Some(LinkNameSpaceType::Network);
+        move_into_link_name_space(file.as_fd(), kind).map_err(io::Error::from)
     });
     entered.map_err(|error| {
         Failure::of(

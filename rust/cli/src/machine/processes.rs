@@ -3,6 +3,7 @@
 use procfs::process::{all_processes, Stat};
 use procfs::ProcResult;
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 /// Of the flags in /proc/PID/stat, as in the kernel's sched.h.
 const PF_FORKNOEXEC: u32 = 0x40;
@@ -19,6 +20,9 @@ pub(crate) struct Process {
     /// again is another process.
     pub(crate) started: u64,
     pub(crate) group: i32,
+    /// Processor time, and resident memory with what it shares.
+    pub(crate) cpu: Duration,
+    pub(crate) resident_kib: u64,
     /// Where its stack begins. That is random for each program, and the same in a copy
     /// that `fork` made; 0 if the caller may not see it.
     pub(crate) stack: u64,
@@ -36,6 +40,8 @@ impl Process {
             threads: stat.num_threads,
             started: stat.starttime,
             group: stat.pgrp,
+            cpu: of_ticks(stat.utime.saturating_add(stat.stime)),
+            resident_kib: stat.rss.saturating_mul(procfs::page_size() / 1024),
             stack: stat.startstack,
             forked: stat.flags & PF_FORKNOEXEC != 0,
         }
@@ -50,6 +56,11 @@ impl Process {
     pub(crate) fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    let second = procfs::ticks_per_second().max(1);
+    Duration::from_millis(ticks.saturating_mul(1000) / second)
 }
 
 pub(crate) struct Processes {

@@ -35,6 +35,7 @@ impl Engine {
     fn abandon(&mut self, idle: bool) {
         self.common.epoll.abandon();
         self.stops.wake().abandon();
+        std::mem::forget(self.board_file.take());
         self.endpoints.abandon(idle);
         for pidfd in self.children.take_pidfds() {
             let _ = pidfd.into_raw_fd();

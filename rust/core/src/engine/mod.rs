@@ -87,13 +87,13 @@ use crate::net::listener::Listener;
 use crate::net::place::Place;
 use crate::options::{Options, Orphans};
 use crate::sandbox::Sandbox;
-use crate::shared::board::Board;
+use crate::shared::board::{Board, Head};
 use crate::sys::clock::millis_until;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,6 +116,9 @@ pub enum Turn {
 #[repr(align(2048))]
 pub(crate) struct Engine {
     common: Common,
+    /// By which other programs find the scoreboard. Here alone, as handles on that live on
+    /// in children, where the number means another file.
+    board_file: Option<OwnedFd>,
     /// Away only while a child is being made.
     sandbox: Option<Arc<Sandbox>>,
     /// What serves connections in place of a handler, if anything.
@@ -168,16 +171,20 @@ impl Engine {
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
         let stops = Stops::new().map_err(fail("eventfd"))?;
         stops.watch(&epoll).map_err(fail("epoll_ctl"))?;
-        let board = Board::new(options.max_children as usize).map_err(fail("mmap"))?;
+        let (board, board_file) =
+            Board::named(options.max_children as usize).map_err(fail("mmap"))?;
+        board.set_head(&Head::of(&options));
         let room = Arc::new(Ends::at(board.place()));
         let limits = Limits::new(&options)?.map(Arc::new);
         let mut owned = Owned::default();
         neighbours::enter();
         owned.add_lasting(&epoll);
         owned.add_lasting(&**stops.wake());
+        board_file.iter().for_each(|file| owned.add_lasting(file));
         Ok(Engine {
             rights: Arc::new(Owner::new(board.clone())),
             common: Common::new(options, limits, board, epoll, owned),
+            board_file,
             sandbox: None,
             program: None,
             phase: Phase::Setup,

@@ -41,7 +41,10 @@ pub(super) const PAGE_SLOTS: usize = PAGE_WORDS / (1 + SLOT_WORDS);
 /// is for connections of 18 minutes and more.
 pub const DURATIONS: usize = 32;
 pub(super) const HISTOGRAM: usize = Counter::Last as usize;
-const _: () = assert!(HISTOGRAM + DURATIONS <= PAGE_WORDS);
+const _: () = assert!(HISTOGRAM + DURATIONS <= HEAD);
+
+/// The last words of the first page say what this is: see `head`.
+pub(super) const HEAD: usize = PAGE_WORDS - 16;
 
 impl Board {
     /// The page of a slot, and its place there.

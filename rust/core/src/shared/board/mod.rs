@@ -8,6 +8,7 @@
 
 mod counters;
 mod handshakes;
+mod head;
 mod layout;
 mod live;
 mod origin;
@@ -18,6 +19,7 @@ mod state;
 mod tests;
 
 pub(crate) use handshakes::Handshake;
+pub use head::Head;
 pub use layout::DURATIONS;
 pub use live::Live;
 pub(crate) use origin::Origin;
@@ -27,8 +29,11 @@ pub(crate) use state::{Doing, State};
 use crate::sys::shm::SharedWords;
 use layout::{PAGE_SLOTS, PAGE_WORDS};
 use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
 #[cfg(any(test, fuzzing))]
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 /// The scoreboard of one server.
@@ -40,10 +45,34 @@ struct Table {
     slots: usize,
 }
 
+/// In `/proc/PID/fd` with "/memfd:" in front of it.
+const NAME: &CStr = c"forkserve";
+
+fn words(slots: usize) -> usize {
+    PAGE_WORDS * (1 + slots.div_ceil(PAGE_SLOTS))
+}
+
 impl Board {
+    /// Without a name, for tests.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn new(slots: usize) -> Result<Board, Errno> {
-        let words = SharedWords::new(PAGE_WORDS * (1 + slots.div_ceil(PAGE_SLOTS)))?;
+        let words = SharedWords::new(words(slots))?;
         Ok(Board(Arc::new(Table { words, slots })))
+    }
+
+    /// The same, and the descriptor by which other programs find it, if there is one.
+    pub(crate) fn named(slots: usize) -> Result<(Board, Option<OwnedFd>), Errno> {
+        let (words, file) = SharedWords::named(words(slots), NAME)?;
+        Ok((Board(Arc::new(Table { words, slots })), file))
+    }
+
+    /// A copy of another server's, which may have been written over: it has as many
+    /// slots as it has pages for.
+    pub(crate) fn copy(of: &[u64]) -> Result<Board, Errno> {
+        let pages = (of.len() / PAGE_WORDS).max(1);
+        let words = SharedWords::new(pages * PAGE_WORDS)?;
+        words.iter().zip(of).for_each(|(word, value)| word.store(*value, Relaxed));
+        Ok(Board(Arc::new(Table { words, slots: (pages - 1) * PAGE_SLOTS })))
     }
 
     /// All of its words, for tests that overwrite them.
