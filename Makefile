@@ -211,7 +211,7 @@ abi-check: need-abi ## Fail if the ABI breaks programs of the last release
 man-check: man need-lint ## Fail if a manual page is malformed
 	find $(BUILD)/man -type f | xargs mandoc -Tlint -Wwarning
 
-bench: stage python need-bench ## Measure against the rivals, and write docs/benchmarks.md
+bench: stage python cli need-bench ## Measure against the rivals, and write docs/benchmarks.md
 	mkdir -p $(BUILD)/bench
 	$(CC) -O2 -Wall -Wextra -o $(BUILD)/bench/forkserve_echo rust/bench/bare/forkserve_echo.c \
 	  $$(PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig pkg-config --cflags --libs forkserve) -Wl,-rpath,$(STAGE)/lib

@@ -6,7 +6,9 @@
 use crate::row::{Goal, Metric, Row, Side};
 use crate::schedule::Arrivals;
 use crate::server::Server;
-use crate::servers::{bare, bare_big, ours, python_ours, rivals, socketserver};
+use crate::servers::{
+    bare, bare_big, ours, program, program_rivals, python_ours, rivals, socketserver,
+};
 
 /// A row of two servers with nothing held.
 fn row(
@@ -181,6 +183,14 @@ pub fn rows() -> Vec<Row> {
             ours("forkserve", "")
         };
         list.push(row(&id, &title, like, rival, 16, &[]));
+    }
+    for clients in [1, 16] {
+        for rival in program_rivals() {
+            let id = format!("program-{}-{clients}", rival.name);
+            let title = format!("a program per connection, against {}", rival.name);
+            let ours = program("forkserve serve", "");
+            list.push(row(&id, &title, ours, rival, clients, &[(Rate, 1.1)]));
+        }
     }
     list.push(row("same-16", "the bare loop against itself: the noise", bare(), bare(), 16, &[]));
     list

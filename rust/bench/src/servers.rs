@@ -125,6 +125,21 @@ pub(crate) fn socketserver(mib: u32) -> Server {
     server(&name, &command, Ready::Line)
 }
 
+/// The same for a program.
+pub(crate) fn program(name: &str, options: &str) -> Server {
+    let command = format!(
+        "target/release/forkserve serve --log off --max-children 1000 --backlog 1024 {options} \
+         127.0.0.1:{{port}} -- {ECHO}"
+    );
+    server(name, &command, Ready::Port)
+}
+
+/// Those of the rivals that execute a program for each connection.
+pub(crate) fn program_rivals() -> Vec<Server> {
+    let names = ["tcpserver", "tcpsvd", "xinetd", "socat"];
+    rivals().into_iter().filter(|rival| names.contains(&rival.name.as_str())).collect()
+}
+
 /// The servers of others, each with the limits out of the way and its name look-ups off.
 pub fn rivals() -> Vec<Server> {
     let user = User::from_uid(Uid::current()).ok().flatten().map_or("root".into(), |u| u.name);
