@@ -420,6 +420,18 @@ const struct sockaddr *forkserve_conn_peer(const struct forkserve_conn *conn, ui
 uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
 
 /*
+ * Says that the handshake of the connection is over: the client has shown who it is,
+ * perhaps, or has sent its first request. From here on neither handshake_ms nor
+ * at_capacity EVICT ends it, and the limits on handshakes do not count it. Saying it
+ * again changes nothing. Returns 0.
+ *
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: conn is NULL.
+ * Since: 0.1.
+ */
+int forkserve_conn_established(const struct forkserve_conn *conn);
+
+/*
  * What is called at the end of a child, with the argument of forkserve_conn_at_exit.
  */
 typedef void (*forkserve_exit_function)(void *arg);
@@ -521,6 +533,18 @@ int forkserve_conn_exec(const struct forkserve_conn *conn,
 
 /* For at_capacity: accept it, send refuse_message, close it. */
 #define FORKSERVE_AT_CAPACITY_REFUSE 1
+
+/*
+ * For at_capacity: end the connection that has been in its handshake for the
+ * longest time. If all are established, as queue.
+ */
+#define FORKSERVE_AT_CAPACITY_EVICT 2
+
+/*
+ * For at_capacity: of those in their handshake, end the newest of the source
+ * that has the most, if that has more than one. Otherwise as queue.
+ */
+#define FORKSERVE_AT_CAPACITY_EVICTSOURCE 3
 
 /*
  * For at_rate: leave it in the kernel's queue until it is its turn. The
@@ -652,6 +676,14 @@ typedef struct forkserve_options {
      */
     int64_t lifetime_ms;
     /*
+     * How long a connection may be in its handshake before its child gets
+     * SIGTERM, and kill_after_ms later SIGKILL. The handshake lasts until the
+     * handler says that the connection is established. It says so by
+     * forkserve_conn_established. Milliseconds, at most 1000000000000. 0, the
+     * default: no limit.
+     */
+    int64_t handshake_ms;
+    /*
      * How long a read or a write on a connection waits for the client before
      * it fails. A client that sends a byte now and then, or takes one, is not
      * idle. forkserve_read and forkserve_write_all fail with -ETIMEDOUT then,
@@ -725,6 +757,27 @@ typedef struct forkserve_options {
      * the default: none.
      */
     const char *deny;
+    /*
+     * How many connections may be in their handshake at once; 0: no limit.
+     * Those above it are refused. 0 to 1000000. Default 0.
+     */
+    uint32_t max_handshakes;
+    /*
+     * From so many handshakes on, a new connection is refused by chance, so
+     * that a flood does not refuse everybody; 0: not before max_handshakes. 0
+     * to 1000000. Default 0.
+     */
+    uint32_t early_drop_from;
+    /*
+     * How many of 100 connections are refused at early_drop_from. The share
+     * rises from there to 100 at max_handshakes. 0 to 100. Default 30.
+     */
+    uint32_t early_drop_percent;
+    /*
+     * How many connections of one source may be in their handshake at once; 0:
+     * no limit. 0 to 1000000. Default 0.
+     */
+    uint32_t max_handshakes_per_source;
     /*
      * How many connections may be accepted in each rate_interval_ms; 0: no
      * limit. It is a bucket of rate_burst tokens that fills at this rate. A
@@ -884,8 +937,8 @@ typedef struct forkserve_options {
 #define FORKSERVE_OPTIONS_INIT                                                             \
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
-            FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 10000, 5000,     \
-            10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 0, 0, 1000,               \
+            FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 10000, 5000,  \
+            10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 30, 0, 0, 0, 0, 0, 1000,  \
             FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL,     \
             NULL, NULL, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,                \
             FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
@@ -1163,6 +1216,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 #define FORKSERVE_REASON_EXEC 15
 
 /*
+ * Too many connections are in their handshake: max_handshakes, early_drop_from
+ * or max_handshakes_per_source.
+ */
+#define FORKSERVE_REASON_HANDSHAKE 16
+
+/*
  * One thing that happened. Fields that its type does not name are zero (NULL,
  * or -1 for exit_code), except live, which every event has.
  */
@@ -1275,6 +1334,11 @@ typedef struct forkserve_stats {
     uint64_t refused_source;
     /* Of refused: because of max_per_network. */
     uint64_t refused_network;
+    /*
+     * Of refused: because of max_handshakes, early_drop_from or
+     * max_handshakes_per_source.
+     */
+    uint64_t refused_handshake;
     /* Of refused: because fork kept failing. */
     uint64_t refused_fork;
     /* Of refused: because of rate. */
@@ -1291,6 +1355,12 @@ typedef struct forkserve_stats {
     uint64_t refused_exec;
     /* Connections whose source was given a penalty for them. */
     uint64_t penalties;
+    /* Connections whose handshake lasted longer than handshake_ms. */
+    uint64_t handshake_timeouts;
+    /*
+     * Connections that were ended in their handshake to make room for others.
+     */
+    uint64_t evicted;
     /* Failed calls of fork. */
     uint64_t fork_failures;
     /* Failed calls of accept that concern one connection only. */
@@ -1317,7 +1387,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, 0, 0, 0, {0}                                                             \
+            0, 0, 0, 0, 0, 0, 0, 0, {0}                                                    \
     }
 
 /*
@@ -1344,8 +1414,13 @@ typedef struct forkserve_live {
     uint64_t served;
     /* The child that serves it. */
     int32_t pid;
+    /*
+     * 1 once the handler has said that the connection is established; 0 in its
+     * handshake.
+     */
+    int32_t established;
     /* The client as text; empty if its child was killed while it wrote it. */
-    char peer[124];
+    char peer[120];
 } forkserve_live;
 
 /*
