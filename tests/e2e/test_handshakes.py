@@ -12,9 +12,14 @@ SHORT = ("--handler", "establish", "--max-children", 9)
 
 @contextlib.contextmanager
 def many(address, sources):
-    """Clients that say nothing, one from each source, in their order."""
+    """Clients that say nothing, one from each source. Each is greeted before the next one
+    comes: children that accept at once number them in an order of their own."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Client(address, source=source)) for source in sources]
+        clients = []
+        for source in sources:
+            clients.append(stack.enter_context(Client(address, source=source)))
+            clients[-1].child()
+        yield clients
 
 
 def established(client):
@@ -69,8 +74,6 @@ def test_one_source_may_have_so_many_handshakes(front, serve):
         *("--option", "max_handshakes_per_source=5"),
     )
     with many(server.address, ["127.0.1.1"] * 5) as five:
-        for client in five:
-            client.child()
         with Client(server.address, source="127.0.1.1") as sixth:
             assert sixth.rest() == b""
         with Client(server.address, source="127.0.1.2") as other:
@@ -111,8 +114,6 @@ def test_a_connection_in_its_handshake_makes_room(front, serve, capacity):
     )
     order = ["127.0.1.1", "127.0.2.1", "127.0.2.1", "127.0.2.1"]
     with many(server.address, order) as silent:
-        for client in silent:
-            client.child()
         assert established(silent[1])
         with Client(server.address, source="127.0.3.1") as polite:
             polite.child()
