@@ -21,6 +21,8 @@ from ._forkserve import (
     Connection,
     Error,
     Event,
+    ForkCost,
+    ForkCostPart,
     Live,
     Server,
     Stats,
@@ -28,6 +30,7 @@ from ._forkserve import (
     __version__,
     at_child_exit,
     fork,
+    fork_cost,
     prepare_heap,
 )
 
@@ -68,6 +71,8 @@ __all__ = [
     "Event",
     "EventKind",
     "EventReason",
+    "ForkCost",
+    "ForkCostPart",
     "ForkOptions",
     "ForkingHTTPServer",
     "ForkingMixIn",
@@ -84,6 +89,7 @@ __all__ = [
     "__version__",
     "at_child_exit",
     "fork",
+    "fork_cost",
     "log_events",
     "prepare_heap",
 ]

@@ -40,6 +40,23 @@ def check(name: str, function: Any) -> None:
         raise TypeError(f"{name}: {shown}: {reason}")
 
 
+def check_name(name: str, text: str) -> None:
+    """Raise ValueError unless it is module:function."""
+    module, _, function = text.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), *function.split(".")]):
+        raise ValueError(f"{name}: {text!r} is not 'module:function'")
+
+
+def resolve(text: str) -> Any:
+    """What module:function names; imports the module."""
+    module, _, function = text.partition(":")
+    __import__(module)
+    found: Any = sys.modules[module]
+    for part in function.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def _request_handler(function: Any) -> str | None:
     """Of socketserver; a program that has such a class has imported that."""
     module = sys.modules.get("socketserver")

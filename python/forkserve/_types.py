@@ -124,7 +124,7 @@ class ForkOptions(TypedDict, total=False):
     syscalls: str
     at_capacity: Literal["queue", "refuse", "evict", "evict_source"]
     refuse_message: bytes | bytearray
-    ssl: SSLContext | None
+    ssl: SSLContext | Callable[[], SSLContext] | None
     handshake_timeout: float | None
     gc_freeze: bool
     # dropins:end

@@ -62,8 +62,7 @@ impl Server {
     }
 
     pub(crate) fn work<'a>(&'a self, py: Python<'a>) -> PyResult<Work<'a>> {
-        let collected = || PyTypeError::new_err("the server has been collected");
-        let handler = self.callbacks.handler(py).ok_or_else(collected)?;
+        let handler = self.callbacks.import_handler(py)?;
         crate::join::rehearse(py)?;
         let class = self.class.bind(py).clone();
         self.room.prepare(&class)?;

@@ -6,8 +6,9 @@
 //! kept for the loop; a supervisor, which has no caller, shows that one as well.
 
 use crate::conn::address;
+use crate::options::Argument;
 use forkserve::Exit;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -219,6 +220,18 @@ impl Callbacks {
 
     pub(crate) fn handler<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         lock(&self.handler).as_ref().map(|handler| handler.bind(py).clone())
+    }
+
+    /// The same, imported if it was given by its name.
+    pub(crate) fn import_handler<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let collected = || PyTypeError::new_err("the server has been collected");
+        let handler = self.handler(py).ok_or_else(collected)?;
+        if !handler.is_instance_of::<PyString>() {
+            return Ok(handler);
+        }
+        let handler = py.import("forkserve._handler")?.call_method1("resolve", (handler,))?;
+        *lock(&self.handler) = Some(Argument("handler", &handler).callable()?);
+        Ok(handler)
     }
 
     /// Calls the observer.

@@ -73,6 +73,14 @@ impl<'a, 'py> PythonHooks<'a, 'py> {
         })
     }
 
+    /// In a supervisor that is no fork of the host: its own handlers go as those of the
+    /// host would.
+    pub(crate) fn settle(&self) {
+        if let Err(error) = self.replace_handlers() {
+            error.write_unraisable(self.py, None);
+        }
+    }
+
     fn flush(&self) {
         flush(self.py, |error| self.callbacks.interrupt(self.py, error));
     }

@@ -16,6 +16,7 @@ mod address;
 mod at_exit;
 mod child;
 mod conn;
+mod cost;
 mod dropin;
 mod ending;
 mod entry;
@@ -23,9 +24,11 @@ mod error;
 mod event;
 mod fd;
 mod fork;
+mod fresh;
 mod gate;
 mod handshake;
 mod hooks;
+mod importing;
 mod job;
 mod join;
 mod options;
@@ -59,11 +62,15 @@ mod _forkserve {
     #[pymodule_export]
     use crate::conn::Connection;
     #[pymodule_export]
+    use crate::cost::{fork_cost, ForkCost, ForkCostPart};
+    #[pymodule_export]
     use crate::dropin::Loop;
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]
     use crate::fork::fork;
+    #[pymodule_export]
+    use crate::fresh::Handed;
     #[pymodule_export]
     use crate::handshake::Handshake;
     #[pymodule_export]

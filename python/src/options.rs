@@ -254,19 +254,39 @@ impl Argument<'_, '_> {
         found.map(|(choice, _)| *choice).ok_or_else(|| self.wrong_value(&words))
     }
 
-    /// An `ssl.SSLContext` for servers, or None.
+    /// An `ssl.SSLContext` for servers, or a function that makes one, or None.
     fn context(&self) -> PyResult<Option<Py<PyAny>>> {
         if self.1.is_none() {
             return Ok(None);
         }
         let ssl = self.1.py().import("ssl")?;
-        if !self.1.is_instance(&ssl.getattr("SSLContext")?)? {
+        let class = ssl.getattr("SSLContext")?;
+        if self.1.is_callable() && !self.1.is(&class) {
+            let made = self.1.call0()?;
+            return match made.is_instance(&class)? {
+                true => Argument(self.0, &made).context(),
+                false => {
+                    Err(Argument(self.0, &made)
+                        .wrong_type("a function that returns an ssl.SSLContext"))
+                }
+            };
+        }
+        if !self.1.is_instance(&class)? {
             return Err(self.wrong_type("an ssl.SSLContext or None"));
         }
         if self.1.getattr("protocol")?.eq(ssl.getattr("PROTOCOL_TLS_CLIENT")?)? {
             return Err(self.wrong_value("for servers: its protocol is PROTOCOL_TLS_CLIENT"));
         }
         Ok(Some(self.1.clone().unbind()))
+    }
+
+    /// A function of one argument, or the name of one, which is imported when it is needed.
+    pub(crate) fn handler(&self) -> PyResult<Py<PyAny>> {
+        if !self.1.is_instance_of::<PyString>() {
+            return self.callable();
+        }
+        self.1.py().import("forkserve._handler")?.call_method1("check_name", (self.0, self.1))?;
+        Ok(self.1.clone().unbind())
     }
 
     /// A function of one argument, which is called later.

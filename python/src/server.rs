@@ -19,7 +19,7 @@ use crate::stats::{Live, Stats};
 use crate::threads::warn_of_threads;
 use crate::tls::Tls;
 use crate::wakeup::Wakeup;
-use crate::{address, error, options, program};
+use crate::{address, error, importing, options, program};
 use forkserve::{Server as Core, StatsReader, Stopper, Turn};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -36,7 +36,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// tuple; a listening socket.socket or descriptor, which the server takes over; or a list of
 /// these, or whatever else has them as its items.
 ///
-/// handler, or None for a server of set_program() or serve_program(), is called with a Connection in a new child for each connection. When it
+/// handler, or None for a server of set_program() or serve_program(), is called with a
+/// Connection in a new child for each connection; it may be given as "module:function", and is
+/// then imported when serving begins. When it
 /// returns, the child ends with status 0; its result is ignored. An exception is shown
 /// by sys.excepthook and gives status 1; sys.exit() gives what it says. Threads that the
 /// handler left are waited for, output is flushed, the connection is closed. atexit
@@ -50,8 +52,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Times are seconds, as int or float.
 ///
 #[doc = include_str!("options.txt")]
-/// ssl: an ssl.SSLContext for servers; connections speak TLS, and conn.socket is an
-/// ssl.SSLSocket. The handshake is made in the child. If it fails, the handler is not
+/// ssl: an ssl.SSLContext for servers, or a function that makes one (for
+/// start(fresh=True)); connections speak TLS, and conn.socket is an ssl.SSLSocket. The handshake is made in the child. If it fails, the handler is not
 /// called and the exit status is HANDSHAKE_FAILED, 76. The end of a handler without an
 /// exception or status is told to the client (close_notify). refuse_message is not encrypted.
 /// A handler whose client has left (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError
@@ -91,9 +93,51 @@ pub(crate) struct Server {
     /// Seconds that a client may be idle.
     pub(crate) idle: Option<f64>,
     pub(crate) gc_freeze: bool,
+    /// The options, as they were given.
+    pub(crate) given: Py<PyDict>,
     pub(crate) begun: AtomicBool,
     /// How many times `stop` was called.
     pub(crate) stops: AtomicU32,
+}
+
+impl Server {
+    /// With a core that listens. `given`: its options, as they were given.
+    pub(crate) fn around(
+        py: Python<'_>,
+        mut core: Core,
+        handler: Py<PyAny>,
+        settings: Settings,
+        given: Bound<'_, PyDict>,
+    ) -> PyResult<Server> {
+        let Settings { core: options, observer, tls, gc_freeze } = settings;
+        let class = patient::class(py, options.idle)?.unbind();
+        let idle = options.idle.map(|idle| idle.as_secs_f64());
+        let listens = observer.is_some();
+        let callbacks = Arc::new(Callbacks::new(handler, observer));
+        if listens {
+            let (callbacks, stats) = (Arc::clone(&callbacks), core.stats_reader());
+            core.observe(move |event| {
+                Python::attach(|py| callbacks.tell(py, event, stats.read().live));
+            });
+        }
+        Ok(Server {
+            owner: std::process::id(),
+            stopper: Mutex::new(Some(core.stopper())),
+            stats: core.stats_reader(),
+            addresses: core.addresses().map(str::to_owned).collect(),
+            fd: core.as_raw_fd(),
+            gate: Gate::new(core),
+            callbacks,
+            class,
+            room: Room::new(),
+            tls,
+            idle,
+            gc_freeze,
+            given: given.unbind(),
+            begun: AtomicBool::new(false),
+            stops: AtomicU32::new(0),
+        })
+    }
 }
 
 #[pymethods]
@@ -126,39 +170,17 @@ impl Server {
     ) -> PyResult<Server> {
         let py = address.py();
         may_serve(py)?;
+        importing::refuse_servers()?;
         let handler = match handler.is_none() {
             true => py.None(),
-            false => options::Argument("handler", handler).callable()?,
+            false => options::Argument("handler", handler).handler()?,
         };
-        let Settings { core: options, observer, tls, gc_freeze } = options::parse(options)?;
-        let class = patient::class(py, options.idle)?.unbind();
-        let idle = options.idle.map(|idle| idle.as_secs_f64());
-        let mut core = Core::new(options).map_err(|error| error::from_core(py, &error))?;
+        let settings = options::parse(options)?;
+        let core = Core::new(settings.core.clone());
+        let mut core = core.map_err(|error| error::from_core(py, &error))?;
         address::listen(&mut core, address)?;
-        let listens = observer.is_some();
-        let callbacks = Arc::new(Callbacks::new(handler, observer));
-        if listens {
-            let (callbacks, stats) = (Arc::clone(&callbacks), core.stats_reader());
-            core.observe(move |event| {
-                Python::attach(|py| callbacks.tell(py, event, stats.read().live));
-            });
-        }
-        Ok(Server {
-            owner: std::process::id(),
-            stopper: Mutex::new(Some(core.stopper())),
-            stats: core.stats_reader(),
-            addresses: core.addresses().map(str::to_owned).collect(),
-            fd: core.as_raw_fd(),
-            gate: Gate::new(core),
-            callbacks,
-            class,
-            room: Room::new(),
-            tls,
-            idle,
-            gc_freeze,
-            begun: AtomicBool::new(false),
-            stops: AtomicU32::new(0),
-        })
+        let given = options.map_or_else(|| PyDict::new(py), Bound::clone);
+        Server::around(py, core, handler, settings, given)
     }
 
     /// Serve until stop() has been called and the drain is complete.
@@ -432,11 +454,28 @@ impl Server {
     /// drains and ends too. Signal handlers of the program do not run in the supervisor,
     /// where SIGTERM is stop(). The observer is called there, but for "supervisor_ended".
     ///
+    /// If fresh is true, the supervisor is not a copy of the program but a new interpreter,
+    /// which imports the handler: start() may come late, beside threads, and in a program of
+    /// any size, and a fork costs what the handler's module imports. It has the program's
+    /// sys.path, sys.argv, working directory, environment and standard streams, and nothing
+    /// else: no other descriptors, no globals, nothing that site or the program has set up.
+    /// The handler is a function at the top level of a module (or "module:function"), or of
+    /// the program's own file, whose lines that serve are below `if __name__ == "__main__":`.
+    /// Whatever else it needs is pickled with it: functools.partial(handler, data) is called
+    /// as handler(data, conn). The same holds for the observer and other options; ssl is a
+    /// function.
+    ///
     /// Raises Error: what kept the supervisor from starting, for which it has 30 seconds;
-    /// EBUSY if the server runs, ESHUTDOWN if it has been stopped, ECHILD in a child. Warns
-    /// (RuntimeWarning) where the process has threads already.
-    fn start(&self, py: Python<'_>) -> PyResult<i32> {
+    /// ENOEXEC, with the traceback, if the new interpreter cannot import what it needs;
+    /// EBUSY if the server runs, ESHUTDOWN if it has been stopped, ECHILD in a child.
+    /// ValueError or TypeError, naming the option, for what another interpreter cannot have.
+    /// Warns (RuntimeWarning) where the process has threads already, unless fresh.
+    #[pyo3(signature = (*, fresh=None), text_signature = "($self, *, fresh=False)")]
+    fn start(&self, py: Python<'_>, fresh: Option<&Bound<'_, PyAny>>) -> PyResult<i32> {
         may_serve(py)?;
+        if fresh.map_or(Ok(false), |fresh| options::Argument("fresh", fresh).flag())? {
+            return self.start_fresh(py);
+        }
         warn_of_threads(
             py,
             "start() in a process with threads",
@@ -530,6 +569,7 @@ impl Server {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         visit.call(&self.class)?;
+        visit.call(&self.given)?;
         visit.call(self.tls.as_ref().map(|tls| &tls.context))?;
         self.callbacks.traverse(&visit)
     }

@@ -9,6 +9,7 @@ use crate::error;
 use crate::hooks::PythonHooks;
 use crate::server::Server;
 use crate::wakeup::Wakeup;
+use crate::work::Work;
 use forkserve::{Server as Core, Start};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use pyo3::prelude::*;
@@ -33,18 +34,27 @@ impl Server {
         }
         match started {
             Ok(Start::Host(pid)) => Ok(pid),
-            Ok(Start::Supervisor) => {
-                let life = AssertUnwindSafe(|| -> Infallible {
-                    core.supervise(&mut hooks, |child, hooks| child::serve(py, child, &work, hooks))
-                });
-                let _ = catch_unwind(life);
-                std::process::abort()
-            }
+            Ok(Start::Supervisor) => self.live(py, core, &mut hooks, &work),
             Err(error) => {
                 let forbidden = hooks.forbidden.take();
                 Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)))
             }
         }
+    }
+
+    /// The life of a supervisor.
+    pub(crate) fn live(
+        &self,
+        py: Python<'_>,
+        core: &mut Core,
+        hooks: &mut PythonHooks<'_, '_>,
+        work: &Work<'_>,
+    ) -> ! {
+        let life = AssertUnwindSafe(|| -> Infallible {
+            core.supervise(hooks, |child, hooks| child::serve(py, child, work, hooks))
+        });
+        let _ = catch_unwind(life);
+        std::process::abort()
     }
 
     /// `wait`, with signals heard of.

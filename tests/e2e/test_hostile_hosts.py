@@ -29,6 +29,7 @@ def served_all(server, count):
     assert (stats["accepted"], stats["ended"], stats["refused"]) == (count, count, 0)
 
 
+@pytest.mark.not_for("fresh", "a new program has /dev/null there")
 def test_without_standard_streams_their_numbers_stay_free(front, serve):
     """What the host or a handler prints must not go into a socket or an eventfd
     of the library's that happens to have the number 1."""

@@ -62,6 +62,20 @@ def test_the_service_serves_beside_its_host(launch, tmp_path):
     procfs.wait_until(lambda: procfs.state(supervisor) in (None, "Z"), "its end")
 
 
+def test_a_new_interpreter_serves_beside_threads(launch, tmp_path):
+    page = BY_NAME["docs/process-models.md"]
+    (tmp_path / "greeter.py").write_text(page.program("greeter.py"))
+    name = ("docs/process-models.md", "fresh.py")
+    server = start_program(launch, tmp_path, name, "A new interpreter")
+    (supervisor,) = server.children()
+    server.own_children = {supervisor}
+    assert private_kib(supervisor) < private_kib(server.pid) - 90_000
+    with Client(server.address) as client:
+        assert client.rest() == b"hello\n"
+    server.finish()
+    procfs.wait_until(lambda: procfs.state(supervisor) in (None, "Z"), "its end")
+
+
 def private_kib(pid):
     """The data that a process may write to."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -6,6 +6,8 @@ test_drain.py.)
 import errno
 import signal
 
+import pytest
+
 from harness import procfs
 from harness.client import Client
 from harness.procfs import wait_until
@@ -27,6 +29,7 @@ def test_a_thread_stops_the_server(front, serve):
     assert [event["exit_signal"] for event in server.events("ended")] == [signal.SIGTERM]
 
 
+@pytest.mark.not_for("fresh", "its children do not have the server's object")
 def test_a_child_stops_nothing_and_runs_nothing(front, serve):
     """Every function answers ECHILD there; afterwards everything goes on."""
     server = serve(front, "--handler", "call-back")

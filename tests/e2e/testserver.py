@@ -8,6 +8,7 @@ described. The mode `run` is serve_forever, `start` is start and wait.
 import argparse
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import select
@@ -277,17 +278,19 @@ def exit_at_once(conn, status):
     os._exit(status)
 
 
+def leave(status, _conn):
+    sys.exit(status)
+
+
 def handler(name):
     if name.startswith("program="):
         return None
     if name.startswith("_exit="):
-        status = int(name.partition("=")[2])
-        return lambda conn: exit_at_once(conn, status)
+        return functools.partial(exit_at_once, status=int(name.partition("=")[2]))
     if name.startswith("exec="):
-        return lambda conn: execute(conn, name.partition("=")[2])
+        return functools.partial(execute, text=name.partition("=")[2])
     if name.startswith("exit="):
-        status = int(name.partition("=")[2])
-        return lambda conn: sys.exit(status)
+        return functools.partial(leave, int(name.partition("=")[2]))
     return HANDLERS[name]
 
 
@@ -451,8 +454,8 @@ def run(mode, server, name=""):
             server.set_program(argv, **about)
         if mode == "dispatch":
             run_dispatch(server)
-        elif mode == "start":
-            server.start()
+        elif mode in ("start", "fresh"):
+            server.start(fresh=mode == "fresh")
             server.wait()
         else:
             server.serve_forever()
@@ -505,7 +508,7 @@ class Take(argparse.Action):
 
 def parse():
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, allow_abbrev=False)
-    parser.add_argument("--mode", choices=["run", "dispatch", "start"], default="run")
+    parser.add_argument("--mode", choices=["run", "dispatch", "start", "fresh"], default="run")
     parser.add_argument("--address", action="append")
     parser.add_argument("--handler", default="echo")
     parser.add_argument("--host", choices=SETUPS, action="append", default=[])

@@ -141,8 +141,8 @@ def test_a_penalty_longer_than_the_longest_is_refused():
 
 
 def test_the_handler_must_be_callable():
-    with pytest.raises(TypeError, match="^handler: expected a callable, got str$"):
-        forkserve.Server("127.0.0.1:0", "handler")
+    with pytest.raises(TypeError, match="^handler: expected a callable, got int$"):
+        forkserve.Server("127.0.0.1:0", 5)
 
 
 def test_unknown_options_are_refused():

@@ -1,20 +1,17 @@
 """Echo server on forkserve, the counterpart of socketserver_echo.py: the same
 handler, the same backlog.
 
-Usage: forkserve_echo.py HOST PORT [--spares N] [--per-child K] [--start] [--ballast MIB]
-With --start the supervisor is forked before the process grows by the ballast.
+Usage: forkserve_echo.py HOST PORT [--spares N] [--per-child K] [--start] [--fresh]
+    [--ballast MIB]
+With --start the supervisor is forked before the process grows by the ballast, with --fresh
+it is a new interpreter.
 """
 
 import sys
 
 import ballast
 import forkserve
-
-
-def echo(conn):
-    while data := conn.socket.recv(4096):
-        conn.socket.sendall(data)
-
+from echo_handler import echo
 
 # Not argparse: what it imports would be forked with every connection.
 host, port, *words = sys.argv[1:]
@@ -25,10 +22,11 @@ options = {
     "spares": int(given.get("--spares", 0)),
     "connections_per_child": int(given.get("--per-child", 1)),
 }
-start = "--start" in words
+fresh = "--fresh" in words
+start = "--start" in words or fresh
 with forkserve.Server(f"{host}:{port}", echo, **options) as server:
     if start:
-        server.start()
+        server.start(fresh=fresh)
     ballast.add(int(given.get("--ballast", 0)))
     print("listening", server.addresses[0], flush=True)
     if start:

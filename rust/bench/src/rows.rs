@@ -146,6 +146,12 @@ pub fn rows() -> Vec<Row> {
         16,
         &[(Rate, 1.6)],
     ));
+    for (clients, goals) in [(1, [(P50, 0.6)]), (16, [(Rate, 2.5)])] {
+        let fresh = python_ours("forkserve (Python) start, fresh", "--fresh");
+        let id = format!("py-fresh-{clients}");
+        let title = "Python, a new interpreter as the supervisor";
+        list.push(row(&id, title, fresh, socketserver(0), clients, &goals));
+    }
     let py_ahead = python_ours("forkserve (Python), fork ahead", "--spares 16");
     let mut calm =
         row("py-ahead-50", "Python, fork ahead", py_ahead, socketserver(0), 1, &[(P50, 0.2)]);

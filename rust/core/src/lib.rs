@@ -33,6 +33,7 @@
 
 mod child;
 mod cidr;
+mod cost;
 mod counters;
 mod descriptors;
 mod engine;
@@ -58,6 +59,7 @@ mod sys;
 
 pub use child::exit::{ExitStatus, EXIT_PANIC};
 pub use cidr::CidrList;
+pub use cost::{fork_cost, ForkCost, ForkCostPart};
 pub use error::{strerror, Error};
 pub use escape::quoted;
 pub use event::{Event, Pause, Refusal, Renewal};
@@ -82,7 +84,7 @@ pub use sys::process::{Exit, Usage};
 #[doc(hidden)]
 pub use child::{exit::serve, Child, Ending};
 #[doc(hidden)]
-pub use engine::{supervisor::Start, Turn};
+pub use engine::{fresh::Handed, fresh::Standing, supervisor::Start, Turn};
 #[doc(hidden)]
 pub use hooks::{Hooks, StdioHooks};
 #[doc(hidden)]

@@ -41,6 +41,8 @@ class Front:
     per_child: int = 1
     # The loop runs in a process of its own, which the host has started.
     supervised: bool = False
+    # That one is a program of its own, and no copy of the host.
+    fresh: bool = False
     # Descriptors of the language's own in the process of the loop, by kind.
     extra: tuple = ()
     # Of these, what its children have as well: what the host has made itself.
@@ -114,7 +116,8 @@ def _fronts(language, program, extra, *names):
         yield Front(
             f"{language}-{name}",
             (*program, "--mode", mode),
-            supervised=mode == "start",
+            supervised=mode in ("start", "fresh"),
+            fresh=mode == "fresh",
             extra=extra.get(mode, ()),
             inherited=extra.get(mode, ()) if mode == "dispatch" else (),
             host_extra=_PAIR if language == "python" else (),
@@ -132,6 +135,7 @@ FRONTS = [
     *_fronts("python", (sys.executable, str(PYTHON_SERVER)), _WAKEUP, "run", "dispatch"),
     *_fronts("python", (sys.executable, str(PYTHON_SERVER)), _WAKEUP, "run-ahead"),
     *_fronts("python", (sys.executable, str(PYTHON_SERVER)), _WAKEUP, "start", "start-reuse"),
+    *_fronts("python", (sys.executable, str(PYTHON_SERVER)), _WAKEUP, "fresh"),
 ]
 # For what the state machine does alone, whoever drives it.
 CORE = [front for front in FRONTS if front.name in ("c-run", "python-run")]

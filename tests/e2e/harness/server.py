@@ -55,7 +55,7 @@ class Server:
         # unless there is a supervisor.
         self.host = self.pid = self.process.pid
         self._nested = nested
-        self._supervised = "start" in self.argv
+        self._supervised = not {"start", "fresh"}.isdisjoint(self.argv)
         # As many children as shall wait when nobody is served.
         self.spares = value_of(self.argv, "--spares", 0)
         # Whether there are children that serve nobody.

@@ -67,18 +67,21 @@ impl Endpoints {
             listeners.into_iter().for_each(Listener::give_back);
             return Err(error);
         }
-        for listener in listeners {
-            owned.add_lasting(&listener);
-            self.table.push(Endpoint {
-                name: listener.info().name,
-                listener: Some(listener),
-                file: None,
-                broken: false,
-                failing: None,
-                quota: 0,
-            });
-        }
+        listeners.into_iter().for_each(|listener| self.push(listener, owned));
         Ok(())
+    }
+
+    /// Adds one that is not in an epoll yet.
+    pub(crate) fn push(&mut self, listener: Listener, owned: &mut Owned) {
+        owned.add_lasting(&listener);
+        self.table.push(Endpoint {
+            name: listener.info().name,
+            listener: Some(listener),
+            file: None,
+            broken: false,
+            failing: None,
+            quota: 0,
+        });
     }
 
     /// Adds them to the epoll; all of them or none.

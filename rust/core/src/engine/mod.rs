@@ -40,6 +40,7 @@ mod deadlines;
 mod detach;
 mod drop;
 mod evict;
+pub(crate) mod fresh;
 mod gate;
 mod host;
 mod notes;
@@ -159,6 +160,14 @@ const _: () = assert!(size_of::<Engine>() == 2048);
 impl Engine {
     pub(crate) fn new(options: Options) -> Result<Engine, Error> {
         options.validate()?;
+        let named = Board::named(options.max_children as usize);
+        let (board, file) = named.map_err(|errno| Error::os("mmap", "", errno))?;
+        board.set_head(&Head::of(&options));
+        Engine::on(board, file, options)
+    }
+
+    /// On this scoreboard, which is in that file.
+    fn on(board: Board, board_file: Option<OwnedFd>, options: Options) -> Result<Engine, Error> {
         let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
         // Everything rests on pidfds. A kernel without them must say so now,
         // not when the first child has been made.
@@ -171,9 +180,6 @@ impl Engine {
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
         let stops = Stops::new().map_err(fail("eventfd"))?;
         stops.watch(&epoll).map_err(fail("epoll_ctl"))?;
-        let (board, board_file) =
-            Board::named(options.max_children as usize).map_err(fail("mmap"))?;
-        board.set_head(&Head::of(&options));
         let room = Arc::new(Ends::at(board.place()));
         let limits = Limits::new(&options)?.map(Arc::new);
         let mut owned = Owned::default();

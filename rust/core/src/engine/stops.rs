@@ -32,6 +32,11 @@ impl Stops {
         Ok(Stops { wake: Arc::new(Wake::new()?), unread: 0 })
     }
 
+    /// With the host's wake-up, in a supervisor that is another program.
+    pub(crate) fn of(wake: Wake) -> Stops {
+        Stops { wake: Arc::new(wake), unread: 0 }
+    }
+
     /// Each call is reported once, also where it cannot be read.
     pub(crate) fn watch(&self, epoll: &Epoll) -> Result<(), Errno> {
         epoll.add(self.wake.as_fd(), epoll::IN | epoll::EDGE, Key::Stop.to_bits())

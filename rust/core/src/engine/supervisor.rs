@@ -18,7 +18,7 @@ use crate::hooks::Hooks;
 use crate::options::Orphans;
 use crate::sys::epoll::Epoll;
 use crate::sys::process::{self, Side, Unborn};
-use crate::sys::signal::{Came, Signals};
+use crate::sys::signal::{Blocked, Came, Signals};
 use std::os::fd::OwnedFd;
 
 /// Which process [`Server::start`](crate::Server::start) returned in.
@@ -65,21 +65,25 @@ impl Engine {
             Ok(Side::Child(mask)) => {
                 drop(tie);
                 hooks.child();
-                match self.become_supervisor(&tie_end) {
-                    Ok((signals, host)) => {
-                        self.tie = Some(Tie::new(signals, host, tie_end, mask));
-                    }
-                    Err(error) => {
-                        tie::tell(&tie_end, Err(&error));
-                        process::exit_now(1);
-                    }
-                }
-                let begun = self.begin();
-                if !self.tell_host(begun.as_ref().copied()) || begun.is_err() {
-                    process::exit_now(1);
-                }
+                self.stand(tie_end, mask);
                 Ok(Start::Supervisor)
             }
+        }
+    }
+
+    /// In the new process: makes it the supervisor, and tells the host of that. Ends it
+    /// where that fails.
+    pub(super) fn stand(&mut self, tie: OwnedFd, mask: Blocked) {
+        match self.become_supervisor(&tie) {
+            Ok((signals, host)) => self.tie = Some(Tie::new(signals, host, tie, mask)),
+            Err(error) => {
+                tie::tell(&tie, Err(&error));
+                process::exit_now(1);
+            }
+        }
+        let begun = self.begin();
+        if !self.tell_host(begun.as_ref().copied()) || begun.is_err() {
+            process::exit_now(1);
         }
     }
 

@@ -95,6 +95,22 @@ impl Listener {
         }
     }
 
+    /// One that another program has given to this one, to serve in its place. `adopted`
+    /// is as it was there.
+    pub(crate) fn handed(
+        fd: OwnedFd,
+        adopted: bool,
+        file: Option<SocketFile>,
+    ) -> Result<Listener, Errno> {
+        let info = ListenerInfo::of(fd.as_fd(), adopted)?;
+        Ok(Listener { fd, info, file, before: None })
+    }
+
+    /// The file of a Unix socket, if it is to be removed.
+    pub(crate) fn file(&self) -> Option<&SocketFile> {
+        self.file.as_ref()
+    }
+
     pub(crate) fn info(&self) -> &ListenerInfo {
         &self.info
     }

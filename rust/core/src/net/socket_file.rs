@@ -14,6 +14,7 @@
 use crate::sys::file::{lock_folder, open_path};
 use crate::sys::socket::{self, RawAddress};
 use nix::errno::Errno;
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -105,6 +106,17 @@ impl SocketFile {
         // The working directory may change before the end.
         let path = std::path::absolute(path).ok()?;
         Some(SocketFile { path, id, root: root(), pin: None })
+    }
+
+    /// What another process knows the file by: device, inode, and an absolute path.
+    pub(crate) fn identity(&self) -> (u64, u64, &[u8]) {
+        (self.id.device, self.id.inode, self.path.as_os_str().as_bytes())
+    }
+
+    /// The file of that identity, whose listener is open; `None` if it has gone.
+    pub(crate) fn identified(device: u64, inode: u64, path: &[u8]) -> Option<SocketFile> {
+        let file = SocketFile::at(Path::new(OsStr::from_bytes(path)))?;
+        (file.id.device == device && file.id.inode == inode).then_some(file)
     }
 
     /// While the listener is open: makes sure that the file can be told from others

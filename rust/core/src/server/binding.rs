@@ -3,16 +3,19 @@
 
 use crate::child::exit::EXIT_PANIC;
 use crate::child::{Child, EXIT_OSERR};
+use crate::engine::fresh::{Handed, Standing};
 use crate::engine::supervisor::Start;
-use crate::engine::Turn;
+use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::escape::escaped;
 use crate::hooks::Hooks;
 use crate::net::place::Place;
+use crate::options::Options;
 use crate::server::Server;
 use crate::sys::process;
 use nix::errno::Errno;
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
@@ -119,6 +122,26 @@ impl Server {
     /// [`Server::supervise`].
     pub fn start_with(&mut self, hooks: &mut dyn Hooks) -> Result<Start, Error> {
         self.engine.start(hooks)
+    }
+
+    /// As [`Server::start`], with a program that is executed as the supervisor:
+    /// `program[0]`, an absolute path, which is to call [`Handed::receive`]. `payload` is
+    /// what it is told. Runs no code of the host's, and may be called beside threads.
+    pub fn start_fresh(&mut self, program: &[OsString], payload: &[u8]) -> Result<i32, Error> {
+        self.engine.start_fresh(program, payload)
+    }
+
+    /// In such a program: the host's server, with the host's options. To be followed by
+    /// [`Server::stand`] and [`Server::supervise`]. Also the host is told of an error.
+    pub fn join(options: Options, handed: Handed) -> Result<(Server, Standing), Error> {
+        let (engine, standing) = Engine::join(options, handed)?;
+        Ok((Server { engine: Box::new(engine) }, standing))
+    }
+
+    /// Makes this process the supervisor, and tells the host; ends it where that fails.
+    /// `ready` is called with all signals blocked.
+    pub fn stand(&mut self, standing: Standing, ready: impl FnOnce()) {
+        self.engine.stand_joined(standing, ready);
     }
 
     /// The supervisor's loop; ends the process after the drain. `serve` is

@@ -22,6 +22,7 @@ pub(crate) mod landlock;
 pub(crate) mod leave;
 pub(crate) mod membership;
 pub(crate) mod memory;
+pub(crate) mod parcel;
 pub(crate) mod privilege;
 pub(crate) mod process;
 pub(crate) mod procfs;
@@ -37,6 +38,7 @@ pub(crate) mod spawn_program;
 pub(crate) mod stdio;
 pub(crate) mod tie;
 pub(crate) mod timeout;
+pub(crate) mod trial;
 pub(crate) mod wake;
 
 // The two whose system calls `raw` knows how to make.

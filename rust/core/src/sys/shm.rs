@@ -7,8 +7,9 @@
 use super::{check, own};
 use nix::errno::Errno;
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
@@ -43,6 +44,20 @@ impl SharedWords {
             return Ok((SharedWords { start, len }, file));
         }
         Ok((SharedWords::new(len)?, None))
+    }
+
+    /// Those of another program, by the memfd that it has given to this one; EMSGSIZE
+    /// unless it has exactly so many.
+    pub(crate) fn of_file(len: usize, file: BorrowedFd<'_>) -> Result<SharedWords, Errno> {
+        let file = file.as_raw_fd();
+        // SAFETY: all-zero bytes are a valid stat.
+        let mut stat: libc::stat = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: `stat` is a valid place for the result.
+        check(unsafe { libc::fstat(file, &mut stat) })?;
+        if stat.st_size as usize != len * size_of::<AtomicU64>() {
+            return Err(Errno::EMSGSIZE);
+        }
+        Ok(SharedWords { start: map(len, KIND, file)?, len })
     }
 }
 

@@ -26,6 +26,11 @@ impl Wake {
         Ok(Wake { fd, abandoned: AtomicBool::new(false) })
     }
 
+    /// One that another program has given to this one.
+    pub(crate) fn of(fd: OwnedFd) -> Wake {
+        Wake { fd: ManuallyDrop::new(fd), abandoned: AtomicBool::new(false) }
+    }
+
     /// In a child: as `Epoll::abandon`. The last owner to drop it, perhaps a handle to
     /// stop the server, frees the memory only.
     pub(crate) fn abandon(&self) {

@@ -7,7 +7,7 @@ use super::text::{python_note, python_text, uncapitalized, wrap};
 /// Options that only Python has: what stands in the signature, its type in the
 /// stubs, and its default there. Their descriptions are in python/src/server.rs.
 const OWN: [(&str, &str, &str); 4] = [
-    ("ssl", "SSLContext | None", "None"),
+    ("ssl", "SSLContext | Callable[[], SSLContext] | None", "None"),
     ("handshake_timeout", "float | None", "10.0"),
     ("gc_freeze", "bool", "False"),
     ("observer", "Callable[[Event], object] | None", "None"),

@@ -30,7 +30,7 @@ use crate::sys::shm::SharedWords;
 use layout::{PAGE_SLOTS, PAGE_WORDS};
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 #[cfg(any(test, fuzzing))]
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -64,6 +64,12 @@ impl Board {
     pub(crate) fn named(slots: usize) -> Result<(Board, Option<OwnedFd>), Errno> {
         let (words, file) = SharedWords::named(words(slots), NAME)?;
         Ok((Board(Arc::new(Table { words, slots })), file))
+    }
+
+    /// That of the host, in a supervisor that is another program.
+    pub(crate) fn of_file(slots: usize, file: BorrowedFd<'_>) -> Result<Board, Errno> {
+        let words = SharedWords::of_file(words(slots), file)?;
+        Ok(Board(Arc::new(Table { words, slots })))
     }
 
     /// A copy of another server's, which may have been written over: it has as many
