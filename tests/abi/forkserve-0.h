@@ -321,8 +321,9 @@ void forkserve_server_free(struct forkserve_server *s);
  *
  * Limits, deadlines, penalties, events and counters are those of any child.
  * connections_per_child and linger_ms have no effect. With spares, and with a sandbox, the
- * child is a fork of the host that executes the program. If the program cannot be executed, the observer is called with FORKSERVE_EVENT_EXEC_FAILED, and the
- * connection is refused, or held where a shortage is the cause.
+ * child is a fork of the host that executes the program. If the program cannot be
+ * executed, the observer is called with FORKSERVE_EVENT_EXEC_FAILED, and the connection
+ * is refused, or held where a shortage is the cause.
  *
  * Ownership: argv and envp are copied.
  * Context: parent. Blocks.
@@ -343,8 +344,10 @@ int forkserve_server_run_program(struct forkserve_server *s,
  *
  * Ownership: argv and envp are copied.
  * Context: parent. Does not block.
- * Errors: as for forkserve_server_run_program; -EBUSY: the server runs in another call,
- * or has spares that a handler was to serve with; -ECHILD.
+ * Errors: -EINVAL: NULL, no argv[0], or an io that means nothing; what keeps the
+ * program from being executed now, such as -ENOENT (the message names it); -EBUSY: the
+ * server runs in another call, or has spares that a handler was to serve with; -ECHILD:
+ * the server belongs to another process.
  * Since: 0.1.
  */
 int forkserve_server_set_program(struct forkserve_server *s,
@@ -514,7 +517,7 @@ ssize_t forkserve_write_all(int fd, const void *buf, size_t len);
  *
  * Context: child; async-signal-safe.
  * Errors: -EINVAL: NULL, or io is no such value; what execve(2) fails with, such as
- * -ENOENT and -EACCES; -EMFILE, -ENFILE, -ENOMEM.
+ * -ENOENT and -EACCES; -EMFILE: no descriptor is free; what mmap(2) fails with.
  * Since: 0.1.
  */
 int forkserve_conn_exec(const struct forkserve_conn *conn,

@@ -85,6 +85,8 @@ TEST(a_program_that_is_none_is_refused_by_name) {
     forkserve_error err = FORKSERVE_ERROR_INIT;
     forkserve_server *server = server_at("127.0.0.1:0", NULL);
     char slash[] = "/", *folder[] = {slash, NULL}, *none[] = {NULL};
+    char file[] = "/etc/passwd", *text[] = {file, NULL};
+    char missing[] = "/nonexistent", *nothing[] = {missing, NULL};
 
     CHECK_EQUAL(forkserve_server_run_program(NULL, self, NULL, 0, &err), -EINVAL);
     CHECK_TEXT(err.message, "server is NULL");
@@ -96,7 +98,56 @@ TEST(a_program_that_is_none_is_refused_by_name) {
     CHECK_TEXT(err.message, "io: 3 means nothing");
     CHECK_EQUAL(forkserve_server_run_program(server, folder, NULL, 0, &err), -EISDIR);
     CHECK_TEXT(err.message, "execute /: Is a directory");
+    CHECK_EQUAL(forkserve_server_run_program(server, text, NULL, 0, &err), -EACCES);
+    CHECK_TEXT(err.message, "execute /etc/passwd: Permission denied");
+    CHECK_EQUAL(forkserve_server_run_program(server, nothing, NULL, 0, &err), -ENOENT);
+    CHECK_EQUAL(forkserve_server_set_program(server, nothing, NULL, 0, &err), -ENOENT);
+    CHECK_TEXT(err.message, "execute /nonexistent: No such file or directory");
+    CHECK_EQUAL(forkserve_server_set_program(server, none, NULL, 0, &err), -EINVAL);
     CHECK_EQUAL(forkserve_server_run(server, NULL, NULL, &err), -EINVAL);
     CHECK_TEXT(err.message, "handler is NULL");
+    forkserve_server_free(server);
+}
+
+/* In the child of a server. */
+static int give_it_a_program(const forkserve_conn *conn, void *userdata) {
+    forkserve_server *server = userdata;
+
+    (void)conn;
+    CHECK_EQUAL(forkserve_server_run_program(server, self, NULL, 0, NULL), -ECHILD);
+    CHECK_EQUAL(forkserve_server_set_program(server, self, NULL, 0, NULL), -ECHILD);
+    return 0;
+}
+
+static int asked;
+
+/* While the server runs, and then stops. */
+static void give_it_another(const forkserve_event *event, void *userdata) {
+    forkserve_server *server = userdata;
+
+    if (event->type == FORKSERVE_EVENT_ENDED) {
+        CHECK_EQUAL(event->exit_code, 0);
+        CHECK_EQUAL(forkserve_server_run_program(server, self, NULL, 0, NULL), -EBUSY);
+        CHECK_EQUAL(forkserve_server_set_program(server, self, NULL, 0, NULL), -EBUSY);
+        CHECK_EQUAL(forkserve_server_stop(server), 0);
+        asked++;
+    }
+}
+
+TEST(a_server_takes_a_program_when_it_can_serve_with_it) {
+    forkserve_server *server = NULL;
+    int client;
+
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, NULL), 0);
+    CHECK_EQUAL(forkserve_server_run_program(server, self, NULL, 0, NULL), -EDESTADDRREQ);
+    forkserve_server_free(server);
+
+    server = server_at("127.0.0.1:0", NULL);
+    CHECK_EQUAL(forkserve_server_observe(server, give_it_another, server), 0);
+    client = queue_client(server, "");
+    CHECK_EQUAL(forkserve_server_run(server, give_it_a_program, server, NULL), 0);
+    CHECK_EQUAL(asked, 1);
+    check_reply(client, "");
+    CHECK_EQUAL(forkserve_server_run_program(server, self, NULL, 0, NULL), -ESHUTDOWN);
     forkserve_server_free(server);
 }

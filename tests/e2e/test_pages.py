@@ -100,6 +100,18 @@ def test_the_storm_of_alarms_hurts_no_fork(tmp_path):
     assert done.stderr == ""
 
 
+def test_the_program_tells_what_its_forks_cost(tmp_path):
+    (tmp_path / "cost.py").write_text(BY_NAME["docs/cheap-forks.md"].program("cost.py"))
+    done = subprocess.run(
+        [sys.executable, "cost.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    first, *rest = done.stdout.splitlines()
+    assert re.match(r"fork and exit \d+ \S+, mappings \d+, private memory \d+ KiB", first)
+    assert any(line.endswith("[heap]") for line in rest)
+    assert any(line.endswith(" ssl") or line.endswith(" _ssl") for line in rest)
+
+
 def test_the_defaults_of_the_options_are_those_of_the_library(tmp_path):
     table = BY_NAME["docs/options.md"].marked("options")
     rows = re.findall(r"^\| (`.*?`) \| ([^|]*?) \|", table, re.MULTILINE)
@@ -209,7 +221,12 @@ TRIED = {
     ("docs/before-a-fork.md", "unbuffered.py"): "test_recipes.py",
     ("docs/from-socketserver.md", "lines.py"): "test_pages.py",
     ("docs/notes-answered.md", "storm.py"): "test_pages.py",
+    ("docs/cheap-forks.md", "cost.py"): "test_pages.py",
+    ("docs/process-models.md", "fresh.py"): "test_pages.py",
+    ("docs/process-models.md", "greeter.py"): "test_pages.py",
     ("docs/process-models.md", "service.py"): "test_pages.py",
+    ("docs/sandbox.md", "jailed.c"): "test_sandbox.py",
+    ("docs/sandbox.md", "jailed.py"): "test_sandbox.py",
     ("docs/sharing-state.md", "hits.c"): "test_recipes.py",
     ("docs/sharing-state.md", "metrics.py"): "test_recipes.py",
     ("docs/sharing-state.md", "numbers.py"): "test_recipes.py",

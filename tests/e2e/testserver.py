@@ -8,6 +8,7 @@ described. The mode `run` is serve_forever, `start` is start and wait.
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import functools
 import json
 import os
@@ -410,11 +411,17 @@ def put_own_child(pid):
 # ---- The ways to run ----
 
 
+def away_from_the_standard_streams(sock):
+    """Where those are closed, a new socket has one of their numbers."""
+    with sock:
+        moved = socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 3))
+    moved.setblocking(False)
+    return moved
+
+
 def run_dispatch(server):
     # A signal that comes right before the wait does not interrupt it.
-    heard, wakeup = socket.socketpair()
-    heard.setblocking(False)
-    wakeup.setblocking(False)
+    heard, wakeup = map(away_from_the_standard_streams, socket.socketpair())
     signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     poll = select.poll()
     poll.register(server.fileno(), select.POLLIN)

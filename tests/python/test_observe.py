@@ -183,7 +183,7 @@ def test_connections_are_listed(serve):
         line = server.line()
         assert line.startswith("2 [Live(pid=")
         assert f", id=1, peer='{host}:{port}', age=" in line
-        assert "served=0), Live(pid=" in line
+        assert 'served=0, state="handshake"), Live(pid=' in line
 
 
 def test_durations_are_counted(serve):

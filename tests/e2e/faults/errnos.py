@@ -81,6 +81,8 @@ SURE = {
     "sigaltstack": "fails for a wrong stack only; it is std's own, at the end of a program",
     "set_robust_list": "fails for a wrong size only; it is libc's own, in fork",
     "clock_gettime": "fails for a wrong address or clock only; both are constants",
+    "getegid": "always succeeds",
+    "getgroups": "fails for a wrong address or size only; both are constants",
     "getrusage": "fails for a wrong address or target only; both are constants",
     "tgkill": "raise, of the handler that crashes",
     "restart_syscall": "goes on with a call that a stop interrupted",

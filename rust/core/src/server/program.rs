@@ -19,8 +19,9 @@ impl Server {
     /// a process group, unless [`Options::process_group`](crate::Options::process_group) says
     /// otherwise. Limits, deadlines, penalties, events and counters are those of any child.
     /// `connections_per_child` and `linger` have no effect. With `spares`, and with a sandbox, the
-    /// child is a fork of the host that executes the program. If the program cannot be executed, that is [`Event::ExecFailed`](crate::Event::ExecFailed), and the
-    /// connection is refused, or held where a shortage is the cause.
+    /// child is a fork of the host that executes the program. If the program cannot be
+    /// executed, that is [`Event::ExecFailed`](crate::Event::ExecFailed), and the connection is
+    /// refused, or held where a shortage is the cause.
     ///
     /// Errors: as [`Server::run`]; what keeps the program from being executed now.
     pub fn run_program(&mut self, program: &Program) -> Result<(), Error> {
