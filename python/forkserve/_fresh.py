@@ -8,20 +8,26 @@ import marshal
 import os
 import sys
 
+# As typing has it, which is not imported for it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # The longest text that comes to the host whole.
 MOST = 3900
 
 
-class Later(type(sys)):
+class Later(type(sys)):  # type: ignore[misc]  # types would be one module more
     """A module that is imported when something of it is used."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(__import__(self.__name__), name)
+        found: object = getattr(__import__(str(self.__name__)), name)
+        return found
 
 
-def import_socket():
+def import_socket() -> None:
     """Import socket without the two modules, and two of theirs, that only sendfile() and
     send_fds() use: 15 mappings less to copy."""
     later = [name for name in ("array", "selectors") if name not in sys.modules]
@@ -33,7 +39,7 @@ def import_socket():
         del sys.modules[name]
 
 
-def value(given):
+def value(given: "Any") -> "Any":
     """See _plan.value."""
     kind, data = given
     if kind == "name":
@@ -49,7 +55,7 @@ def value(given):
     return data
 
 
-def told(what, error):
+def told(what: str, error: BaseException) -> str:
     """One line for the cause, then the traceback from the program's own frames on."""
     import traceback
 
@@ -67,7 +73,7 @@ def told(what, error):
     return text.decode(errors="ignore")
 
 
-def main():
+def main() -> None:
     # Nothing of the host's but the standard streams.
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
@@ -104,4 +110,5 @@ def main():
         handed.refuse(told(what, error))
 
 
-main()
+if __name__ == "__main__":
+    main()

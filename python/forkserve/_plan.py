@@ -85,7 +85,7 @@ def main_module(name: str) -> str:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
-        return spec.name  # python -m
+        return str(spec.name)  # python -m
     file = getattr(main, "__file__", None)
     if file is not None:
         from importlib.util import find_spec
@@ -94,7 +94,7 @@ def main_module(name: str) -> str:
         found = find_spec(module) if module.isidentifier() else None
         origin = found.origin if found else None
         if origin and os.path.exists(origin) and os.path.samefile(origin, file):
-            return module
+            return str(module)
     raise ValueError(
         f"{name}: it is defined in the program itself, which another interpreter cannot "
         "import: put it into a module"
