@@ -233,8 +233,6 @@ def test_a_sandbox_is_for_programs_too(core_front, serve):
 def test_a_spare_becomes_a_program(ahead_front, serve):
     if ahead_front.own_end:
         pytest.skip("the children of accept_fork are the host's")
-    if front.fresh:
-        pytest.skip("a program needs no new interpreter")
     server = serve(ahead_front, *shell("echo $$; cat"))
     wait_until(server.children, "a spare")
     spares = server.children()
