@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.client import Client
+from harness.command import COMMAND
 from harness.fronts import ROOT
 from harness.pages import Page, compile_staged, environment, serving, shell
 
@@ -88,6 +89,34 @@ def test_the_rust_program_builds_and_serves_as_the_page_says(launch, tmp_path):
     talk(server)
     # It handles no signal.
     server.finish(expect=-signal.SIGTERM)
+
+
+def test_the_command_serves_and_looks():
+    serve, doctor, ps = (
+        line.replace("forkserve ", f"{COMMAND} ", 1)
+        for line in README.block("Without code", "sh").splitlines()
+    )
+    process = subprocess.Popen(
+        ["bash", "-euc", f"exec {serve}".replace(":7000", ":0")],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = re.search(r"address=(\S+)", process.stderr.readline())[1]
+        with Client(address) as client:
+            assert client.ask() == b"hello\n"
+            port = address.rpartition(":")[2]
+            how = dict(shell=True, capture_output=True, text=True, timeout=30)
+            looked = subprocess.run(doctor.replace("7000", port), **how)
+            assert looked.returncode == 0, looked.stdout
+            assert str(process.pid) in looked.stdout
+            assert client.name in subprocess.run(ps, **how).stdout
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def in_general(text):
