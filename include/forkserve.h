@@ -547,7 +547,7 @@ int forkserve_conn_exec(const struct forkserve_conn *conn,
  * For at_capacity: of those in their handshake, end the newest of the source
  * that has the most, if that has more than one. Otherwise as queue.
  */
-#define FORKSERVE_AT_CAPACITY_EVICTSOURCE 3
+#define FORKSERVE_AT_CAPACITY_EVICT_SOURCE 3
 
 /*
  * For at_rate: leave it in the kernel's queue until it is its turn. The

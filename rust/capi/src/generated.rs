@@ -14,7 +14,7 @@ pub const FORKSERVE_AT_CAPACITY_REFUSE: i32 = 1;
 pub const FORKSERVE_AT_CAPACITY_EVICT: i32 = 2;
 /// For at_capacity: of those in their handshake, end the newest of the source
 /// that has the most, if that has more than one. Otherwise as queue.
-pub const FORKSERVE_AT_CAPACITY_EVICTSOURCE: i32 = 3;
+pub const FORKSERVE_AT_CAPACITY_EVICT_SOURCE: i32 = 3;
 
 /// For at_rate: leave it in the kernel's queue until it is its turn. The
 /// default.

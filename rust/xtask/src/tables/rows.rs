@@ -301,20 +301,25 @@ impl Row {
 impl Choice {
     /// What the constants of C begin with: `FORKSERVE_AT_CAPACITY_`.
     pub(crate) fn c_prefix(&self) -> String {
-        let mut name = String::from("FORKSERVE");
-        for letter in self.name.chars() {
-            if letter.is_uppercase() {
-                name.push('_');
-            }
-            name.push(letter.to_ascii_uppercase());
-        }
-        name + "_"
+        format!("FORKSERVE{}_", constant(self.name))
     }
+}
+
+/// `EvictSource` as `_EVICT_SOURCE`.
+fn constant(name: &str) -> String {
+    let mut constant = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() {
+            constant.push('_');
+        }
+        constant.push(letter.to_ascii_uppercase());
+    }
+    constant
 }
 
 impl Variant {
     pub(crate) fn c_suffix(&self) -> String {
-        self.name.to_ascii_uppercase()
+        constant(self.name).split_off(1)
     }
 
     pub(crate) fn about(&self) -> String {
