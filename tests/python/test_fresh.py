@@ -51,7 +51,6 @@ server = serve({handler}, **options)
 signal.signal(signal.SIGTERM, lambda *_: server.stop())
 supervisor = server.start(fresh=True)
 say(supervisor)
-{body}
 server.wait()
 say("drained")
 """
@@ -62,8 +61,8 @@ def fresh(serve, tmp_path):
     """A host of a new interpreter, and that one's number."""
     (tmp_path / "app.py").write_text(APP)
 
-    def run(handler="'app:echo'", *arguments, before="", options="", body="", **how):
-        parts = {"before": before, "options": options, "body": body, "handler": handler}
+    def run(handler="'app:echo'", *arguments, before="", options="", **how):
+        parts = {"before": before, "options": options, "handler": handler}
         script = HOST.format(folder=str(tmp_path), **parts)
         server = serve(script, *arguments, **how)
         # An observer in the supervisor may be heard first.
@@ -193,20 +192,22 @@ with forkserve.Server("127.0.0.1:0", handler) as server:
 
 
 def test_the_host_keeps_what_it_has_with_start(fresh):
-    body = """
+    # In place before the supervisor can be heard of.
+    before = """
+import app
 def report(*_):
     (one,) = server.connections()
     say(one.pid, one.id, server.stats().live, server.stats().supervisor == supervisor)
 signal.signal(signal.SIGUSR1, report)
 """
-    server, supervisor = fresh(body=body, options="observer=app.observe", before="import app")
+    server, supervisor = fresh(before=before, options="observer=app.observe")
     with server.connect() as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         (child,) = children(supervisor)
         server.signal(signal.SIGUSR1)
         lines = []
-        while " " not in (lines or [""])[-1]:
+        while not lines or (lines[-1] and " " not in lines[-1]):
             lines.append(server.line())
         assert lines == ["accepted", "forked", f"{child} 1 1 True"]
     assert server.line() == "ended"
@@ -219,7 +220,7 @@ def test_the_listener_and_its_file_are_the_supervisors(serve, tmp_path):
     (tmp_path / "app.py").write_text(APP)
     path = tmp_path / "socket"
     script = HOST.replace("serve({handler}", "serve({handler}, 'unix:" + str(path) + "'")
-    parts = {"before": "", "options": "", "body": "", "handler": "'app:echo'"}
+    parts = {"before": "", "options": "", "handler": "'app:echo'"}
     server = serve(script.format(folder=str(tmp_path), **parts))
     supervisor = int(server.line())
     with connect(f"unix:{path}") as client:
