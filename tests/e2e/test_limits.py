@@ -119,7 +119,7 @@ def test_one_source_may_not_take_all(front, serve):
             other.child()
         first.half_close()
         assert first.rest() == b""
-        server.wait_event("ended", id=1)
+        server.wait_event("ended", peer=first.name)
         with Client(v4) as next_one:
             next_one.child()
     server.finish()
