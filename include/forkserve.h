@@ -657,13 +657,13 @@ typedef struct forkserve_options {
      */
     uint32_t connections_per_child;
     /*
-     * Whether each child leads a process group, so that a signal that means it
-     * reaches what it has started, too: from lifetime_ms, a drain and the
-     * freeing of the server. What is left of the group when the child ends is
-     * told to end: SIGTERM, and kill_after_ms later SIGKILL. Until then it
-     * holds the child's place among max_children, and a drain waits for it. A
-     * process that leaves the group, as a daemon does by setsid(2), is not
-     * reached. Ctrl-C at a terminal does not reach the children then.
+     * Whether each child leads a process group, so that the signals of
+     * lifetime_ms, of a drain and of the server's end also reach what the
+     * child has started. What is left of the group when the child ends gets
+     * SIGTERM, and kill_after_ms later SIGKILL. Until then it holds the
+     * child's place among max_children, and a drain waits for it. A process
+     * that leaves the group, as a daemon does by setsid(2), is not reached.
+     * Ctrl-C at a terminal does not reach the children then.
      * FORKSERVE_PROCESS_GROUP_*. Default FORKSERVE_PROCESS_GROUP_AUTO.
      */
     int32_t process_group;
@@ -766,9 +766,9 @@ typedef struct forkserve_options {
      */
     uint32_t max_handshakes;
     /*
-     * From so many handshakes on, a new connection is refused by chance, so
-     * that a flood does not refuse everybody; 0: not before max_handshakes. 0
-     * to 1000000. Default 0.
+     * With this many handshakes or more, a new connection is refused at
+     * random, so that a flood does not shut out all other clients; 0: not
+     * before max_handshakes. 0 to 1000000. Default 0.
      */
     uint32_t early_drop_from;
     /*
@@ -855,8 +855,8 @@ typedef struct forkserve_options {
      */
     const char *rlimits;
     /*
-     * The permissions that files do not get which children make: see umask(2).
-     * 0 to 0777. -1, the default: none.
+     * The permissions that files made by the children do not get: see
+     * umask(2). 0 to 0777. -1, the default: none.
      */
     int32_t umask;
     /*
@@ -884,16 +884,15 @@ typedef struct forkserve_options {
      */
     const char *user;
     /*
-     * Whether no program that a child executes gets privileges by it, such as
+     * Whether a program that a child executes gains no privileges, such as
      * those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
      * Default 0.
      */
     int32_t no_new_privs;
     /*
-     * Whether the children are kept apart from all processes outside, each
-     * from its siblings, too: no signals to them, no debugging of them, no
-     * connections to their abstract Unix sockets. By Landlock; implies
-     * no_new_privs. 0 or 1. Default 0.
+     * Whether each child is kept apart from all other processes: it cannot
+     * send them signals, debug them, or connect to their abstract Unix
+     * sockets. By Landlock; implies no_new_privs. 0 or 1. Default 0.
      */
     int32_t isolate;
     /*
@@ -911,8 +910,8 @@ typedef struct forkserve_options {
      */
     const char *write_paths;
     /*
-     * What to do where the kernel's Landlock has not all that isolate,
-     * read_paths and write_paths promise. FORKSERVE_LANDLOCK_*. Default
+     * What to do where the kernel's Landlock lacks a part of what isolate,
+     * read_paths and write_paths need. FORKSERVE_LANDLOCK_*. Default
      * FORKSERVE_LANDLOCK_REQUIRE.
      */
     int32_t landlock;

@@ -136,8 +136,8 @@ OPTIONS = (
         "Children",
         "choice",
         "auto",
-        "whether each child leads a process group, so that a signal that means it reaches "
-        "what it has started, too: from lifetime, a drain and the freeing of the server",
+        "whether each child leads a process group, so that the signals of lifetime, of a "
+        "drain and of the server's end also reach what the child has started",
         words=("auto", "off", "group", "session"),
         dropins=False,
     ),
@@ -296,8 +296,8 @@ OPTIONS = (
         "Handshakes",
         "number",
         "0",
-        "from so many handshakes on, a new connection is refused by chance, so that a "
-        "flood does not refuse everybody; 0: not before max_handshakes",
+        "with this many handshakes or more, a new connection is refused at random, so "
+        "that a flood does not shut out all other clients; 0: not before max_handshakes",
         least=0,
         most=1000000,
     ),
@@ -431,7 +431,7 @@ OPTIONS = (
         "Sandbox",
         "mode",
         "none",
-        "the permissions that files do not get which children make: see umask(2)",
+        "the permissions that files made by the children do not get: see umask(2)",
     ),
     Option(
         "chroot",
@@ -466,17 +466,16 @@ OPTIONS = (
         "Sandbox",
         "flag",
         "no",
-        "whether no program that a child executes gets privileges by it, such as those of "
-        "a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2)",
+        "whether a program that a child executes gains no privileges, such as those of a "
+        "set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2)",
     ),
     Option(
         "isolate",
         "Sandbox",
         "flag",
         "no",
-        "whether the children are kept apart from all processes outside, each from its "
-        "siblings, too: no signals to them, no debugging of them, no connections to their "
-        "abstract Unix sockets",
+        "whether each child is kept apart from all other processes: it cannot send them "
+        "signals, debug them, or connect to their abstract Unix sockets",
     ),
     Option(
         "read_paths",
@@ -497,8 +496,8 @@ OPTIONS = (
         "Sandbox",
         "choice",
         "require",
-        "what to do where the kernel's Landlock has not all that isolate, read_paths and "
-        "write_paths promise",
+        "what to do where the kernel's Landlock lacks a part of what isolate, read_paths "
+        "and write_paths need",
         words=("require", "try"),
     ),
     Option(

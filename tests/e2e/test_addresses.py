@@ -115,6 +115,8 @@ def test_an_adopted_listener_keeps_its_queue(front, launch):
             assert early.ask() == b"hello\n"
         server.wait_event("ended")
         server.note_start()
+        # A child that is to serve again tells of the end before it is done with it.
+        server.wait_idle()
         with Client(address) as stays:
             assert stays.ask() == b"hello\n"
             server.signal()

@@ -123,7 +123,7 @@ def test_text_has_a_line_for_each_connection(serve):
         assert lines[0].startswith(
             f"{server.pid} testserver: fork on accept, {server.address}, up "
         )
-        assert lines[1] == "  1 connections and 0 spares, of at most 256 children; 1 per child"
+        assert lines[1] == "  connections: 1; spares: 0; children: at most 256, each for 1"
         (row,) = [line.split() for line in lines if line.split()[:2] == ["1", str(child)]]
         assert row[-1] == client.name
 

@@ -133,13 +133,13 @@ pub struct forkserve_options {
     /// implies at least one spare. Ignored by forkserve_server_accept_fork,
     /// whose children serve one each. 1 to 4294967295. Default 1.
     pub connections_per_child: u32,
-    /// Whether each child leads a process group, so that a signal that means it
-    /// reaches what it has started, too: from lifetime_ms, a drain and the
-    /// freeing of the server. What is left of the group when the child ends is
-    /// told to end: SIGTERM, and kill_after_ms later SIGKILL. Until then it
-    /// holds the child's place among max_children, and a drain waits for it. A
-    /// process that leaves the group, as a daemon does by setsid(2), is not
-    /// reached. Ctrl-C at a terminal does not reach the children then.
+    /// Whether each child leads a process group, so that the signals of
+    /// lifetime_ms, of a drain and of the server's end also reach what the
+    /// child has started. What is left of the group when the child ends gets
+    /// SIGTERM, and kill_after_ms later SIGKILL. Until then it holds the
+    /// child's place among max_children, and a drain waits for it. A process
+    /// that leaves the group, as a daemon does by setsid(2), is not reached.
+    /// Ctrl-C at a terminal does not reach the children then.
     /// FORKSERVE_PROCESS_GROUP_*. Default FORKSERVE_PROCESS_GROUP_AUTO.
     pub process_group: i32,
     /// What happens to the children when their parent dies without a drain.
@@ -206,9 +206,9 @@ pub struct forkserve_options {
     /// How many connections may be in their handshake at once; 0: no limit.
     /// Those above it are refused. 0 to 1000000. Default 0.
     pub max_handshakes: u32,
-    /// From so many handshakes on, a new connection is refused by chance, so
-    /// that a flood does not refuse everybody; 0: not before max_handshakes. 0
-    /// to 1000000. Default 0.
+    /// With this many handshakes or more, a new connection is refused at
+    /// random, so that a flood does not shut out all other clients; 0: not
+    /// before max_handshakes. 0 to 1000000. Default 0.
     pub early_drop_from: u32,
     /// How many of 100 connections are refused at early_drop_from. The share
     /// rises from there to 100 at max_handshakes. 0 to 100. Default 30.
@@ -265,8 +265,8 @@ pub struct forkserve_options {
     /// hard one, a single value both. As text: "nofile=64, as=256M, cpu=10".
     /// NULL, the default: none.
     pub rlimits: *const c_char,
-    /// The permissions that files do not get which children make: see umask(2).
-    /// 0 to 0777. -1, the default: none.
+    /// The permissions that files made by the children do not get: see
+    /// umask(2). 0 to 0777. -1, the default: none.
     pub umask: i32,
     /// The root directory of the children. It needs a privilege
     /// (CAP_SYS_CHROOT). What the handler loads later has to be there, so load
@@ -284,14 +284,13 @@ pub struct forkserve_options {
     /// capabilities left, except as root. It needs privileges (CAP_SETUID,
     /// CAP_SETGID). Copied. NULL, the default: none.
     pub user: *const c_char,
-    /// Whether no program that a child executes gets privileges by it, such as
+    /// Whether a program that a child executes gains no privileges, such as
     /// those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
     /// Default 0.
     pub no_new_privs: i32,
-    /// Whether the children are kept apart from all processes outside, each
-    /// from its siblings, too: no signals to them, no debugging of them, no
-    /// connections to their abstract Unix sockets. By Landlock; implies
-    /// no_new_privs. 0 or 1. Default 0.
+    /// Whether each child is kept apart from all other processes: it cannot
+    /// send them signals, debug them, or connect to their abstract Unix
+    /// sockets. By Landlock; implies no_new_privs. 0 or 1. Default 0.
     pub isolate: i32,
     /// Where the children may read and execute files, with all that is beneath.
     /// If this or write_paths is set, they can use no other file; what is open
@@ -303,8 +302,8 @@ pub struct forkserve_options {
     /// that is beneath. As text, with colons between them, copied. NULL, the
     /// default: none.
     pub write_paths: *const c_char,
-    /// What to do where the kernel's Landlock has not all that isolate,
-    /// read_paths and write_paths promise. FORKSERVE_LANDLOCK_*. Default
+    /// What to do where the kernel's Landlock lacks a part of what isolate,
+    /// read_paths and write_paths need. FORKSERVE_LANDLOCK_*. Default
     /// FORKSERVE_LANDLOCK_REQUIRE.
     pub landlock: i32,
     /// The system calls that the children may make, by the name of a preset.

@@ -82,7 +82,7 @@ pub(crate) fn head(server: &Server) -> Vec<String> {
             age(server.up_seconds)
         ),
         format!(
-            "  {} connections and {} spares, of at most {} children; {} per child",
+            "  connections: {}; spares: {}; children: at most {}, each for {}",
             server.connections.len(),
             count("idle"),
             limits.max_children,

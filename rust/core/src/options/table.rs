@@ -92,11 +92,11 @@ macro_rules! options_table {
                     python "What a handler leaves behind is there in the next call then: globals, \
 threads too. An exception ends the connection, sys.exit() the child.";
 
-                /// Whether each child leads a process group, so that a signal that means it
-                /// reaches what it has started, too: from `lifetime`, a drain and the freeing of
-                /// the server. What is left of the group when the child ends is told to end:
-                /// SIGTERM, and `kill_after` later SIGKILL. Until then it holds the child's place
-                /// among `max_children`, and a drain waits for it. A process that leaves the
+                /// Whether each child leads a process group, so that the signals of `lifetime`, of
+                /// a drain and of the server's end also reach what the child has started. What is
+                /// left of the group when the child ends gets SIGTERM, and `kill_after` later
+                /// SIGKILL. Until then it holds the child's place among `max_children`, and a
+                /// drain waits for it. A process that leaves the
                 /// group, as a daemon does by setsid(2), is not reached. Ctrl-C at a terminal does
                 /// not reach the children then.
                 process_group: choice(ProcessGroup) = Auto, since "0.1.0", dropins "no";
@@ -182,8 +182,9 @@ and its like with EAGAIN.",
                 /// above it are refused.
                 max_handshakes: number(0, 1_000_000) = 0, since "0.1.0";
 
-                /// From so many handshakes on, a new connection is refused by chance, so that
-                /// a flood does not refuse everybody; 0: not before `max_handshakes`.
+                /// With this many handshakes or more, a new connection is refused at random, so
+                /// that a flood does not shut out all other clients; 0: not before
+                /// `max_handshakes`.
                 early_drop_from: number(0, 1_000_000) = 0, since "0.1.0";
 
                 /// How many of 100 connections are refused at `early_drop_from`. The share
@@ -255,7 +256,7 @@ and its like with EAGAIN.",
                 /// one, a single value both.
                 rlimits: text(Rlimits, "nofile=64, as=256M, cpu=10") = none, since "0.1.0";
 
-                /// The permissions that files do not get which children make: see umask(2).
+                /// The permissions that files made by the children do not get: see umask(2).
                 umask: mode() = none, since "0.1.0";
 
                 /// The root directory of the children. It needs a privilege (CAP_SYS_CHROOT).
@@ -276,13 +277,13 @@ and its like with EAGAIN.",
                 /// CAP_SETGID).
                 user: account() = none, since "0.1.0";
 
-                /// Whether no program that a child executes gets privileges by it, such as
-                /// those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2).
+                /// Whether a program that a child executes gains no privileges, such as those of
+                /// a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2).
                 no_new_privs: flag() = false, since "0.1.0";
 
-                /// Whether the children are kept apart from all processes outside, each from
-                /// its siblings, too: no signals to them, no debugging of them, no connections
-                /// to their abstract Unix sockets. By Landlock; implies `no_new_privs`.
+                /// Whether each child is kept apart from all other processes: it cannot send
+                /// them signals, debug them, or connect to their abstract Unix sockets. By
+                /// Landlock; implies `no_new_privs`.
                 isolate: flag() = false, since "0.1.0";
 
                 /// Where the children may read and execute files, with all that is beneath. If
@@ -295,8 +296,8 @@ and its like with EAGAIN.",
                 /// is beneath.
                 write_paths: paths() = none, since "0.1.0";
 
-                /// What to do where the kernel's Landlock has not all that `isolate`,
-                /// `read_paths` and `write_paths` promise.
+                /// What to do where the kernel's Landlock lacks a part of what `isolate`,
+                /// `read_paths` and `write_paths` need.
                 landlock: choice(Landlock) = Require, since "0.1.0";
 
                 /// The system calls that the children may make, by the name of a preset. With
