@@ -14,5 +14,9 @@ fn main() {
     if std::env::var_os("RUSTC_LINKER").is_none() {
         println!("cargo:rustc-cdylib-link-arg=-fuse-ld=bfd");
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,noseparate-code");
+        // What runs in a child in one place: see the script.
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../rust/core/child.ld");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{script}");
+        println!("cargo:rerun-if-changed={script}");
     }
 }

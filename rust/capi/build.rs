@@ -19,6 +19,11 @@ fn main() -> io::Result<()> {
     link("-fuse-ld=bfd");
     link("-Wl,-z,noseparate-code");
 
+    // What runs in a child in one place: see the script.
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../core/child.ld");
+    link(&format!("-Wl,-T,{}", script.display()));
+    println!("cargo:rerun-if-changed={}", script.display());
+
     // The unwinder linked in, instead of a libgcc_s.so with five mappings of its
     // own: std asks for that library by name, and finds this script first. No
     // exception comes through the frames of this library: what would (pthread_cancel, an
