@@ -6,10 +6,12 @@ use crate::exec::io_of;
 use crate::failure::{failure, Failure};
 use crate::guard::{guard, guard_fork};
 use crate::handle::{forkserve_server, server};
-use core::{Program, StdioHooks, Turn, Variables};
+use core::{Program, Server, StdioHooks, Turn, Variables};
 use libc::{c_char, c_int};
 use std::ffi::{CStr, OsStr};
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::MutexGuard;
 
 /// Or'd to io: the program has the variables that tcpserver sets: PROTO, TCPLOCALIP,
 /// TCPLOCALPORT, TCPREMOTEIP, TCPREMOTEPORT; for a Unix socket UNIXLOCALPATH,
@@ -59,11 +61,7 @@ pub unsafe extern "C" fn forkserve_server_run_program(
 ) -> c_int {
     let body = || {
         // SAFETY: by the contract of the function.
-        let handle = unsafe { server(s) }?;
-        // SAFETY: as above.
-        let program = unsafe { program_of(argv, envp, io) }?;
-        let mut server = handle.lock()?;
-        server.set_program(Some(&program))?;
+        let mut server = unsafe { with_program(s, argv, envp, io) }?;
         loop {
             if let Turn::Drained = server.step(&mut StdioHooks::default())? {
                 return Ok(0);
@@ -92,16 +90,26 @@ pub unsafe extern "C" fn forkserve_server_set_program(
     io: c_int,
     err: *mut forkserve_error,
 ) -> c_int {
-    let body = || {
-        // SAFETY: by the contract of the function.
-        let handle = unsafe { server(s) }?;
-        // SAFETY: as above.
-        let program = unsafe { program_of(argv, envp, io) }?;
-        handle.lock()?.set_program(Some(&program))?;
-        Ok(0)
-    };
+    // SAFETY: by the contract of the function.
+    let body = || unsafe { with_program(s, argv, envp, io) }.map(|_| 0);
     // SAFETY: `err` comes from the caller.
     unsafe { guard(err, body) }
+}
+
+/// The server, which serves by this program from here on.
+unsafe fn with_program<'a>(
+    s: *mut forkserve_server,
+    argv: *const *mut c_char,
+    envp: *const *mut c_char,
+    io: c_int,
+) -> Result<MutexGuard<'a, ManuallyDrop<Server>>, Failure> {
+    // SAFETY: by the contract of the functions.
+    let handle = unsafe { server(s) }?;
+    // SAFETY: as above.
+    let program = unsafe { program_of(argv, envp, io) }?;
+    let mut server = handle.lock()?;
+    server.set_program(Some(&program))?;
+    Ok(server)
 }
 
 unsafe fn program_of(
