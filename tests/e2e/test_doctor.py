@@ -41,6 +41,16 @@ def fork(function):
 def hold(connection):
     while connection.recv(100):
         pass
+
+def serve_each(listener, serve):
+    def alone():
+        listener.close()
+        serve(connection)
+
+    while True:
+        connection, _ = listener.accept()
+        fork(alone)
+        connection.close()
 """
 
 ORPHANS = """
@@ -95,17 +105,13 @@ def background():
 threading.Thread(target=background, daemon=True).start()
 held.wait()
 
-def serve():
-    listener.close()
+def serve(connection):
     connection.sendall(b"hello\\n")
     if connection.recv(100) == b"log\\n":
         lock.acquire()
     hold(connection)
 
-while True:
-    connection, _ = listener.accept()
-    fork(serve)
-    connection.close()
+serve_each(listener, serve)
 """
 
 # The parent closes a connection only when it has forked for the next one.
@@ -130,31 +136,17 @@ while True:
 EXPENSIVE = """
 listener = listening()
 parts = [mmap.mmap(-1, 4096) for _ in range(11_000)]
-
-def serve():
-    listener.close()
-    hold(connection)
-
-while True:
-    connection, _ = listener.accept()
-    fork(serve)
-    connection.close()
+serve_each(listener, hold)
 """
 
 # Its handler runs a program that has the connection as well: that is in order.
 RUNS_PROGRAM = """
-listener = listening()
-
-def serve():
-    listener.close()
+def serve(connection):
     os.dup2(connection.fileno(), 0)
     os.dup2(connection.fileno(), 1)
     os.system("cat | cat")
 
-while True:
-    connection, _ = listener.accept()
-    fork(serve)
-    connection.close()
+serve_each(listening(), serve)
 """
 
 
