@@ -1,7 +1,5 @@
 /*
- * What the files of the testserver share: testserver.c, where it is described,
- * testserver_host.c, testserver_options.c, testserver_scribble.c and
- * testserver_meddle.c.
+ * What the files of the testserver share. It is described in testserver.c.
  */
 #ifndef TESTSERVER_H
 #define TESTSERVER_H
@@ -26,6 +24,22 @@ void begin_line(struct line *line, const char *event);
 void add_number(struct line *line, const char *name, long long value);
 void add_text(struct line *line, const char *name, const char *value);
 void end_line(struct line *line);
+/* One line as a whole, so that a reader never sees half of one. */
+void put_line(const char *line, size_t len);
+/* Where the lines go. */
+extern int report;
+/* The observer. */
+void observe(const forkserve_event *event, void *userdata);
+void put_result(int code, const char *message);
+void put_stats(void);
+
+/* The handler, and which one it is. */
+int serve(const forkserve_conn *conn, void *userdata);
+extern const char *handler_name;
+/* A program, as in "stdio:/bin/sh:echo hello". */
+void program_of(const char *text, int *io, char *argv[4]);
+/* What all children inherit; less than 0: an error. */
+int make_secret(void);
 
 /* Makes the host as the set-up of this name says; 0: there is none. */
 int set_up(const char *name);

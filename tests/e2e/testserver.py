@@ -7,7 +7,6 @@ described. The mode `run` is serve_forever, `start` is start and wait.
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import functools
 import json
@@ -17,54 +16,17 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 
 import forkserve
 from forkserve._table import OPTIONS
 
-# ---- What is printed ----
+import testserver_host
+import testserver_report
+from testserver_host import SETUPS, own_children, put_own_child
+from testserver_report import observe, put, put_line
 
-
-# Where the lines go; and the server, for handlers that call it.
-report = 1
+# For handlers that call it.
 server = None
-
-
-def put_line(line):
-    """As a whole and past the buffer of `print`."""
-    data = line.encode()
-    if os.write(report, data) != len(data):
-        os._exit(3)  # Nobody is left to read.
-
-
-def put(event, **fields):
-    known = {name: value for name, value in fields.items() if value is not None}
-    put_line(json.dumps({"event": event, **known}) + "\n")
-
-
-def observe(event):
-    fields = {
-        "id": event.conn_id,
-        "peer": event.peer,
-        "address": event.address,
-        "path": event.path,
-        "pid": event.pid,
-        "reason": event.reason,
-        "error": event.error,
-    }
-    if event.kind in ("draining", "detached"):
-        fields["live"] = event.live
-    if event.kind in ("ended", "supervisor_ended"):
-        fields["exit_code"] = -1 if event.exit_code is None else event.exit_code
-        fields["exit_signal"] = event.exit_signal or 0
-    if event.kind == "ended":
-        fields["duration_us"] = int(event.duration * 1e6)
-        fields["cpu_us"] = int(((event.user_time or 0) + (event.system_time or 0)) * 1e6)
-        fields["max_rss_kib"] = event.max_rss_kib or 0
-    put(event.kind, **fields)
-
 
 # ---- Handlers: what a child does ----
 
@@ -295,119 +257,6 @@ def handler(name):
     return HANDLERS[name]
 
 
-# ---- Set-ups: what the host is like ----
-
-
-def do_nothing(_number, _frame):
-    pass
-
-
-def reap_everything(_number, _frame):
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
-
-
-def nocldwait():
-    """SA_NOCLDWAIT, for which the standard library has no call."""
-
-    class Action(ctypes.Structure):
-        _fields_ = (
-            ("handler", ctypes.c_void_p),
-            ("mask", ctypes.c_ubyte * 128),
-            ("flags", ctypes.c_int),
-            ("restorer", ctypes.c_void_p),
-        )
-
-    action = Action(flags=2)
-    if ctypes.CDLL(None).sigaction(signal.SIGCHLD, ctypes.byref(action), None) != 0:
-        raise OSError("sigaction")
-
-
-def storm():
-    signal.signal(signal.SIGALRM, do_nothing)
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-
-
-def busy():
-    while True:
-        json.loads(json.dumps(list(range(1000))))
-        sys.stdout.write("")
-        time.sleep(0.0001)
-
-
-def threads():
-    for _ in range(8):
-        threading.Thread(target=busy, daemon=True).start()
-
-
-own_children = []
-
-
-def own_child(ends=True):
-    """One that ends at once, or one that waits for a signal to end it."""
-    pid = os.fork()
-    if pid == 0:
-        while not ends:
-            signal.pause()
-        os._exit(7)
-    put("own_child", pid=pid)
-    own_children.append(pid)
-
-
-def three_own_children():
-    own_child()
-    own_child(ends=False)
-    own_child(ends=False)
-
-
-def stop_thread():
-    """A thread that stops the server when SIGUSR1 asks for it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-
-    def wait():
-        while True:
-            signal.sigwait({signal.SIGUSR1})
-            server.stop()
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def remove_cwd():
-    path = tempfile.mkdtemp()
-    os.chdir(path)
-    os.rmdir(path)
-
-
-SETUPS = {
-    "sigchld-ignored": lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
-    "nocldwait": nocldwait,
-    "sigchld-handler": lambda: signal.signal(signal.SIGCHLD, do_nothing),
-    "reaper": lambda: signal.signal(signal.SIGCHLD, reap_everything),
-    "alarm-1khz": storm,
-    "threads": threads,
-    "own-child": own_child,
-    "own-children": three_own_children,
-    "unflushed": lambda: sys.stdout.write("<host>"),
-    "stop-thread": stop_thread,
-    "stdio-closed": lambda: os.closerange(0, 3),
-    "stdin-read": lambda: sys.stdin.read(),
-    "cwd-removed": remove_cwd,
-}
-
-
-def put_own_child(pid):
-    """After the loop: the host's own child must still be there to be waited for.
-    One that a signal ended has that as a negative status."""
-    try:
-        got, status = os.waitpid(pid, 0)
-        put("own_child_ended", pid=got, status=os.waitstatus_to_exitcode(status))
-    except ChildProcessError as error:
-        put("own_child_ended", pid=-1, errno=error.errno)
-
-
 # ---- The ways to run ----
 
 
@@ -530,9 +379,9 @@ def parse():
 
 
 def main():
-    global report, server
+    global server
     options = parse()
-    report, again = options.pop("report"), options.pop("again")
+    testserver_report.to, again = options.pop("report"), options.pop("again")
     observer = observe if options.pop("observe") else None
     mode, setups = options.pop("mode"), options.pop("host")
     stop_first = options.pop("stop_first")
@@ -546,6 +395,7 @@ def main():
     except (forkserve.Error, ValueError) as error:
         print(f"testserver: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 1
+    testserver_host.server = server
     with server:
         signal.signal(signal.SIGTERM, lambda _number, _frame: server.stop())
         signal.signal(signal.SIGINT, lambda _number, _frame: server.stop())

@@ -1,7 +1,8 @@
 //! What the host of the testserver is like: what it does with its signals, its
 //! children, its threads and its files.
 
-use crate::{bad_usage, Line, STOPPER};
+use crate::report::Line;
+use crate::{bad_usage, STOPPER};
 use std::time::Duration;
 
 extern "C" fn do_nothing(_: libc::c_int) {}
