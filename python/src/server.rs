@@ -245,6 +245,12 @@ impl Server {
     /// unless process_group says otherwise. connections_per_child and linger have no effect on it;
     /// with spares, and with a sandbox, it is executed by a fork of this process.
     ///
+    /// Where an option looks at handshakes (handshake, max_handshakes,
+    /// max_handshakes_per_source, at_capacity "evict" or "evict_source"), the program has one
+    /// descriptor more, whose number is in its environment as FORKSERVE_ESTABLISHED_FD. What it
+    /// writes there, a byte or more, says that its connection is established, as
+    /// Connection.established() does for a handler.
+    ///
     /// Raises Error, naming the program, if it cannot be executed now, EBUSY if the server
     /// runs; ValueError with ssl. Later it is the event "exec_failed", and the connection is
     /// refused.

@@ -9,7 +9,7 @@ import pytest
 
 from harness import procfs
 from harness.client import Client, clients
-from harness.inject import strace
+from harness.inject import UNUSUAL, strace
 from harness.procfs import wait_until
 
 
@@ -69,8 +69,10 @@ def test_it_has_the_connection_and_the_standard_streams(core_front, serve, io, t
 
 
 def test_its_signals_have_their_defaults(core_front, serve):
-    command = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
-    server = serve(core_front, "--host", "sigchld-ignored", *shell(command))
+    # Not dash, which sets the mask, and SIGCHLD, by itself.
+    command = "exec grep -E '^Sig(Blk|Ign)' /proc/self/status"
+    program = ("--handler", f"program=stdio:/bin/bash:{command}")
+    server = serve(core_front, "--host", "sigchld-ignored", *program, tracer=UNUSUAL)
     masks = dict(line.split(":\t") for line in said_by(server).splitlines())
     assert masks == {"SigBlk": "0" * 16, "SigIgn": "0" * 16}
 
@@ -205,6 +207,17 @@ def test_the_host_s_handlers_do_not_run_in_a_program_that_begins(core_front, ser
     assert {event["exit_code"] for event in server.events("ended")} == {0}
 
 
+def test_a_signal_to_a_program_that_begins_is_its_own(core_front, serve):
+    """It has the host's handlers until it has executed, and must not run them."""
+    tracer = strace(["setpgid:delay_enter=300000"], follow=True)
+    server = serve(core_front, *shell("echo here; cat"), tracer=tracer)
+    with Client(server.address) as client:
+        (child,) = wait_until(server.children, "the process")
+        os.kill(child, signal.SIGTERM)
+        assert client.rest() == b""
+    assert server.wait_event("ended")["exit_signal"] == signal.SIGTERM
+
+
 def test_each_program_has_a_layout_of_its_own(core_front, serve):
     maps = "grep -m1 stack /proc/$$/maps; exit"
     server = serve(core_front, *shell(maps))
@@ -245,3 +258,130 @@ def test_a_sandbox_in_which_no_program_runs_is_an_error(core_front, launch):
     server.fails()
     message = server.wait_event("result")["message"]
     assert message == "syscalls: with stdio no program can be executed"
+
+
+# ---- Established ----
+
+
+HANDSHAKE = ("--option", "handshake_ms=1000", "--kill-after", 20000)
+# A client is established when it has sent a line.
+SPEAKS = "echo $$; read line; echo >&$FORKSERVE_ESTABLISHED_FD; echo said; exec cat"
+
+
+def check_end(server, before):
+    """Spares have a socket each, whose number changes: the descriptors are counted."""
+    server.judged = True
+    wait_until(lambda: len(server.resources()) <= before, lambda: str(server.resources()))
+    server.signal()
+    assert server.wait_exit() == 0
+
+
+def test_a_program_says_that_its_connection_is_established(way, serve):
+    server = serve(way, *HANDSHAKE, *shell(SPEAKS))
+    before = len(server.resources())
+    with Client(server.address) as silent, Client(server.address) as polite:
+        assert silent.line()
+        assert polite.line()
+        polite.send(b"me\n")
+        assert polite.line() == b"said"
+        assert silent.rest() == b""
+        # Its own time is over as well by now.
+        assert polite.ask() == b"hello\n"
+    ended = server.wait_events("ended", 2)
+    assert sorted(event["exit_signal"] for event in ended) == [0, signal.SIGTERM]
+    check_end(server, before)
+    assert server.stats()["handshake_timeouts"] == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_program_in_a_sandbox_says_it_too(core_front, serve):
+    server = serve(core_front, *HANDSHAKE, "--option", "user=nobody", *shell(SPEAKS))
+    with Client(server.address) as silent, Client(server.address) as polite:
+        assert silent.line()
+        assert polite.line()
+        polite.send(b"me\n")
+        assert polite.line() == b"said"
+        assert silent.rest() == b""
+        assert polite.ask() == b"hello\n"
+
+
+def test_no_established_program_makes_room(core_front, serve):
+    evict = ("--max-children", 2, "--option", "at_capacity=evict")
+    server = serve(core_front, *evict, *shell(SPEAKS))
+    with Client(server.address) as polite:
+        polite.line()
+        polite.send(b"me\n")
+        assert polite.line() == b"said"
+        with Client(server.address) as silent:
+            silent.line()
+            with Client(server.address) as third:
+                assert third.line()
+                assert silent.rest() == b""
+        assert polite.ask() == b"hello\n"
+
+
+@pytest.mark.parametrize(
+    ("io", "to", "number"), [("stdio", "", "3"), ("stdio+err", "", "3"), ("fd3", ">&3", "4")]
+)
+def test_the_descriptor_is_the_first_that_is_free(core_front, serve, io, to, number):
+    """Nothing else is open, and nothing writes to the client by it."""
+    command = f"(echo $FORKSERVE_ESTABLISHED_FD; ls /proc/self/fd; exit) {to}"
+    inherited = {"env": {**os.environ, "FORKSERVE_ESTABLISHED_FD": "77"}}
+    server = serve(core_front, *HANDSHAKE, *shell(command, io), **inherited)
+    told, *found = said_by(server).split()
+    # The last one is that of ls.
+    assert (told, found[:-1]) == (number, [str(fd) for fd in range(int(number) + 1)])
+
+
+def test_without_such_an_option_there_is_none(core_front, serve):
+    inherited = {"env": {**os.environ, "FORKSERVE_ESTABLISHED_FD": "77"}}
+    server = serve(core_front, *shell("echo ${FORKSERVE_ESTABLISHED_FD-none}"), **inherited)
+    assert said_by(server) == "none\n"
+
+
+def test_to_say_it_again_and_again_harms_nobody(core_front, serve):
+    """Also when the server has gone: no signal, and no wait."""
+    twice = "i=0; while [ $i -lt 1000 ]; do echo >&3; i=$((i + 1)); done 2>/dev/null"
+    command = f"{twice}; echo said; read line; {twice}; echo alive; exec cat"
+    server = serve(core_front, *HANDSHAKE, "--orphans", "finish", *shell(command))
+    with Client(server.address) as client:
+        assert client.line() == b"said"
+        before = procfs.cpu_seconds(server.pid)
+        with Client(server.address) as other:
+            assert other.line() == b"said"
+        assert procfs.cpu_seconds(server.pid) - before < 0.2
+        server.kill_loop()
+        client.send(b"on\n")
+        assert client.line() == b"alive"
+        assert client.ask() == b"hello\n"
+
+
+def test_to_close_it_says_nothing(core_front, serve):
+    server = serve(core_front, *HANDSHAKE, *shell("echo here; exec 3>&-; read line"))
+    with Client(server.address) as client:
+        assert client.rest() == b"here\n"
+    assert server.wait_event("ended")["exit_signal"] == signal.SIGTERM
+
+
+def test_a_program_that_cannot_be_executed_sends_its_client_the_message_all_the_same(
+    core_front, serve, tmp_path
+):
+    """Its connection may have had the number of that descriptor."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    options = (*HANDSHAKE, "--spares", 1, "--option", "refuse_message=sorry")
+    server = serve(core_front, *options, "--handler", f"program=stdio:{program}")
+    before = len(server.resources())
+    program.chmod(0o644)
+    for _ in range(3):
+        assert said_by(server) == "sorry"
+    server.wait_events("exec_failed", 3)
+    check_end(server, before)
+
+
+def test_without_a_descriptor_for_it_the_connection_is_held(core_front, serve):
+    tracer = strace(["socketpair:error=EMFILE:when=2..3"], follow=True)
+    server = serve(core_front, *HANDSHAKE, *shell("echo here"), tracer=tracer)
+    for _ in range(4):
+        assert said_by(server) == "here\n"

@@ -45,6 +45,12 @@ const ENV: c_int = FORKSERVE_ENV_UCSPI | FORKSERVE_ENV_CGI | FORKSERVE_ENV_SYSTE
 /// executed, the observer is called with FORKSERVE_EVENT_EXEC_FAILED, and the connection
 /// is refused, or held where a shortage is the cause.
 ///
+/// Where an option looks at handshakes (handshake_ms, max_handshakes,
+/// max_handshakes_per_source, at_capacity with evict or evict_source), the program has one
+/// descriptor more, whose number is in its environment as FORKSERVE_ESTABLISHED_FD. What
+/// it writes there, a byte or more, says that its connection is established, as
+/// forkserve_conn_established does for a handler.
+///
 /// Ownership: argv and envp are copied.
 /// Context: parent. Blocks.
 /// Errors: -EINVAL: NULL, no argv[0], or an io that means nothing; what keeps the

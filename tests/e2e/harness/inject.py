@@ -10,6 +10,9 @@ import subprocess
 
 import pytest
 
+# Before the command of a server: it starts with signals ignored and blocked.
+UNUSUAL = ("env", "--ignore-signal=USR1,HUP", "--block-signal=USR2,WINCH")
+
 # How glibc and the kernel make a process.
 FORK = "clone,clone3,fork,vfork"
 

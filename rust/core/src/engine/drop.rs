@@ -37,8 +37,8 @@ impl Engine {
         self.stops.wake().abandon();
         std::mem::forget(self.board_file.take());
         self.endpoints.abandon(idle);
-        for pidfd in self.children.take_pidfds() {
-            let _ = pidfd.into_raw_fd();
+        for descriptor in self.children.take_descriptors() {
+            let _ = descriptor.into_raw_fd();
         }
         self.groups.abandon();
         self.hold.abandon();

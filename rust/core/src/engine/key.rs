@@ -20,6 +20,8 @@ pub(crate) enum Key {
     Host,
     /// The listener of this endpoint.
     Endpoint(usize),
+    /// The program that the child in this slot has executed says something.
+    Voice(usize),
     /// A child has ended.
     Child(ChildId),
 }
@@ -27,6 +29,7 @@ pub(crate) enum Key {
 /// A child's births have 31 bits: the highest is free for the others.
 const OTHER: u64 = 1 << 63;
 const ENDPOINT: u64 = 1 << 63 | 1 << 62;
+const VOICE: u64 = 1 << 63 | 1 << 61;
 const OTHERS: [Key; 7] =
     [Key::Stop, Key::Held, Key::Extra, Key::Bell, Key::Notes, Key::Signals, Key::Host];
 
@@ -41,6 +44,7 @@ impl Key {
             Key::Signals => OTHER | 5,
             Key::Host => OTHER | 6,
             Key::Endpoint(index) => ENDPOINT | index as u64,
+            Key::Voice(slot) => VOICE | slot as u64,
             Key::Child(id) => id.to_bits(),
         }
     }
@@ -48,6 +52,8 @@ impl Key {
     pub(crate) fn from_bits(bits: u64) -> Key {
         if bits & ENDPOINT == ENDPOINT {
             Key::Endpoint((bits & !ENDPOINT) as usize)
+        } else if bits & VOICE == VOICE {
+            Key::Voice((bits & !VOICE) as usize)
         } else if bits & OTHER == OTHER {
             OTHERS[(bits & !OTHER) as usize % OTHERS.len()]
         } else {
@@ -63,7 +69,9 @@ mod tests {
     #[test]
     fn a_key_comes_back_as_it_went() {
         let child = Key::Child(ChildId::new(u32::MAX, u32::MAX >> 1));
-        for key in OTHERS.into_iter().chain([Key::Endpoint(0), Key::Endpoint(7), child]) {
+        let (first, last) = (Key::Voice(0), Key::Voice(u32::MAX as usize));
+        let more = [Key::Endpoint(0), Key::Endpoint(7), first, last, child];
+        for key in OTHERS.into_iter().chain(more) {
             assert_eq!(Key::from_bits(key.to_bits()), key);
         }
     }

@@ -7,22 +7,48 @@ use crate::sys::carray::Environ;
 use crate::sys::exec::exec_for_good;
 use crate::sys::process;
 use crate::sys::spawn_program::{spawn_program, Leads, Plan, Spawned, Stack};
+use crate::sys::voice::Ear;
 use nix::errno::Errno;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 pub(crate) struct Launcher {
     program: Program,
     environ: Environ,
     stack: Stack,
     auto_group: bool,
+    /// Whether its processes can say that their connections are established.
+    speaks: bool,
+    /// By which the one that is made now does.
+    voice: Option<OwnedFd>,
 }
 
 impl Launcher {
-    /// `auto_group`: the program alone is why children lead groups.
-    pub(crate) fn new(program: &Program, auto_group: bool) -> Result<Launcher, Error> {
+    /// `auto_group`: the program alone is why children lead groups. `speaks`: its processes
+    /// can say that their connections are established.
+    pub(crate) fn new(
+        program: &Program,
+        auto_group: bool,
+        speaks: bool,
+    ) -> Result<Launcher, Error> {
         let stack = Stack::new().map_err(|errno| Error::os("mmap", "", errno))?;
-        let (program, environ) = (program.clone(), program.environ());
-        Ok(Launcher { program, environ, stack, auto_group })
+        let (program, environ) = (program.clone(), program.environ(speaks));
+        Ok(Launcher { program, environ, stack, auto_group, speaks, voice: None })
+    }
+
+    /// Before a process is made: where it is heard, if it is to be. To be followed by
+    /// [`Launcher::end_voice`].
+    pub(crate) fn begin_voice(&mut self) -> Result<Option<Ear>, Errno> {
+        if !self.speaks {
+            return Ok(None);
+        }
+        let (ear, voice) = Ear::new()?;
+        self.voice = Some(voice);
+        Ok(Some(ear))
+    }
+
+    /// The process has been made, or not: its end is its own.
+    pub(crate) fn end_voice(&mut self) {
+        self.voice = None;
     }
 
     pub(crate) fn auto_group(&self) -> bool {
@@ -50,6 +76,7 @@ impl Launcher {
             environ: &self.environ,
             fd: connection.as_raw_fd(),
             io: self.program.where_io(),
+            voice: self.voice.as_ref().map(AsRawFd::as_raw_fd),
             leads,
             dies_with,
         };
@@ -61,7 +88,8 @@ impl Launcher {
         self.tell_of(connection);
         self.environ.write_pid(process::getpid() as u32);
         let image = self.program.image_with(&self.environ);
-        exec_for_good(connection.as_raw_fd(), self.program.where_io(), &image).1
+        let voice = self.voice.as_ref().map(AsRawFd::as_raw_fd);
+        exec_for_good(connection.as_raw_fd(), self.program.where_io(), voice, &image).1
     }
 
     fn tell_of(&mut self, connection: &Connection) {

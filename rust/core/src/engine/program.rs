@@ -23,9 +23,11 @@ use crate::net::name::Name;
 use crate::options::{Orphans, ProcessGroup, Syscalls};
 use crate::program::Program;
 use crate::shared::board::Serving;
+use crate::shared::child_id::ChildId;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::{self, Target};
 use crate::sys::spawn_program::{Leads, Spawned};
+use crate::sys::voice::Ear;
 use nix::errno::Errno;
 
 impl Engine {
@@ -59,7 +61,8 @@ impl Engine {
             program.check()?;
         }
         let auto_group = options.process_group == ProcessGroup::Auto;
-        self.program = Some(Box::new(Launcher::new(program, auto_group)?));
+        let speaks = options.has_handshakes();
+        self.program = Some(Box::new(Launcher::new(program, auto_group, speaks)?));
         if auto_group {
             options.process_group = ProcessGroup::Group;
         }
@@ -100,7 +103,12 @@ impl Engine {
         let Some(launcher) = &mut self.program else {
             return Ok(None);
         };
-        let (pid, failed) = match launcher.launch(&arrival.connection, leads, dies_with) {
+        let (ear, spawned) = match launcher.begin_voice() {
+            Ok(ear) => (ear, launcher.launch(&arrival.connection, leads, dies_with)),
+            Err(errno) => (None, Spawned::Unborn(errno)),
+        };
+        launcher.end_voice();
+        let (pid, failed) = match spawned {
             Spawned::Runs(pid) => {
                 // As in `spawn`: first of all the connection, which is the child's.
                 drop(arrival);
@@ -108,7 +116,7 @@ impl Engine {
                     self.common.board.subtract(Counter::Held);
                 }
                 self.fork_call.worked();
-                self.adopt(pid, id);
+                self.adopt(pid, id, ear);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Spawned::Unborn(errno) => {
@@ -141,6 +149,40 @@ impl Engine {
         let Some(launcher) = &mut self.program else { child.leave(1) };
         let message = &self.common.options.refuse_message;
         child.become_program(message, |connection| launcher.become_it(connection))
+    }
+
+    /// Before a child is forked that is to become the program: where it is heard.
+    pub(super) fn begin_voice(&mut self) -> Result<Option<Ear>, Errno> {
+        self.program.as_mut().map_or(Ok(None), |launcher| launcher.begin_voice())
+    }
+
+    pub(super) fn end_voice(&mut self) {
+        self.program.iter_mut().for_each(|launcher| launcher.end_voice());
+    }
+
+    /// The program of this child may say that its connection is established.
+    pub(super) fn listen_to_program(&mut self, id: ChildId) {
+        let Some(child) = self.children.get(id) else { return };
+        if child.begin_to_listen(id.slot(), &mut self.common).is_err() {
+            // It is not heard. Its time for a handshake must not end it for that.
+            self.establish(id);
+        }
+    }
+
+    /// The program in this slot has said something, which means: established.
+    pub(super) fn hear_program(&mut self, slot: usize) {
+        let Some(id) = self.children.at(slot) else { return };
+        if self.children.get(id).is_some_and(|child| child.listen(&self.common)) {
+            self.common.count();
+            self.establish(id);
+        }
+    }
+
+    fn establish(&mut self, id: ChildId) {
+        let (board, slot) = (&self.common.board, id.slot());
+        let known = self.children.get(id).map_or(0, |child| child.connection());
+        // A spare has its connection on the scoreboard before the note of it is read.
+        board.establish(slot, if known == 0 { board.connection(slot) } else { known });
     }
 
     pub(super) fn exec_failed(&mut self, id: u64, peer: &Name, errno: Errno) {

@@ -23,6 +23,7 @@ use crate::shared::child_id::ChildId;
 use crate::sys::clock::monotonic_us;
 use crate::sys::is_refusal;
 use crate::sys::process::{self, Side, Unborn};
+use crate::sys::voice::Ear;
 use crate::sys::{group, signal};
 use nix::errno::Errno;
 
@@ -48,7 +49,7 @@ impl Engine {
         self.common.board.serve(slot, &Serving { id, since_us: monotonic_us(), origin, peer });
         // Made here: a child writes to as little memory as it can.
         let child = Child::with(connection, self.setup(child_id, 0));
-        let forked = self.fork(child.kept(), hooks);
+        let (ear, forked) = self.fork_with_voice(child.kept(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
@@ -66,7 +67,7 @@ impl Engine {
                     self.common.board.subtract(Counter::Held);
                 }
                 let pid = pid.unwrap_or_default();
-                self.adopt(pid, id);
+                self.adopt(pid, id, ear);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Err(unborn) => unborn,
@@ -118,7 +119,7 @@ impl Engine {
         self.common.board.open(child_id.slot());
         let setup = self.setup(child_id, kit.options.connections_per_child);
         let child = Child::spare(kit, setup, room);
-        let forked = self.fork(child.kept(), hooks);
+        let (ear, forked) = self.fork_with_voice(child.kept(), hooks);
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
@@ -134,7 +135,7 @@ impl Engine {
                     pool.births.made(self.common.now);
                 }
                 let pid = pid.unwrap_or_default();
-                self.adopt(pid, 0);
+                self.adopt(pid, 0, ear);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Err(unborn) => unborn,
@@ -170,6 +171,28 @@ impl Engine {
         self.common.emit(&Event::ForkFailed { id, peer: peer.as_str(), errno: errno as i32 });
     }
 
+    /// [`Engine::fork`], of a child that may become a program, and where that is heard then.
+    #[inline(always)]
+    fn fork_with_voice(
+        &mut self,
+        keep: &Owned,
+        hooks: &mut dyn Hooks,
+    ) -> (Option<Ear>, Result<Option<i32>, Unborn>) {
+        if !self.serves_program() {
+            return (None, self.fork(keep, hooks));
+        }
+        match self.begin_voice() {
+            Err(errno) => (None, Err(Unborn::Fork(errno))),
+            Ok(ear) => {
+                let forked = self.fork(keep, hooks);
+                if !matches!(forked, Ok(None)) {
+                    self.end_voice();
+                }
+                (ear, forked)
+            }
+        }
+    }
+
     /// Forks: the child's number in the parent, `None` in the child, which is
     /// set up and has closed all of the library's descriptors but `keep`.
     fn fork(&mut self, keep: &Owned, hooks: &mut dyn Hooks) -> Result<Option<i32>, Unborn> {
@@ -195,7 +218,7 @@ impl Engine {
     }
 
     /// Takes a new child into the account.
-    pub(super) fn adopt(&mut self, pid: libc::pid_t, connection: u64) {
+    pub(super) fn adopt(&mut self, pid: libc::pid_t, connection: u64, ear: Option<Ear>) {
         self.common.count();
         let now = self.common.now;
         let generation = self.pool.as_ref().map_or(0, |pool| pool.equipment.generation());
@@ -207,8 +230,9 @@ impl Engine {
             true => record.with_signal(),
             false => record.with_pidfd(pidfd.ok()),
         };
-        let id = self.children.insert(record);
+        let id = self.children.insert(record.with_ear(ear));
         self.common.board.set_pid(id.slot(), pid);
+        self.listen_to_program(id);
         if connection != 0 {
             if self.common.is_observed() {
                 let peer = self.common.board.peer(id.slot()).unwrap_or_default();

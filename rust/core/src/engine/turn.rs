@@ -102,6 +102,10 @@ impl Engine {
                     self.endpoints.reported(index, events);
                     self.endpoints.is_deaf(index)
                 }
+                Key::Voice(slot) => {
+                    self.hear_program(slot);
+                    true
+                }
                 Key::Child(id) => {
                     self.reap(id);
                     true

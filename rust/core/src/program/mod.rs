@@ -105,13 +105,15 @@ impl Program {
         check(&self.path).map_err(|errno| Error::os("execute", &self.path_name(), errno))
     }
 
-    /// The environment that all of its processes have.
-    pub(crate) fn environ(&self) -> Environ {
+    /// The environment that all of its processes have. `speaks`: they can say that a connection
+    /// is established.
+    pub(crate) fn environ(&self, speaks: bool) -> Environ {
         let base = match &self.environment {
             Some(environment) => environment.texts().to_vec(),
             None => std::env::vars_os().filter_map(variable).collect(),
         };
-        Environ::new(base.into_iter().filter(|text| !self.variables.own(text)).collect())
+        let others = base.into_iter().filter(|text| !self.variables.own(text));
+        Environ::new(others.chain(variables::of_voice(self.io).filter(|_| speaks)).collect())
     }
 
     /// What is added to it for this connection; and whether the process's number is.

@@ -42,6 +42,14 @@ const UCSPI: [&str; 13] = [
 const CGI: [&str; 3] = ["REMOTE_ADDR", "REMOTE_PORT", "REMOTE_HOST"];
 const SYSTEMD: [&str; 4] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
+/// The number of the descriptor by which a program says that its connection is established.
+/// Always taken out: a server that is a program of another one is not to hand that one's on.
+const VOICE: &str = "FORKSERVE_ESTABLISHED_FD";
+
+pub(super) fn of_voice(io: Io) -> Option<CString> {
+    CString::new(format!("{VOICE}={}", io.voice())).ok()
+}
+
 /// One end of a connection, as variables have it.
 enum End {
     Ip { six: bool, ip: String, port: u16 },
@@ -81,7 +89,8 @@ impl Variables {
         };
         (self.ucspi && UCSPI.iter().any(&is))
             || (self.cgi && CGI.iter().any(&is))
-            || (self.systemd && SYSTEMD.iter().any(is))
+            || (self.systemd && SYSTEMD.iter().any(&is))
+            || is(&VOICE)
     }
 
     pub(super) fn of(self, connection: &Connection, io: Io) -> (Vec<CString>, bool) {

@@ -23,6 +23,12 @@ impl Server {
     /// executed, that is [`Event::ExecFailed`](crate::Event::ExecFailed), and the connection is
     /// refused, or held where a shortage is the cause.
     ///
+    /// Where an option looks at handshakes (`handshake`, `max_handshakes`,
+    /// `max_handshakes_per_source`, `at_capacity` with `Evict` or `EvictSource`), the program has
+    /// one descriptor more, whose number is in its environment as `FORKSERVE_ESTABLISHED_FD`.
+    /// What it writes there, a byte or more, says that its connection is established, as
+    /// [`Connection::established`](crate::Connection::established) does for a handler.
+    ///
     /// Errors: as [`Server::run`]; what keeps the program from being executed now.
     pub fn run_program(&mut self, program: &Program) -> Result<(), Error> {
         let mut hooks = RustHooks::default();

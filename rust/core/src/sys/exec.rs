@@ -37,7 +37,12 @@ impl Io {
         }
     }
 
-    /// The first number that the program does not have.
+    /// The number by which a program says that its connection is established.
+    pub(crate) fn voice(self) -> RawFd {
+        self.end()
+    }
+
+    /// The first number that is neither the connection's nor a standard stream's.
     fn end(self) -> RawFd {
         self.numbers().1.max(libc::STDERR_FILENO) + 1
     }
@@ -113,15 +118,17 @@ pub(crate) fn exec(fd: RawFd, io: Io, image: &Image<'_>) -> Failed {
 }
 
 /// The same in a process that is to end if it fails. Not even libc's errno is touched: the
-/// process may share its memory with its parent.
+/// process may share its memory with its parent. `voice`: what the program has as
+/// [`Io::voice`].
 #[inline(always)]
-pub(crate) fn exec_for_good(fd: RawFd, io: Io, image: &Image<'_>) -> Failed {
+pub(crate) fn exec_for_good(fd: RawFd, io: Io, voice: Option<RawFd>, image: &Image<'_>) -> Failed {
     set_mask(u64::MAX);
-    if let Err(failed) = place(fd, io) {
+    // Before another descriptor may have its number.
+    set_nonblocking(fd, false);
+    if let Err(failed) = place(fd, io, voice) {
         return failed;
     }
-    set_nonblocking(fd, false);
-    let end = io.end();
+    let end = io.end() + RawFd::from(voice.is_some());
     let cloexec = libc::CLOSE_RANGE_CLOEXEC as usize;
     // Not closed before it is known that the program runs: a client may be told something.
     // SAFETY: takes numbers only; this process has its own table of descriptors.
@@ -138,7 +145,12 @@ pub(crate) fn exec_for_good(fd: RawFd, io: Io, image: &Image<'_>) -> Failed {
         swap_action(number, &[0; 4], None);
     }
     set_mask(0);
-    ("execve", execve(image))
+    let errno = execve(image);
+    // Its client is told.
+    if voice.is_some() && fd == io.end() {
+        let _ = duplicate(io.numbers().0, fd);
+    }
+    ("execve", errno)
 }
 
 fn execve(image: &Image<'_>) -> Errno {
@@ -215,18 +227,29 @@ fn fill(number: RawFd) -> Result<(), Errno> {
     placed
 }
 
-/// Puts the connection, and the standard streams, where the program expects them.
-fn place(fd: RawFd, io: Io) -> Result<(), Failed> {
+/// The descriptor, or a copy of it where it is in the way: below `above`, and not at its `own`
+/// number.
+fn keep_clear(fd: RawFd, own: RawFd, above: RawFd) -> Result<RawFd, Failed> {
+    if fd >= above || fd == own {
+        return Ok(fd);
+    }
+    let high = control(fd, libc::F_DUPFD_CLOEXEC, above as usize).map_err(|e| ("dup", e))?;
+    Ok(high as RawFd)
+}
+
+/// Puts the connection, the standard streams, and `voice` if there is one, where the program
+/// expects them.
+fn place(fd: RawFd, io: Io, voice: Option<RawFd>) -> Result<(), Failed> {
     let (first, last) = io.numbers();
-    let above = io.end() as usize;
-    let source = match fd {
-        // It is in the way of what is put at that number.
-        low if (low as usize) < above && low != first => {
-            let high = control(fd, libc::F_DUPFD_CLOEXEC, above).map_err(|e| ("dup", e))?;
-            high as RawFd
+    let above = io.end() + RawFd::from(voice.is_some());
+    let source = keep_clear(fd, first, above)?;
+    if let Some(voice) = voice {
+        let moved = keep_clear(voice, io.voice(), above)?;
+        duplicate(moved, io.voice()).map_err(|errno| ("dup", errno))?;
+        if moved != voice {
+            close(moved);
         }
-        fd => fd,
-    };
+    }
     for number in first..=last {
         duplicate(source, number).map_err(|errno| ("dup", errno))?;
     }
@@ -345,7 +368,7 @@ impl Table {
         if self.nonblocking {
             set_nonblocking(self.fd, false);
         }
-        place(self.fd, self.io)
+        place(self.fd, self.io, None)
     }
 
     fn put_back(&self) {

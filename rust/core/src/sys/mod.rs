@@ -39,6 +39,7 @@ pub(crate) mod stdio;
 pub(crate) mod tie;
 pub(crate) mod timeout;
 pub(crate) mod trial;
+pub(crate) mod voice;
 pub(crate) mod wake;
 
 // The two whose system calls `raw` knows how to make.

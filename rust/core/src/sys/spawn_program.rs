@@ -70,6 +70,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) environ: &'a Environ,
     pub(crate) fd: RawFd,
     pub(crate) io: Io,
+    /// Its end of the sockets by which it says that the connection is established.
+    pub(crate) voice: Option<RawFd>,
     pub(crate) leads: Leads,
     /// Whether it gets SIGTERM when its parent, of this number, ends.
     pub(crate) dies_with: Option<libc::pid_t>,
@@ -131,6 +133,6 @@ extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: takes nothing, and always succeeds. (libc's would be as good, but for musl.)
     let pid = unsafe { call(libc::SYS_getpid, []) };
     plan.environ.write_pid(pid as u32);
-    report.failed = Some(exec_for_good(plan.fd, plan.io, &plan.image));
+    report.failed = Some(exec_for_good(plan.fd, plan.io, plan.voice, &plan.image));
     exit_now(libc::EXIT_FAILURE)
 }

@@ -96,10 +96,10 @@ impl Children {
         })
     }
 
-    /// Takes all pidfds out of the table.
-    pub(crate) fn take_pidfds(&mut self) -> impl Iterator<Item = OwnedFd> + '_ {
+    /// Takes all descriptors out of the table.
+    pub(crate) fn take_descriptors(&mut self) -> impl Iterator<Item = OwnedFd> + '_ {
         let children = self.slots.iter_mut().filter_map(|(_, child)| child.as_mut());
-        children.filter_map(|child| child.take_pidfd())
+        children.flat_map(|child| [child.take_pidfd(), child.take_ear()]).flatten()
     }
 
     /// The ids of all children.

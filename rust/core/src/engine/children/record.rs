@@ -7,6 +7,7 @@ use crate::shared::note::Note;
 use crate::sys::epoll;
 use crate::sys::group;
 use crate::sys::process::{self, Target};
+use crate::sys::voice::Ear;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -14,6 +15,8 @@ pub(crate) struct Record {
     pid: libc::pid_t,
     /// `None`: none could be had; the child is then polled by its number.
     pidfd: Option<OwnedFd>,
+    /// Where its program says that its connection is established.
+    ear: Option<Ear>,
     /// Whether its end will be reported. If not, the child is polled.
     watched: bool,
     /// The connection that the observer believes it to serve; 0: none.
@@ -50,6 +53,7 @@ impl Record {
         Record {
             pid,
             pidfd: None,
+            ear: None,
             watched: false,
             connection,
             ended: 0,
@@ -68,6 +72,11 @@ impl Record {
 
     pub(crate) fn with_pidfd(mut self, pidfd: Option<OwnedFd>) -> Record {
         self.pidfd = pidfd;
+        self
+    }
+
+    pub(crate) fn with_ear(mut self, ear: Option<Ear>) -> Record {
+        self.ear = ear;
         self
     }
 
@@ -126,6 +135,21 @@ impl Record {
         self.ended == connection
     }
 
+    /// Puts what is heard of its program into the epoll.
+    pub(crate) fn begin_to_listen(&self, slot: usize, common: &mut Common) -> Result<(), Errno> {
+        let Some(ear) = &self.ear else { return Ok(()) };
+        common.owned.add(ear.fd());
+        common.epoll.add(ear.fd().as_fd(), epoll::IN, Key::Voice(slot).to_bits())
+    }
+
+    /// Whether its program has said something. One word is listened to; what it writes after
+    /// that stays where it is.
+    pub(crate) fn listen(&self, common: &Common) -> bool {
+        let Some(ear) = self.ear.as_ref().filter(|ear| ear.has_heard()) else { return false };
+        let _ = common.epoll.remove(ear.fd().as_fd());
+        true
+    }
+
     /// Puts its pidfd into the epoll; false if it must be polled.
     pub(crate) fn watch(&mut self, id: ChildId, common: &mut Common) -> bool {
         if let Some(pidfd) = &self.pidfd {
@@ -153,6 +177,10 @@ impl Record {
 
     /// Before it is dropped, and with it its pidfd closed: see `sys::epoll`.
     pub(crate) fn let_go(&self, common: &mut Common) {
+        if let Some(ear) = &self.ear {
+            let _ = common.epoll.remove(ear.fd().as_fd());
+            common.owned.remove(ear.fd());
+        }
         if let Some(pidfd) = &self.pidfd {
             if self.watched {
                 let _ = common.epoll.remove(pidfd.as_fd());
@@ -163,6 +191,10 @@ impl Record {
 
     pub(crate) fn take_pidfd(&mut self) -> Option<OwnedFd> {
         self.pidfd.take()
+    }
+
+    pub(crate) fn take_ear(&mut self) -> Option<OwnedFd> {
+        self.ear.take().map(Ear::into_fd)
     }
 
     /// Hears a note about connection `id` and compares it with what is known: a child has

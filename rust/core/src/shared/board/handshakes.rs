@@ -21,7 +21,7 @@ impl Board {
         Place::new(Arc::<Table>::clone(&self.0))
     }
 
-    fn establish(&self, slot: usize, connection: u64) {
+    pub(crate) fn establish(&self, slot: usize, connection: u64) {
         // A thread that an earlier handler left may say it late.
         let mark = |word| {
             let serves = State::of(word).busy() && self.connection(slot) == connection;
