@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -96,6 +97,24 @@ TEST(a_detach_before_the_loop_makes_it_return) {
     CHECK_EQUAL(forkserve_server_run(server, echo, NULL, NULL), 0);
     CHECK_EQUAL(count_of(FORKSERVE_EVENT_DETACHED), 1);
     forkserve_server_free(server);
+}
+
+/* Without a place for the second one, there is still no listener that it could wait at. */
+TEST(a_full_server_leaves_no_listener) {
+    forkserve_options options = FORKSERVE_OPTIONS_INIT;
+    int one, two;
+    char byte;
+
+    options.max_children = 1;
+    server = server_at("127.0.0.1:0", &options);
+    CHECK_EQUAL(forkserve_server_observe(server, observe, NULL), 0);
+    one = connect_to(server, 0);
+    two = connect_to(server, 0);
+    CHECK_EQUAL(forkserve_server_run(server, status_of_echo, NULL, NULL), 0);
+    CHECK_EQUAL(recv(two, &byte, 1, 0), -1);
+    CHECK_EQUAL(errno, ECONNRESET);
+    close(two);
+    check_left(one);
 }
 
 TEST(detach_tells_what_is_wrong) {

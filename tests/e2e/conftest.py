@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -138,6 +139,12 @@ def serve_program(launch):
         return server.wait_ready() if program.says_where else server.wait_port()
 
     return start
+
+
+@pytest.fixture
+def nap():
+    """A command that sleeps for long, and that procfs.executing tells from those of others."""
+    return f"sleep 60.{os.getpid()}{time.monotonic_ns() % 1_000_000}"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 from harness import procfs
 from harness.client import Client
+from harness.inject import FORK, strace
 from harness.procfs import DEADLINE, wait_until
 
 
@@ -79,6 +80,31 @@ def test_a_full_server_waits_for_no_place(core_front, serve):
             with pytest.raises((ConnectionResetError, AssertionError)):
                 two.line()
         assert one.ask() == b"hello\n"
+
+
+def test_what_is_held_is_refused(core_front, serve):
+    tracer = strace([f"{FORK}:error=EAGAIN"])
+    server = serve(core_front, "--option", "refuse_message=sorry", tracer=tracer)
+    with Client(server.address) as client:
+        server.wait_event("held")
+        detach(server)
+        assert client.rest() == b"sorry"
+    assert server.wait_event("refused")["reason"] == "draining"
+    assert server.wait_event("detached")["live"] == 0
+
+
+def test_what_children_have_started_lives_on_with_them(core_front, serve, nap):
+    """Also what they lead as a group, and what an ended one has left of it."""
+    shell = f"exec=stdio:/bin/sh:{nap} <&- >&- 2>&- & echo; read line"
+    options = ("--option", "process_group=group", "--kill-after", 60_000)
+    server = serve(core_front, *options, "--handler", shell)
+    with Client(server.address) as client:
+        client.line()
+        detach(server)
+        client.send(b"end\n")
+        assert client.rest() == b""
+    (left,) = procfs.executing(nap)
+    os.kill(left, signal.SIGKILL)
 
 
 def test_it_ends_a_drain_as_well(core_front, serve):

@@ -15,25 +15,6 @@ from harness.procfs import wait_until
 IN_GROUPS = ("--option", "process_group=group")
 
 
-@pytest.fixture
-def nap():
-    """A command that sleeps for long and can be told from those of others."""
-    return f"sleep 60.{os.getpid()}{time.monotonic_ns() % 1_000_000}"
-
-
-def asleep(nap):
-    """The processes that execute this command."""
-    wanted = "\0".join([*nap.split(), ""]).encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_bytes() == wanted:
-                found.append(int(folder.name))
-        except OSError:
-            pass  # It has just ended.
-    return found
-
-
 def shell(command):
     return ("--handler", f"exec=stdio:/bin/sh:{command}")
 
@@ -44,13 +25,14 @@ def group_and_session(pid):
 
 
 def test_a_lifetime_ends_what_a_child_has_started(front, serve, nap):
-    times = ("--max-children", 1, "--lifetime", 150)
+    # By SIGTERM: SIGKILL would come far too late.
+    times = ("--max-children", 1, "--lifetime", 150, "--kill-after", 60_000)
     server = serve(front, *IN_GROUPS, *times, *shell(f"{nap}; echo late"))
     with clients(server.address, 3) as waiting:
         for client in waiting:
             assert client.rest() == b""
     server.finish()
-    assert asleep(nap) == []
+    assert procfs.executing(nap) == []
     assert {ended["exit_signal"] for ended in server.events("ended")} == {signal.SIGTERM}
 
 
@@ -59,7 +41,7 @@ def test_without_groups_what_a_child_has_started_lives_on(core_front, serve, nap
     with Client(server.address) as client:
         assert client.rest() == b""
     server.finish()
-    (left,) = asleep(nap)
+    (left,) = procfs.executing(nap)
     os.kill(left, signal.SIGKILL)
 
 
@@ -73,12 +55,25 @@ def test_what_is_left_holds_the_place_until_it_is_killed(front, serve, nap):
         with Client(server.address) as client:
             pid = int(client.line())
             assert client.rest() == b""
+    ended = time.monotonic()
     # The second was served when the place of the first had become free.
-    assert time.monotonic() - began >= 0.3
-    assert pid in asleep(nap)
+    assert ended - began >= 0.3
+    assert pid in procfs.executing(nap)
     server.finish()
-    assert asleep(nap) == []
+    # A drain waits for it as well.
+    assert time.monotonic() - ended >= 0.25
+    assert procfs.executing(nap) == []
     assert [ended["exit_code"] for ended in server.events("ended")] == [0, 0]
+
+
+def test_what_is_left_gets_sigterm_at_once(front, serve, nap):
+    options = ("--max-children", 1, "--kill-after", 60_000)
+    server = serve(front, *IN_GROUPS, *options, *shell(f"{nap} <&- >&- 2>&- & echo"))
+    for _ in range(2):
+        with Client(server.address) as client:
+            assert client.rest() == b"\n"
+    server.finish()
+    assert procfs.executing(nap) == []
 
 
 def test_a_drain_reaches_what_a_child_has_started(core_front, serve, nap):
@@ -88,11 +83,11 @@ def test_a_drain_reaches_what_a_child_has_started(core_front, serve, nap):
     )
     with Client(server.address) as client:
         client.line()
-        wait_until(lambda: asleep(nap), "the program")
+        wait_until(lambda: procfs.executing(nap), "the program")
         server.judged = True
         server.signal()
         assert server.wait_exit() == 0
-        assert asleep(nap) == []
+        assert procfs.executing(nap) == []
 
 
 def test_a_kernel_that_signals_no_group_by_pidfd_is_enough(core_front, serve, nap):
@@ -108,7 +103,7 @@ def test_a_kernel_that_signals_no_group_by_pidfd_is_enough(core_front, serve, na
         with Client(server.address) as client:
             assert client.rest() == b"\n"
     server.finish()
-    assert asleep(nap) == []
+    assert procfs.executing(nap) == []
 
 
 @pytest.mark.parametrize(

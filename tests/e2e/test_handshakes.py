@@ -151,7 +151,7 @@ def test_nobody_who_is_established_makes_room(front, serve):
 def test_a_child_that_ignores_sigterm_makes_room_all_the_same(core_front, serve):
     server = serve(
         core_front,
-        *("--handler", "ignore-term", "--max-children", 1, "--kill-after", 20000),
+        *("--handler", "ignore-term", "--max-children", 1, "--kill-after", 60_000),
         *("--option", "at_capacity=evict"),
     )
     with Client(server.address) as one:

@@ -96,6 +96,27 @@ def test_who_has_meddled_and_left_harms_nobody_afterwards(front, serve, attack, 
     ends_well(server)
 
 
+@pytest.mark.parametrize("attack", ["take_listeners_off", "forge_reports"])
+@pytest.mark.parametrize("front", REUSE, ids=ids(REUSE))
+def test_the_only_child_hears_of_clients_all_the_same(front, serve, attack):
+    """There is no other one in whose epoll the listener still is."""
+    server = serve(front, "--handler", "hold", "--max-children", 1)
+    with Client(server.address) as client:
+        pid = client.child()
+        meddle(pid, attack)
+    # As many as it serves.
+    for _ in range(1, front.per_child):
+        # It waits, and not: it asks for a connection at once.
+        wait_until(lambda: procfs.waits_for_events(pid), "a child that waits")
+        with Client(server.address) as client:
+            assert client.child() == pid
+    server.wait_idle()
+    before = cpu(server)
+    time.sleep(0.3)  # The span that is measured.
+    assert cpu(server) - before < 0.1, "the child turns over idly"
+    ends_well(server)
+
+
 @pytest.mark.parametrize("attack", ["ring", "flood"])
 @pytest.mark.parametrize("front", REUSE, ids=ids(REUSE))
 def test_who_calls_without_end_keeps_nobody_waiting_meanwhile(front, serve, attack):

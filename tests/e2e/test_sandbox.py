@@ -146,9 +146,10 @@ def is_nobody(pid, group=NOBODY.pw_gid):
 
 @pytest.mark.parametrize("name", ["c-run-ahead", "c-start-reuse", "rust-step"])
 def test_a_limit_below_what_is_open_keeps_no_child_from_accepting(name, serve):
-    """A spare has more descriptors than the handler is to have."""
+    """A spare has more descriptors than the handler is to have. With this limit no other number
+    than those of the standard streams is left for a connection."""
     (front,) = (front for front in FRONTS if front.name == name)
-    server = serve(front, *options(rlimits="nofile=5"))
+    server = serve(front, *options(rlimits="nofile=3"))
     for _ in range(6):
         echo_once(server.address)
     server.finish()

@@ -7,11 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from contextlib import contextmanager
 
 import pytest
 
-from harness.client import Client
+from harness import procfs
+from harness.client import Client, clients
 from harness.command import COMMAND, forkserve
 
 FREE = "127.0.0.1:0"
@@ -116,6 +118,24 @@ def test_options_have_the_names_of_the_table():
             assert other.rest() == b"full"
         assert client.rest() == b""
         served.wait_line(r"ended .* signal=15 .*")
+
+
+def test_a_lifetime_ends_all_that_the_programs_have_started(nap):
+    """By itself: each leads a process group."""
+    words = ("--lifetime", "500ms", "--max-children", 1, FREE, "--", "sh", "-c")
+    began = time.monotonic()
+    with serving(*words, f"{nap}; echo late") as served, clients(served.address, 5) as five:
+        # One after the other: each waits for the place of the one before.
+        for client in five:
+            assert client.rest() == b""
+        assert time.monotonic() - began >= 5 * 0.5
+        assert served.stop() == 0
+    assert procfs.executing(nap) == []
+    # Had their sleeps not ended with them, SIGKILL would have: five seconds later.
+    assert time.monotonic() - began < 5
+    ended = [line for line in served.lines if line.startswith("ended")]
+    assert len(ended) == 5
+    assert all(" signal=15 " in line for line in ended)
 
 
 def test_the_environment_is_what_is_asked_for():

@@ -196,3 +196,16 @@ def _kind(target, tcp, unix):
     if target.startswith("pipe:"):
         return "pipe"
     return "pidfd" if is_pidfd(target) else target
+
+
+def executing(command):
+    """The processes that execute this command: a program and its words."""
+    wanted = "\0".join([*command.split(), ""]).encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes() == wanted:
+                found.append(int(folder.name))
+        except OSError:
+            pass  # It has just ended.
+    return found
