@@ -16,10 +16,11 @@ import sys
 import warnings
 from collections.abc import Callable
 from time import monotonic
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 from . import _handshake, _table, _unix
+from ._dropin_run import Run
 from ._forkserve import HANDSHAKE_FAILED, Error, Handshake, Loop
 
 # With socketserver's 5 a burst overruns the kernel's queue. A client whose connection
@@ -61,27 +62,6 @@ if TYPE_CHECKING:
 
 else:
     Mixed = socketserver.ForkingMixIn
-
-
-class Run:
-    """The time that a server waits for requests, with the loop that it does so by."""
-
-    def __init__(self, server: "ForkingMixIn") -> None:
-        self.server = server
-
-    def __enter__(self) -> Loop:
-        self.before = self.server._loop
-        self.loop = self.server._loop = Loop()
-        return self.loop
-
-    def __exit__(
-        self,
-        exc_type: Optional[type[BaseException]],
-        exc_value: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.server._loop = self.before
-        self.loop.close()
 
 
 class Loops(socketserver.BaseServer):
@@ -157,6 +137,8 @@ class ForkingMixIn(Mixed):
     fork_options: "ForkOptions" = cast("ForkOptions", MappingProxyType({}))
 
     _loop: Optional[Loop] = None
+    # The loop of the last run that the core served, for metrics().
+    _counted: Optional[Loop] = None
     # When children whose lifetime is limited are to be ended, and by which signal.
     _deadlines: Optional[dict[int, tuple[float, int]]] = None
     _stop = False
@@ -245,6 +227,7 @@ class ForkingMixIn(Mixed):
             self.active_children = set()
         if self._deadlines is None:
             self._deadlines = {}
+        self._counted = loop
         try:
             loop.serve(self, self.socket, self.active_children, options, pause)
         finally:
@@ -341,6 +324,17 @@ class ForkingMixIn(Mixed):
         """Say, in a handler, that the connection is established: Connection.established()."""
         if self._of_connection is not None:
             self._of_connection.end()
+
+    def metrics(self) -> str:
+        """Counters and gauges as OpenMetrics text; from any thread, as Server.metrics().
+
+        They are those of the last call of serve_forever(), and begin anew with the next. A
+        server class that accepts by itself, and handle_request(), have none: the text is
+        only its end.
+        """
+        if self._in_child:
+            raise Error(errno.ECHILD, "metrics: this is a child of the server")
+        return "# EOF\n" if self._counted is None else self._counted.metrics()
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Wait for children that have ended, or, if blocking, for all of them."""

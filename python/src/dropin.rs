@@ -21,7 +21,7 @@ use crate::job::{Change, Earlier, Job, BLIND};
 use crate::options;
 use crate::report::report;
 use crate::wakeup::Wakeup;
-use forkserve::{Child, Ending, Event, Hooks, Server as Core, Turn, EXIT_PANIC};
+use forkserve::{Child, Ending, Event, Hooks, MetricsReader, Server as Core, Turn, EXIT_PANIC};
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -44,6 +44,8 @@ pub(crate) struct Loop {
     /// Taken by the call that waits.
     state: Mutex<Option<State>>,
     callbacks: Callbacks,
+    /// Of the last run that the core served.
+    metrics: Mutex<Option<MetricsReader>>,
 }
 
 /// What belongs to the call that waits.
@@ -67,6 +69,7 @@ impl Loop {
             woken: AtomicBool::new(false),
             state: Mutex::new(Some(state)),
             callbacks: Callbacks::new(py.None(), None),
+            metrics: Mutex::new(None),
         })
     }
 
@@ -157,6 +160,12 @@ impl Loop {
                 Err(forbidden.unwrap_or_else(|| error::from_core(py, &error)))
             }
         }
+    }
+
+    /// The metrics of the last serve(), as OpenMetrics text; from any thread, also after close().
+    fn metrics(&self) -> String {
+        let reader = lock(&self.metrics).clone();
+        reader.map_or("# EOF\n".to_owned(), |reader| reader.read())
     }
 
     /// Give back what it has, and the wake-up descriptor of the signal module.
@@ -256,6 +265,7 @@ impl Loop {
         });
         let mut earlier = Earlier::new(job)?;
         core.begin().map_err(fail)?;
+        *lock(&self.metrics) = Some(core.metrics_reader());
         let wakeup = std::mem::replace(&mut state.wakeup, Wakeup::Deaf);
         let mut hooks = PythonHooks::new(py, &self.callbacks, wakeup)?;
         // A spare runs no Python while it waits, and would be interrupted by an old

@@ -20,7 +20,7 @@ use crate::threads::warn_of_threads;
 use crate::tls::Tls;
 use crate::wakeup::Wakeup;
 use crate::{address, error, importing, options, program};
-use forkserve::{Server as Core, StatsReader, Stopper, Turn};
+use forkserve::{MetricsReader, Server as Core, StatsReader, Stopper, Turn};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -83,6 +83,7 @@ pub(crate) struct Server {
     /// Gone once closed: it has a descriptor of its own.
     pub(crate) stopper: Mutex<Option<Stopper>>,
     stats: StatsReader,
+    metrics: MetricsReader,
     addresses: Vec<String>,
     fd: RawFd,
     pub(crate) callbacks: Arc<Callbacks>,
@@ -124,6 +125,7 @@ impl Server {
             owner: std::process::id(),
             stopper: Mutex::new(Some(core.stopper())),
             stats: core.stats_reader(),
+            metrics: core.metrics_reader(),
             addresses: core.addresses().map(str::to_owned).collect(),
             fd: core.as_raw_fd(),
             gate: Gate::new(core),
@@ -531,6 +533,15 @@ impl Server {
     fn connections(&self, py: Python<'_>) -> PyResult<Vec<Live>> {
         self.own(py)?;
         Ok(self.stats.connections().into_iter().map(Live::from).collect())
+    }
+
+    /// The counters, gauges and the histogram of how long connections last, as OpenMetrics text
+    /// for a scraper, to be sent as
+    /// "application/openmetrics-text; version=1.0.0; charset=utf-8". No client's address is in
+    /// it. From any thread, at any time, also after close().
+    fn metrics(&self, py: Python<'_>) -> PyResult<String> {
+        self.own(py)?;
+        Ok(self.metrics.read())
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {

@@ -59,8 +59,8 @@ extern "C" {
  * is NULL. Other outputs are written on success only.
  *
  * Threads: only one call at a time may run a server; others return -EBUSY. Any
- * thread may call forkserve_server_stop, _stats, _connections and _address at any
- * time. A signal handler may call forkserve_server_stop too.
+ * thread may call forkserve_server_stop, _stats, _connections, _metrics and _address
+ * at any time. A signal handler may call forkserve_server_stop too.
  *
  * Fork: a server belongs to the process that begins to serve: the first one that
  * calls forkserve_server_run, _start, _dispatch or _accept_fork. It need not be the
@@ -986,7 +986,7 @@ const char *forkserve_strerror(int code);
  * children are copies of the host as it is now, and do not cost more when the host
  * grows later.
  *
- * The host may still call forkserve_server_stop, _wait, _stats, _connections and
+ * The host may still call forkserve_server_stop, _wait, _stats, _connections, _metrics and
  * _address. When it ends or executes another program, the supervisor drains
  * (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
  * in the supervisor. Signals are blocked there; its children have the host's
@@ -1320,6 +1320,8 @@ typedef struct forkserve_stats {
     uint64_t held;
     /* Connections that have been served to their end. */
     uint64_t ended;
+    /* Of ended: with an exit status other than 0. */
+    uint64_t failed;
     /* Of ended: because a signal ended the child, whoever sent it. */
     uint64_t crashed;
     /*
@@ -1351,6 +1353,10 @@ typedef struct forkserve_stats {
     uint64_t refused_penalty;
     /* Of refused: because of deny or allow. */
     uint64_t refused_denied;
+    /* Of refused: because the client left while its connection was held. */
+    uint64_t refused_gone;
+    /* Of refused: because the time for the drain was over. */
+    uint64_t refused_draining;
     /* Of refused: because the child could not enter its sandbox. */
     uint64_t refused_sandbox;
     /* Of refused: because the program could not be executed. */
@@ -1372,6 +1378,8 @@ typedef struct forkserve_stats {
      * because it failed for one connection after the other.
      */
     uint64_t starvations;
+    /* Microseconds that the connections of ended have lasted, together. */
+    uint64_t duration_us_sum;
     /*
      * In the host, after start: the supervisor's process while it lives, and 0
      * once it has ended. 0 without one.
@@ -1389,7 +1397,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, 0, 0, 0, 0, 0, 0, {0}                                                    \
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}                                        \
     }
 
 /*
@@ -1439,6 +1447,24 @@ typedef struct forkserve_live {
 int forkserve_server_connections(const struct forkserve_server *s,
                                  struct forkserve_live *out,
                                  size_t capacity);
+
+/*
+ * Writes the server's counters, gauges and the histogram of how long connections last to
+ * buf, which has room for size bytes: OpenMetrics text, as a scraper reads it, with a NUL
+ * behind it. No client's address is in it.
+ *
+ * Returns the length of the text without the NUL, as snprintf(3) does: with a result that is
+ * not less than size, the text was cut. NULL and 0 ask for the length; a later text may be
+ * longer, since numbers grow. 64 KiB are enough for hundreds of listeners. To be sent as
+ * application/openmetrics-text; version=1.0.0; charset=utf-8.
+ *
+ * Context: parent, any thread, also while the server runs, in a supervisor too, and after
+ * its end. Does not block. Asks the kernel for the queue of each listener (sock_diag(7));
+ * what a sandbox hides is missing.
+ * Errors: -EINVAL: s is NULL, or buf is NULL and size is not 0; -ECHILD.
+ * Since: 0.1.
+ */
+int forkserve_server_metrics(const struct forkserve_server *s, char *buf, size_t size);
 
 /* --- 11  Large hosts ------------------------------------------------------ */
 

@@ -88,6 +88,7 @@
     COUNTER(idle)                                                                          \
     COUNTER(held)                                                                          \
     COUNTER(ended)                                                                         \
+    COUNTER(failed)                                                                        \
     COUNTER(crashed)                                                                       \
     COUNTER(unknown)                                                                       \
     COUNTER(refused)                                                                       \
@@ -100,6 +101,8 @@
     COUNTER(refused_source_rate)                                                           \
     COUNTER(refused_penalty)                                                               \
     COUNTER(refused_denied)                                                                \
+    COUNTER(refused_gone)                                                                  \
+    COUNTER(refused_draining)                                                              \
     COUNTER(refused_sandbox)                                                               \
     COUNTER(refused_exec)                                                                  \
     COUNTER(penalties)                                                                     \
@@ -108,6 +111,7 @@
     COUNTER(fork_failures)                                                                 \
     COUNTER(accept_errors)                                                                 \
     COUNTER(starvations)                                                                   \
+    COUNTER(duration_us_sum)                                                               \
     COUNTER(supervisor)
 
 #endif

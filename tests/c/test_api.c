@@ -330,6 +330,7 @@ static void busy(const forkserve_event *event, void *userdata) {
     CHECK_EQUAL(forkserve_server_stats(server, &stats), 0);
     live[0].size = sizeof live[0];
     CHECK_EQUAL(forkserve_server_connections(server, live, 1), 0);
+    CHECK(forkserve_server_metrics(server, NULL, 0) > 0);
     CHECK_EQUAL(forkserve_server_stop(server), 0);
 }
 
@@ -351,6 +352,28 @@ TEST(api_observe) {
     CHECK_EQUAL(forkserve_server_stop(server), 0);
     CHECK_EQUAL(forkserve_server_run(server, nothing, NULL, NULL),
                 0); /* `busy` hears nothing */
+    forkserve_server_free(server);
+}
+
+TEST(api_metrics) {
+    forkserve_server *server = listening();
+    static char text[1 << 16], part[100];
+    int length = forkserve_server_metrics(server, text, sizeof text);
+
+    CHECK(length > 1000 && (size_t)length == strlen(text));
+    CHECK(strcmp(text + length - 6, "# EOF\n") == 0);
+    CHECK(strstr(text, "\nforkserve_accept_queue_length{listener=\"127.0.0.1:") != NULL);
+    /* What does not fit is counted and not written. */
+    CHECK_EQUAL(forkserve_server_metrics(server, NULL, 0), length);
+    memset(part, 'x', sizeof part);
+    CHECK_EQUAL(forkserve_server_metrics(server, part, 11), length);
+    CHECK(memcmp(part, text, 10) == 0 && part[10] == '\0' && part[11] == 'x');
+    CHECK_EQUAL(forkserve_server_metrics(server, part, 1), length);
+    CHECK(part[0] == '\0' && part[1] == text[1]);
+    CHECK_EQUAL(forkserve_server_metrics(server, text, (size_t)length + 1), length);
+    CHECK_EQUAL(strlen(text), (size_t)length);
+    CHECK_EQUAL(forkserve_server_metrics(NULL, text, sizeof text), -EINVAL);
+    CHECK_EQUAL(forkserve_server_metrics(server, NULL, 1), -EINVAL);
     forkserve_server_free(server);
 }
 
@@ -398,6 +421,7 @@ static void elsewhere(forkserve_server *server) {
     CHECK_EQUAL(forkserve_server_observe(server, NULL, NULL), -ECHILD);
     CHECK_EQUAL(forkserve_server_stats(server, &stats), -ECHILD);
     CHECK_EQUAL(forkserve_server_connections(server, live, 1), -ECHILD);
+    CHECK_EQUAL(forkserve_server_metrics(server, NULL, 0), -ECHILD);
     forkserve_server_free(server);
 }
 

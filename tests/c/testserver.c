@@ -204,6 +204,7 @@ int main(int argc, char **argv) {
     put_own_children();
     put_result(result, err.message);
     put_stats();
+    put_metrics();
     forkserve_server_free(server);
     return result < 0;
 }

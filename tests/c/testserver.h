@@ -17,7 +17,7 @@ void open_busy_stream(void);
 
 /* A line of JSON, which begins with the name of an event. */
 struct line {
-    char text[1024];
+    char text[2048];
     size_t len;
 };
 void begin_line(struct line *line, const char *event);
@@ -40,6 +40,9 @@ extern const char *handler_name;
 void program_of(const char *text, int *io, char *argv[4]);
 /* What all children inherit; less than 0: an error. */
 int make_secret(void);
+
+/* Writes the metrics, each line behind a word. */
+void put_metrics(void);
 
 /* Makes the host as the set-up of this name says; 0: there is none. */
 int set_up(const char *name);

@@ -130,11 +130,11 @@ static int call_back(int fd) {
     forkserve_stats stats = FORKSERVE_STATS_INIT;
     const forkserve_conn *conn;
     forkserve_live live = {.size = sizeof live};
-    char text[400], address[128];
+    char text[400], address[128], metrics[1];
     int len = snprintf(
         text, sizeof text,
         "listen=%d address=%d run=%d start=%d wait=%d stop=%d accept_fork=%d fd=%d dispatch=%d "
-        "next_timeout=%d stats=%d connections=%d observe=%d",
+        "next_timeout=%d stats=%d connections=%d metrics=%d observe=%d",
         forkserve_server_listen(server, "127.0.0.1:0", NULL),
         forkserve_server_address(server, 0, address, sizeof address),
         forkserve_server_run(server, serve, NULL, NULL),
@@ -144,6 +144,7 @@ static int call_back(int fd) {
         forkserve_server_dispatch(server, serve, NULL, NULL),
         (int)forkserve_server_next_timeout_ms(server), forkserve_server_stats(server, &stats),
         forkserve_server_connections(server, &live, 1),
+        forkserve_server_metrics(server, metrics, sizeof metrics),
         forkserve_server_observe(server, NULL, NULL));
     text[len++] = '\n';
     return forkserve_write_all(fd, text, (size_t)len) < 0 ? 1 : echo(fd);

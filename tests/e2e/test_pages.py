@@ -220,6 +220,7 @@ TRIED = {
     ("docs/before-a-fork.md", "first.py"): "../python/test_python_pages.py",
     ("docs/before-a-fork.md", "unbuffered.py"): "test_recipes.py",
     ("docs/from-socketserver.md", "lines.py"): "test_pages.py",
+    ("docs/metrics.md", "exporter.py"): "test_recipes.py",
     ("docs/notes-answered.md", "storm.py"): "test_pages.py",
     ("docs/cheap-forks.md", "cost.py"): "test_pages.py",
     ("docs/process-models.md", "fresh.py"): "test_pages.py",

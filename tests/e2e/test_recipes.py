@@ -1,5 +1,5 @@
-"""The programs of docs/sharing-state.md and of docs/before-a-fork.md about files: nothing is
-lost, and nobody hangs, also where children are killed."""
+"""The programs of docs/sharing-state.md and docs/metrics.md, and of docs/before-a-fork.md about
+files: nothing is lost, and nobody hangs, also where children are killed."""
 
 import os
 import re
@@ -14,10 +14,12 @@ import pytest
 from harness import procfs
 from harness.client import Client
 from harness.fronts import ROOT
+from harness.metrics import Metrics
 from harness.pages import FREE, Page, compile_staged, environment, serving
 
 SHARING = Page("docs/sharing-state.md")
 BEFORE = Page("docs/before-a-fork.md")
+METRICS = Page("docs/metrics.md")
 
 
 @pytest.fixture
@@ -141,6 +143,21 @@ def test_no_hit_in_c_is_lost(launch, tmp_path):
     server = launch(["./hits", "127.0.0.1:0"], cwd=tmp_path, env=how["env"]).wait_ready()
     assert sorted(at_once(8, 25, lambda: ask_number(server))) == list(range(1, 201))
     server.finish()
+
+
+def test_the_exporter_of_metrics_is_scraped(start):
+    server = start(METRICS, "exporter.py")
+    server.own_children = set(server.children())
+    found = (re.fullmatch(r"metrics at port (\d+)", line) for line in server.output())
+    (port,) = (match[1] for match in found if match)
+    with Client(server.address) as client:
+        assert client.ask() == b"hello\n"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as response:
+            kind, text = response.headers["Content-Type"], response.read().decode()
+    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    metrics = Metrics(text)
+    assert metrics.get("connections_accepted_total") == 1
+    assert sum(metrics.by("connections").values()) == 1
 
 
 def test_the_exporter_tells_what_the_children_have_done(start):

@@ -124,6 +124,7 @@ def call_back(conn):
         "next_timeout": server.next_timeout,
         "stats": server.stats,
         "connections": server.connections,
+        "metrics": server.metrics,
         "close": server.close,
     }
     answers = []
@@ -412,6 +413,8 @@ def main():
             put_own_child(child)
         put("result", code=code, message=message)
         put("stats", **server.stats().asdict())
+        for line in server.metrics().splitlines():
+            put_line(f"metrics {line}\n")
         # At its end the interpreter gives SIGALRM its default back, which kills.
         signal.setitimer(signal.ITIMER_REAL, 0)
     return 1 if code else 0

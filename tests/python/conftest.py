@@ -40,8 +40,9 @@ def serve(start):
 def serve_dropin(start):
     """As serve, for scripts with drop-ins."""
 
-    def run(script, *arguments):
-        return start(script, *arguments, preamble=dropins.PREAMBLE).wait_listening()
+    def run(script, *arguments, **how):
+        program = start(script, *arguments, preamble=dropins.PREAMBLE, **how)
+        return program.wait_listening()
 
     return run
 

@@ -41,6 +41,7 @@ fn main() {
         ("a_child_outlives_a_server_that_detaches", a_child_outlives_a_server_that_detaches),
         ("dispatch_tells_what_it_did_and_when", dispatch_tells_what_it_did_and_when),
         ("a_thread_may_stop_it", a_thread_may_stop_it),
+        ("a_thread_may_read_the_metrics", a_thread_may_read_the_metrics),
         ("a_connection_knows_both_ends", a_connection_knows_both_ends),
         ("connections_have_the_options", connections_have_the_options),
         ("an_idle_client_is_timed_out", an_idle_client_is_timed_out),
@@ -508,6 +509,24 @@ fn a_thread_may_stop_it() {
     server.run(|_| ()).unwrap();
     thread.join().unwrap();
     assert_eq!(client.wait(), 0);
+}
+
+fn a_thread_may_read_the_metrics() {
+    const ENDED: &str = "forkserve_connections_ended_total{outcome=\"failed\"} 1\n";
+    let (mut server, address) = server(Options::default());
+    let (stopper, reader) = (server.stopper(), server.metrics_reader());
+    assert!(reader.read().contains("forkserve_accept_queue_length{listener=\"127.0.0.1:"));
+    let client = client(&address, |stream| assert_eq!(rest(&stream), ""));
+    let thread = std::thread::spawn(move || {
+        while !reader.read().contains(ENDED) {
+            std::thread::yield_now();
+        }
+        stopper.stop().unwrap();
+    });
+    server.run(|_| 3).unwrap();
+    thread.join().unwrap();
+    assert_eq!(client.wait(), 0);
+    assert!(server.metrics().contains(ENDED), "after its end as well");
 }
 
 fn a_connection_knows_both_ends() {

@@ -341,6 +341,8 @@ pub struct forkserve_stats {
     pub held: u64,
     /// Connections that have been served to their end.
     pub ended: u64,
+    /// Of ended: with an exit status other than 0.
+    pub failed: u64,
     /// Of ended: because a signal ended the child, whoever sent it.
     pub crashed: u64,
     /// Of ended: with a status that is not known, because someone else took it
@@ -368,6 +370,10 @@ pub struct forkserve_stats {
     pub refused_penalty: u64,
     /// Of refused: because of deny or allow.
     pub refused_denied: u64,
+    /// Of refused: because the client left while its connection was held.
+    pub refused_gone: u64,
+    /// Of refused: because the time for the drain was over.
+    pub refused_draining: u64,
     /// Of refused: because the child could not enter its sandbox.
     pub refused_sandbox: u64,
     /// Of refused: because the program could not be executed.
@@ -385,6 +391,8 @@ pub struct forkserve_stats {
     /// Times that accepting paused for want of descriptors or memory, or
     /// because it failed for one connection after the other.
     pub starvations: u64,
+    /// Microseconds that the connections of ended have lasted, together.
+    pub duration_us_sum: u64,
     /// In the host, after start: the supervisor's process while it lives, and 0
     /// once it has ended. 0 without one.
     pub supervisor: u64,

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::failure::Failure;
-use core::{Connection, Server, StatsReader, Stopper};
+use core::{Connection, MetricsReader, Server, StatsReader, Stopper};
 use libc::c_int;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
@@ -40,6 +40,8 @@ pub(crate) struct Parts {
     state: Mutex<ManuallyDrop<Server>>,
     pub(crate) stopper: Stopper,
     pub(crate) stats: StatsReader,
+    /// Replaced whole, as `addresses` are.
+    pub(crate) metrics: Mutex<MetricsReader>,
     pub(crate) addresses: Mutex<Vec<CString>>,
     pub(crate) fd: RawFd,
 }
@@ -51,6 +53,7 @@ impl forkserve_server {
         let parts = Parts {
             stopper: server.stopper(),
             stats: server.stats_reader(),
+            metrics: Mutex::new(server.metrics_reader()),
             fd: server.as_raw_fd(),
             state: Mutex::new(ManuallyDrop::new(server)),
             addresses: Mutex::default(),

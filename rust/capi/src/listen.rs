@@ -118,6 +118,7 @@ unsafe fn add(
     listen(&mut server)?;
     let names = server.addresses().map(|name| CString::new(name).unwrap_or_default());
     *unpoisoned(&handle.parts.addresses) = names.collect();
+    *unpoisoned(&handle.parts.metrics) = server.metrics_reader();
     Ok(0)
 }
 
@@ -159,8 +160,8 @@ pub unsafe extern "C" fn forkserve_server_address(
     unsafe { guard(std::ptr::null_mut(), body) }
 }
 
-/// The list of names is replaced whole, so it is good even if a thread that
+/// What is in it is replaced whole, so it is good even if a thread that
 /// held the lock has panicked.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

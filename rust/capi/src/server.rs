@@ -103,7 +103,7 @@ pub unsafe extern "C" fn forkserve_server_run(
 /// children are copies of the host as it is now, and do not cost more when the host
 /// grows later.
 ///
-/// The host may still call forkserve_server_stop, _wait, _stats, _connections and
+/// The host may still call forkserve_server_stop, _wait, _stats, _connections, _metrics and
 /// _address. When it ends or executes another program, the supervisor drains
 /// (at once with FORKSERVE_ORPHANS_TERMINATE) and ends. The observer is called
 /// in the supervisor. Signals are blocked there; its children have the host's

@@ -260,6 +260,9 @@ fn main() {
     };
     Line::new("result").number("code", code).text("message", &message).put();
     put_stats(&server);
+    for line in server.metrics().lines() {
+        put_line(&format!("metrics {line}\n"));
+    }
     drop(server);
     exit(i32::from(result.is_err()));
 }

@@ -18,6 +18,8 @@ macro_rules! counters_table {
             held = Held, since "0.1.0";
             /// Connections that have been served to their end.
             ended = Ended, since "0.1.0";
+            /// Of `ended`: with an exit status other than 0.
+            failed = Failed, since "0.1.0";
             /// Of `ended`: because a signal ended the child, whoever sent it.
             crashed = Crashed, since "0.1.0";
             /// Of `ended`: with a status that is not known, because someone else took it
@@ -45,6 +47,10 @@ macro_rules! counters_table {
             refused_penalty = RefusedPenalty, since "0.1.0";
             /// Of `refused`: because of `deny` or `allow`.
             refused_denied = RefusedDenied, since "0.1.0";
+            /// Of `refused`: because the client left while its connection was held.
+            refused_gone = RefusedGone, since "0.1.0";
+            /// Of `refused`: because the time for the drain was over.
+            refused_draining = RefusedDraining, since "0.1.0";
             /// Of `refused`: because the child could not enter its sandbox.
             refused_sandbox = RefusedSandbox, since "0.1.0";
             /// Of `refused`: because the program could not be executed.
@@ -62,6 +68,8 @@ macro_rules! counters_table {
             /// Times that accepting paused for want of descriptors or memory, or because it
             /// failed for one connection after the other.
             starvations = Starvations, since "0.1.0";
+            /// Microseconds that the connections of `ended` have lasted, together.
+            duration_us_sum = DurationUsSum, since "0.1.0";
             /// In the host, after `start`: the supervisor's process while it lives, and 0
             /// once it has ended. 0 without one.
             supervisor, since "0.1.0";
@@ -108,6 +116,8 @@ macro_rules! counters {
             GateShut,
             /// The process that has begun to serve: see `owner`.
             Owner,
+            /// The most connections that ended well of which the metrics have told.
+            ToldOk,
             Last,
         }
     };

@@ -46,6 +46,7 @@ pub mod fuzzing;
 mod heap;
 mod hooks;
 mod limits;
+mod metrics;
 mod net;
 mod options;
 mod program;
@@ -64,6 +65,7 @@ pub use error::{strerror, Error};
 pub use escape::quoted;
 pub use event::{Event, Pause, Refusal, Renewal};
 pub use heap::prepare_heap;
+pub use metrics::MetricsReader;
 pub use net::conn::{read, write_all, Connection};
 #[doc(hidden)]
 pub use net::standing::Handshake;
@@ -87,6 +89,8 @@ pub use child::{exit::serve, Child, Ending};
 pub use engine::{fresh::Handed, fresh::Standing, supervisor::Start, Turn};
 #[doc(hidden)]
 pub use hooks::{Hooks, StdioHooks};
+#[doc(hidden)]
+pub use metrics::{families, Family};
 #[doc(hidden)]
 pub use net::{access::set_socket_access, peer::PeerSockaddr};
 #[doc(hidden)]

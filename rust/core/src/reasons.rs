@@ -46,11 +46,11 @@ macro_rules! reasons_table {
 
                 /// The client left while its connection was held.
                 gone = 4, Gone,
-                    words "the client has left";
+                    counted RefusedGone, words "the client has left";
 
                 /// The time for the drain was over before a child could be had.
                 draining = 5, Draining,
-                    words "no time left";
+                    counted RefusedDraining, words "no time left";
 
                 /// More than `rate_per_source` connections of this source came.
                 source_rate = 8, SourceRate,
@@ -262,7 +262,7 @@ mod tests {
         }
         assert_eq!((Refusal::Fork(11).name(), Refusal::Fork(11).errno()), ("fork", 11));
         assert_eq!((Refusal::Gone.errno(), Pause::Resources(24).errno()), (0, 24));
-        assert!(Refusal::Gone.counter().is_none() && Refusal::Rate.counter().is_some());
+        assert!(Refusal::Gone.counter().is_some() && Refusal::Rate.counter().is_some());
         for reason in [Refusal::Network, Refusal::Fork(0), Refusal::Denied] {
             assert_eq!(Refusal::of_number(reason.number() as u64), Some(reason));
         }

@@ -95,7 +95,7 @@ impl StatsReader {
 
     /// In the host: whether the loop ran in a supervisor that is known to have
     /// ended. Its children may live on, but they are not the server's any more.
-    fn deserted(&self) -> bool {
+    pub(crate) fn deserted(&self) -> bool {
         let pid = self.0.get(Counter::Supervisor);
         self.0.get(Counter::Deserted) != 0 || pid != 0 && process::has_ended(pid as libc::pid_t)
     }

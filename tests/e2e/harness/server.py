@@ -17,6 +17,7 @@ import time
 
 from . import procfs, sockets
 from .fronts import value_of
+from .metrics import Metrics
 from .procfs import DEADLINE, wait_until
 
 
@@ -149,6 +150,12 @@ class Server:
     def stats(self):
         """The counters, which it prints at its end."""
         return self.wait_event("stats")
+
+    def metrics(self):
+        """The metrics, which it prints behind them."""
+        self.wait_lines("metrics # EOF")
+        lines = [match[1] for match in self.wait_lines("metrics (.*)")]
+        return Metrics("".join(f"{line}\n" for line in lines))
 
     def result(self):
         return self.wait_event("result")
@@ -338,6 +345,7 @@ class Server:
         for stats in self.events("stats"):
             assert stats["accepted"] == stats["ended"] + stats["refused"], stats
             assert stats["live"] == stats["held"] == stats["idle"] == 0, stats
+            self.metrics().check()
 
     def _zombies(self):
         return {*procfs.zombies(self.pid), *procfs.zombies(self.host)}

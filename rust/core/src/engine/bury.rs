@@ -45,6 +45,8 @@ impl Engine {
         // connection that the record has counts whatever the scoreboard says.
         let outcast = self.is_outcast(&child, slot, state);
         if !outcast {
+            // Away from the slot first: of a reader in between no count is to go back.
+            self.common.board.take_served(slot);
             self.common.board.add_many(Counter::Ended, state.served);
         }
         if outcast {
@@ -88,12 +90,14 @@ impl Engine {
     /// The child's last connection has ended with it.
     fn close_account(&mut self, child: &Record, slot: usize, exit: Exit, usage: Usage) {
         let board = &self.common.board;
-        board.add(Counter::Ended);
+        // Before `ended`, of which it is a part: see `metrics`.
         match exit {
+            Exit::Code(0) => {}
+            Exit::Code(_) => drop(board.add(Counter::Failed)),
             Exit::Signal(_) => drop(board.add(Counter::Crashed)),
             Exit::Unknown => drop(board.add(Counter::Unknown)),
-            Exit::Code(_) => {}
         }
+        board.add(Counter::Ended);
         let micros = monotonic_us().saturating_sub(board.since_us(slot));
         let duration = Duration::from_micros(micros);
         board.count_duration(duration);

@@ -9,6 +9,7 @@ use crate::engine::common::Common;
 use crate::engine::key::Key;
 use crate::error::Error;
 use crate::event::Event;
+use crate::metrics::Listening;
 use crate::net::accept::MANY;
 use crate::net::listener::Listener;
 use crate::net::name::Name;
@@ -16,6 +17,7 @@ use crate::net::place::Place;
 use crate::net::socket_file::SocketFile;
 use crate::retry::failing::Failing;
 use crate::sys::epoll::{self, Epoll};
+use crate::sys::sock_diag::SocketId;
 use crate::sys::socket;
 use nix::errno::Errno;
 use std::collections::VecDeque;
@@ -33,6 +35,8 @@ pub(crate) struct Endpoints {
 
 struct Endpoint {
     name: Name,
+    /// By which the kernel is asked for its queue.
+    id: SocketId,
     listener: Option<Listener>,
     /// In the host of a supervisor: the socket's file, which is the
     /// supervisor's to remove unless it is killed.
@@ -76,6 +80,7 @@ impl Endpoints {
         owned.add_lasting(&listener);
         self.table.push(Endpoint {
             name: listener.info().name,
+            id: listener.id(),
             listener: Some(listener),
             file: None,
             broken: false,
@@ -129,6 +134,12 @@ impl Endpoints {
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.table.iter().map(|endpoint| endpoint.name.as_str())
+    }
+
+    /// What the metrics tell of them.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = Listening> + '_ {
+        let name = |endpoint: &Endpoint| endpoint.name.as_str().to_owned();
+        self.table.iter().map(move |one| Listening { name: name(one), id: one.id })
     }
 
     /// The listener of endpoint `index`, if it is open.

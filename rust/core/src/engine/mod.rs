@@ -83,6 +83,7 @@ use crate::engine::tie::Tie;
 use crate::error::Error;
 use crate::event::{Event, Observer, Pause};
 use crate::limits::Limits;
+use crate::metrics::Listening;
 use crate::net::conn::Ends;
 use crate::net::listener::Listener;
 use crate::net::place::Place;
@@ -321,6 +322,11 @@ impl Engine {
     /// The addresses that the server listens at.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
         self.endpoints.names()
+    }
+
+    /// The listeners, for the metrics.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = Listening> + '_ {
+        self.endpoints.listening()
     }
 
     pub(crate) fn set_observer(&mut self, observer: Option<Observer>) {

@@ -15,6 +15,7 @@ use crate::net::place::Place;
 use crate::net::socket_file::{remove_stale, FolderLock, SocketFile};
 use crate::options::Options;
 use crate::sys::service;
+use crate::sys::sock_diag::{self, SocketId};
 use crate::sys::socket::{self, Flags, RawAddress};
 use crate::sys::timeout;
 use nix::errno::Errno;
@@ -113,6 +114,15 @@ impl Listener {
 
     pub(crate) fn info(&self) -> &ListenerInfo {
         &self.info
+    }
+
+    /// By which the kernel tells it from others.
+    pub(crate) fn id(&self) -> SocketId {
+        SocketId {
+            family: self.info.address.family(),
+            port: self.info.address.port().unwrap_or(0),
+            inode: sock_diag::inode(self.as_fd()),
+        }
     }
 
     /// Whether both are of one socket, perhaps by two descriptors.

@@ -15,6 +15,7 @@ use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::event::Event;
 use crate::hooks::RustHooks;
+use crate::metrics::MetricsReader;
 use crate::net::conn::Connection;
 use crate::net::place::Place;
 use crate::options::Options;
@@ -280,6 +281,18 @@ impl Server {
     /// A handle to read the counters from other threads while the loop runs.
     pub fn stats_reader(&self) -> StatsReader {
         StatsReader(self.engine.board().clone())
+    }
+
+    /// The counters, gauges and the histogram of durations, as OpenMetrics text for a scraper;
+    /// docs/metrics.md lists them. No client's address is in it.
+    pub fn metrics(&self) -> String {
+        self.metrics_reader().read()
+    }
+
+    /// A handle to read the metrics from other threads while the loop runs. To be taken
+    /// after [`Server::listen`]: it tells of the listeners that there are then.
+    pub fn metrics_reader(&self) -> MetricsReader {
+        MetricsReader::new(self.stats_reader(), self.engine.listening().collect())
     }
 
     /// When [`Server::dispatch`] is to be called at the latest; `None`: only

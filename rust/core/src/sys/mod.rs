@@ -33,6 +33,7 @@ pub(crate) mod seccomp;
 pub(crate) mod service;
 pub(crate) mod shm;
 pub(crate) mod signal;
+pub(crate) mod sock_diag;
 pub(crate) mod socket;
 pub(crate) mod spawn_program;
 pub(crate) mod stdio;

@@ -45,6 +45,7 @@ fn targets() -> Vec<Target> {
         Region("docs/from-socketserver.md", "dropins", pages::dropins_page()),
         Region("docs/events.md", "reasons", pages::reasons_page()),
         Region("docs/events.md", "counters", pages::counters_page()),
+        Region("docs/metrics.md", "metrics", pages::metrics_page()),
     ]
 }
 

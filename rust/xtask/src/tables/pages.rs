@@ -93,6 +93,19 @@ pub(crate) fn counters_page() -> String {
     out
 }
 
+/// docs/metrics.md: the metrics, as their samples are named.
+pub(crate) fn metrics_page() -> String {
+    let mut out = String::from("| Metric | Type | Label | |\n|---|---|---|---|\n");
+    for forkserve::Family { prefix, name, kind, label, about, .. } in forkserve::families() {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let label = if label.is_empty() { String::new() } else { format!("`{label}`") };
+        let about = about.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let about = page_text(&uncapitalized(about.trim_end_matches('.')));
+        out.push_str(&format!("| `{prefix}{name}{suffix}` | {kind} | {label} | {about} |\n"));
+    }
+    out
+}
+
 /// docs/from-socketserver.md: what the drop-ins take.
 pub(crate) fn dropins_page() -> String {
     let mut out = String::from("| | |\n|---|---|\n");

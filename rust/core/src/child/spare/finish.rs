@@ -30,7 +30,15 @@ impl Spare {
         // Counted before it shows: if the count is too low the supervisor is called
         // early, if it is too high it is not called at all.
         kit.board.add(Counter::SparesLeft);
+        // Before `ended`, of which it is a part: see `metrics`.
+        let failed = status & 0xff != 0;
+        if failed {
+            kit.board.add(Counter::Failed);
+        }
         if !slot.served() {
+            if failed {
+                kit.board.subtract(Counter::Failed);
+            }
             kit.board.subtract(Counter::SparesLeft);
             return false;
         }

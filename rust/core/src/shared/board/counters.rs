@@ -43,9 +43,11 @@ impl Board {
 
     /// Notes how long a connection lasted.
     pub(crate) fn count_duration(&self, duration: Duration) {
-        let bits = u128::BITS - duration.as_micros().leading_zeros();
+        let micros = duration.as_micros() as u64;
+        let bits = u64::BITS - micros.leading_zeros();
         let bucket = (bits as usize).min(DURATIONS - 1);
         self.0.words[HISTOGRAM + bucket].fetch_add(1, Relaxed);
+        self.add_many(Counter::DurationUsSum, micros);
     }
 
     /// Entry `i`: connections that lasted less than 2^i microseconds, and not

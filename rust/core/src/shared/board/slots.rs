@@ -115,6 +115,11 @@ impl Board {
         self.state_word(slot).fetch_update(AcqRel, Relaxed, next).is_ok()
     }
 
+    /// The child that was here has ended: what it has served is counted elsewhere.
+    pub(crate) fn take_served(&self, slot: usize) {
+        self.state_word(slot).fetch_and(SERVED_ONE - 1, AcqRel);
+    }
+
     /// Tells the child here to take no connection after number `connection`;
     /// false if it is not serving that one (any more).
     pub(crate) fn condemn(&self, slot: usize, connection: u64) -> bool {
