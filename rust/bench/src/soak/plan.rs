@@ -22,7 +22,7 @@ pub fn plan(program: &Path, count: u64, seed: u64) -> Vec<Soak> {
     let models: [(&str, &[&str], usize); 3] = [
         ("", &[], 0),
         (" ahead", &["--spares", "4"], 4),
-        (" reuse", &["--spares", "4", "--per-child", "100"], 4),
+        (" reuse", &["--spares", "4", "--connections-per-child", "100"], 4),
     ];
     let common = "--handler obey --lifetime 10000 --kill-after 300 --fork-retry 60000 --mode";
     let mut soaks = Vec::new();
