@@ -25,7 +25,7 @@ valgrind)
     env $TESTS_C valgrind
     export EXAMPLES_CHECKER="env LD_PRELOAD=$BUILD/tests/libold_calls.so valgrind --quiet \
         --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
-        --error-exitcode=98 --log-file=$reports/%p"
+        --error-exitcode=98 --log-file=$reports/%p --suppressions=$PWD/tests/c/valgrind.supp"
     left_out='not outside_of_the_folder'
     ;;
 esac
