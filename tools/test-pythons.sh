@@ -25,7 +25,7 @@ for kind in with-gil free-threaded; do
         "$python" -m venv "$venv"
         pip "$venv" "pytest pytest-timeout dnslib rpyc Werkzeug $package"
         # Not for each CPython; the tests with one that is missing are left out.
-        for tool in coverage debugpy eventlet gevent; do
+        for tool in coverage debugpy eventlet gevent opentelemetry-sdk; do
             pip "$venv" "--only-binary=:all: $tool" || echo "without $tool"
         done
         "$venv/bin/python" -m pytest -p no:cacheprovider tests/python

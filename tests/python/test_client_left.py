@@ -5,6 +5,7 @@ import signal
 import socket
 import ssl
 import struct
+import sys
 
 import forkserve
 import pytest
@@ -121,6 +122,8 @@ def test_a_client_that_leaves_a_unix_socket_is_no_error(end_of, tmp_path):
 
 @pytest.mark.parametrize("how", ["resets", "finishes"])
 def test_a_client_of_tls_that_leaves_is_no_error(end_of, how):
+    if how == "finishes" and sys.version_info < (3, 10):
+        pytest.skip("its ssl makes no error of an end without a goodbye")
     body = """
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(CERT)

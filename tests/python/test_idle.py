@@ -1,6 +1,9 @@
 """The option idle: the timeout of conn.socket, in the clear and under TLS."""
 
+import contextlib
 import signal
+import ssl
+import sys
 import time
 
 import pytest
@@ -57,7 +60,9 @@ run(handler, idle=0.2{option})
         assert client.recv(1) == b"x"
         assert server.line() in ("0.2 socket", "0.2 SSLSocket")
         assert server.line().endswith("timed out")
-        assert client.recv(1) == b""
+        # CPython 3.9 makes an error of an end without a goodbye, for a client.
+        with contextlib.suppress(ssl.SSLError if sys.version_info < (3, 10) else ()):
+            assert client.recv(1) == b""
     assert server.line() == "ended 74 None"
     assert server.end(by=signal.SIGTERM) == ("", "")
 

@@ -66,7 +66,8 @@ def mode(request):
 
 
 def needs(module):
-    if importlib.util.find_spec(module) is None:
+    package = module.partition(".")[0]
+    if not all(map(importlib.util.find_spec, dict.fromkeys((package, module)))):
         pytest.skip(f"{module} is not installed")
 
 
