@@ -160,6 +160,13 @@ impl Connection {
         std::ffi::CStr::from_bytes_with_nul(self.ends.local_name.as_c_bytes()).unwrap_or(c"")
     }
 
+    /// Removes the IP options that the client has set for it, such as a source route. For the
+    /// command.
+    #[doc(hidden)]
+    pub fn remove_ip_options(&self) {
+        socket::remove_ip_options(self.fd.as_fd());
+    }
+
     pub(crate) fn peer(&self) -> &RawAddress {
         &self.ends.peer
     }

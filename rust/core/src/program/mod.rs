@@ -100,8 +100,10 @@ impl Program {
         escaped(self.path.to_bytes())
     }
 
-    /// Whether it could be executed now: another file may have its name by now.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Whether it could be executed now: another file may have its name by now. For the
+    /// command.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<(), Error> {
         check(&self.path).map_err(|errno| Error::os("execute", &self.path_name(), errno))
     }
 

@@ -18,7 +18,7 @@ pub(crate) use accept::accept;
 pub(crate) use address::{local_address, peer_address, Parts, RawAddress};
 pub(crate) use adopt::{adopt_listener, Flags};
 pub(crate) use open::{bind, connect, datagram_socket, listen, stream_socket};
-pub(crate) use option::{cookie, option, queue_length, set_option};
+pub(crate) use option::{cookie, option, queue_length, remove_ip_options, set_option};
 pub(crate) use shutdown::{close_queue, finish_sending, shutdown_write, stop_listening};
 pub(crate) use transfer::{read, send_now, write};
 pub(crate) use unread::{discard_now, discard_until_end, has_unread, is_unread};

@@ -79,3 +79,12 @@ pub(crate) fn queue_length(listener: BorrowedFd<'_>) -> Option<u32> {
     // SAFETY: zeroed above and filled by the kernel; any bytes are valid.
     Some(unsafe { info.assume_init() }.tcpi_unacked)
 }
+
+/// Removes the IP options of a connection, which a client has set for it. Those of IPv6 are
+/// others.
+pub(crate) fn remove_ip_options(fd: BorrowedFd<'_>) {
+    // SAFETY: no bytes are read. It fails for sockets that have no such options.
+    unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_IP, libc::IP_OPTIONS, std::ptr::null(), 0)
+    };
+}
