@@ -21,6 +21,12 @@ sed -e "s|@PREFIX@|$PREFIX|; s|@LIBDIR@|$LIBDIR|; s|@INCLUDEDIR@|$INCLUDEDIR|" \
     rust/capi/forkserve.pc.in > "$lib/pkgconfig/forkserve.pc"
 install -d "$DESTDIR$BINDIR"
 install -C -m 755 target/release/forkserve "$DESTDIR$BINDIR/forkserve"
+# The names of other programs, apart from theirs.
+names=$DESTDIR$PREFIX/lib/forkserve/bin
+install -d "$names"
+for name in tcpserver tcpsvd; do
+    ln -srf "$DESTDIR$BINDIR/forkserve" "$names/$name"
+done
 share=$DESTDIR$PREFIX/share
 install -D -C -m 644 "$BUILD/completions/forkserve.bash" "$share/bash-completion/completions/forkserve"
 install -D -C -m 644 "$BUILD/completions/_forkserve" "$share/zsh/site-functions/_forkserve"

@@ -151,4 +151,6 @@ def test_the_command_looks_into_a_process_of_a_clean_root(root):
     assert "/usr/share/man/man1/forkserve-doctor.1.gz" in contents(COMMAND)
     root.install(f"/debs/{deb(COMMAND).name}")
     assert root.run("forkserve --version").split() == ["forkserve", VERSION]
+    for name in "tcpserver", "tcpsvd":
+        assert root.run(f"/usr/lib/forkserve/bin/{name} --version").split()[0] == name
     assert "Nothing found." in root.run("forkserve doctor $$")

@@ -16,17 +16,22 @@ mod ps;
 mod serve;
 mod servers;
 mod top;
+mod ucspi;
 
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 /// The definition of the command line.
 pub fn command() -> clap::Command {
-    args::Arguments::command()
+    args::Arguments::command().subcommands(ucspi::commands())
 }
 
 /// Does what the command line says, and returns the exit status.
 pub fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some((name, words)) = ucspi::called(&words) {
+        return name.run(words);
+    }
     let parsed =
         command().try_get_matches().and_then(|matches| args::Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
