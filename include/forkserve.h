@@ -133,6 +133,8 @@ int forkserve_server_new(const struct forkserve_options *options,
  *   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
  *   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
  *   unix:@abstract  fd:3 (see forkserve_server_listen_fd)
+ *   systemd:NAME (each socket of this name that systemd has passed to this process)
+ *   systemd: (all of them)
  *
  * It may be called several times, before the server runs. The socket file of
  * unix:/path replaces one that a dead server left, and is removed at the end.
@@ -140,7 +142,9 @@ int forkserve_server_new(const struct forkserve_options *options,
  * Context: parent. May block until a name server replies.
  * Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
  * -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
- * fails with, such as -EADDRINUSE; of fd:N as for forkserve_server_listen_fd.
+ * fails with, such as -EADDRINUSE; of fd:N as for forkserve_server_listen_fd; of
+ * systemd: the same, and -ENOENT: no such socket has been passed to this process, and
+ * -EEXIST: it has been put to use already.
  * Nothing is left open on an error.
  * Since: 0.1.
  */
@@ -588,6 +592,14 @@ int forkserve_conn_exec(const struct forkserve_conn *conn,
  */
 #define FORKSERVE_PROCESS_GROUP_SESSION 3
 
+/*
+ * For notify: where NOTIFY_SOCKET is set when the server is made. The default.
+ */
+#define FORKSERVE_NOTIFY_AUTO 0
+
+/* For notify: no. */
+#define FORKSERVE_NOTIFY_OFF 1
+
 /* For orphans: they finish their connections. The default. */
 #define FORKSERVE_ORPHANS_FINISH 0
 
@@ -930,6 +942,23 @@ typedef struct forkserve_options {
      */
     const char *syscalls;
     /*
+     * Whether systemd, or what else has set NOTIFY_SOCKET, is told of the
+     * server: READY=1 when it serves, STOPPING=1 when its drain begins, and
+     * WATCHDOG=1 by the loop itself where WATCHDOG_USEC is set. A program that
+     * is more than this server tells of itself, and turns this off. Of several
+     * servers in a process the first that begins tells. FORKSERVE_NOTIFY_*.
+     * Default FORKSERVE_NOTIFY_AUTO.
+     */
+    int32_t notify;
+    /*
+     * How long no client is connected until the server stops by itself: for a
+     * service that its next client starts again. A client that comes in the
+     * last moment is served, or stays in the queue of a socket that came from
+     * outside. It can take an eighth of this time longer. Milliseconds, at
+     * most 1000000000000. 0, the default: never.
+     */
+    int64_t exit_idle_ms;
+    /*
      * What to do with connections while max_children children live.
      * FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
      */
@@ -949,7 +978,7 @@ typedef struct forkserve_options {
             10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 30, 0, 0, 0, 0, 0, 1000,  \
             FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL,     \
             NULL, NULL, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,                \
-            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
+            FORKSERVE_NOTIFY_AUTO, 0, FORKSERVE_AT_CAPACITY_QUEUE, NULL                    \
     }
 
 /* --- 5  Errors ------------------------------------------------------------ */
@@ -1117,7 +1146,8 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
 #define FORKSERVE_EVENT_RESUMED 9
 
 /*
- * forkserve_server_stop was called, or no listener is left: the drain has begun.
+ * forkserve_server_stop was called, no listener is left, or no client has come for
+ * exit_idle_ms: the drain has begun.
  */
 #define FORKSERVE_EVENT_DRAINING 10
 
@@ -1164,6 +1194,12 @@ int forkserve_server_accept_fork(struct forkserve_server *s,
  * live tells how many connections they serve.
  */
 #define FORKSERVE_EVENT_DETACHED 18
+
+/*
+ * systemd could not be told of the server (see notify): error. Of failures in a row the
+ * first.
+ */
+#define FORKSERVE_EVENT_NOTIFY_FAILED 19
 
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1

@@ -139,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="ADDRESS",
         default=["127.0.0.1:7000"],
-        help="HOST:PORT, :PORT, unix:PATH or fd:NUMBER (default: 127.0.0.1:7000)",
+        help="HOST:PORT, :PORT, unix:PATH, fd:NUMBER, systemd:[NAME] (default: 127.0.0.1:7000)",
     )
     p.add_argument("--version", action="version", version=f"forkserve {forkserve.__version__}")
     p.add_argument("--quiet", action="store_true", default=False, help="no line per event")
@@ -237,6 +237,19 @@ def make(options: dict[str, Any]) -> forkserve.Server:
         raise WrongOption(f"argument --{option.replace('_', '-')}: {reason}") from None
 
 
+# By which systemd has passed sockets to this program, and is told of it. What handlers
+# execute is not to take them for its own.
+FROM_SYSTEMD = (
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+)
+
+
 def main() -> int:
     """Run the server; the result is the exit status."""
     p = parser()
@@ -249,6 +262,8 @@ def main() -> int:
     except forkserve.Error as error:
         print(f"{p.prog}: {error.strerror}", file=sys.stderr)
         return 1
+    for name in FROM_SYSTEMD:
+        os.environ.pop(name, None)
 
     def stop(_number: int, _frame: Optional[FrameType]) -> None:
         server.stop()

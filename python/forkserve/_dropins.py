@@ -12,16 +12,15 @@ import posix
 import signal
 import socket
 import socketserver
-import sys
-import warnings
 from collections.abc import Callable
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
-from . import _handshake, _table, _unix
+from . import _handshake, _systemd, _table
 from ._dropin_run import Run
 from ._forkserve import HANDSHAKE_FAILED, Error, Handshake, Loop
+from ._threads import warn_of_threads
 
 # With socketserver's 5 a burst overruns the kernel's queue. A client whose connection
 # it drops tries again after a second, then after three, then seven.
@@ -57,6 +56,8 @@ if TYPE_CHECKING:
 
         socket: socket.socket
         request_queue_size: int
+        address_family: int
+        server_address: Any
         server_bind: Callable[[], None]
         _handle_request_noblock: Callable[[], None]
 
@@ -122,6 +123,8 @@ class ForkingMixIn(Mixed):
     TLS handshake is in the child, within handshake_timeout (10 seconds, None for no limit).
     What verify_request() sees has had no handshake yet.
 
+    A server_address of "systemd:NAME" is the socket of this name that systemd has passed.
+
     A subclass whose server class does not say otherwise has a request_queue_size of 1024. In
     the child of a stream server, server.socket is closed: it does not keep the port open.
     """
@@ -143,6 +146,8 @@ class ForkingMixIn(Mixed):
     _deadlines: Optional[dict[int, tuple[float, int]]] = None
     _stop = False
     _in_child = False
+    # Whether its socket came from systemd.
+    _passed = False
     _short = False
     # In a child, with options that are about handshakes.
     _of_connection: Optional[Handshake] = None
@@ -162,7 +167,12 @@ class ForkingMixIn(Mixed):
 
     def server_bind(self) -> None:
         """Bind the socket; the file of a Unix socket gets its mode and owners."""
-        _unix.bind(self, super().server_bind)
+        self._passed = _systemd.bind(self, super().server_bind)
+
+    def server_activate(self) -> None:
+        """Listen, unless systemd has passed the socket, which listens."""
+        if not self._passed:
+            super().server_activate()
 
     @property
     def _BaseServer__shutdown_request(self) -> bool:
@@ -469,13 +479,3 @@ STEPS: dict[type, tuple[str, ...]] = {
     ForkingMixIn: ("process_request", "collect_children"),
     Loops: ("_handle_request_noblock",),
 }
-
-
-def warn_of_threads() -> None:
-    """Give CPython's warning of a fork beside threads; once, and before the first one."""
-    if sys.version_info >= (3, 12) and len(os.listdir("/proc/self/task")) > 1:
-        text = (
-            f"This process (pid={os.getpid()}) is multi-threaded, use of serve_forever() "
-            "may lead to deadlocks in the children."
-        )
-        warnings.warn(text, DeprecationWarning, stacklevel=4)

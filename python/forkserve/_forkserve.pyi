@@ -244,6 +244,8 @@ class Server:
         write_paths: str | Iterable[StrOrBytesPath] = (),
         landlock: Literal["require", "try"] = "require",
         syscalls: str = "",
+        notify: Literal["auto", "off"] = "auto",
+        exit_idle: float | None = None,
         at_capacity: Literal["queue", "refuse", "evict", "evict_source"] = "queue",
         refuse_message: bytes | bytearray = b"",
         ssl: SSLContext | Callable[[], SSLContext] | None = None,
@@ -369,6 +371,7 @@ def _set_socket_access(
     socket_user: str | int | None = None,
     socket_group: str | int | None = None,
 ) -> None: ...
+def _take_passed_socket(name: str, datagrams: bool) -> int: ...
 def at_child_exit(function: _Function) -> _Function: ...
 def fork() -> int: ...
 def fork_cost() -> ForkCost: ...

@@ -509,6 +509,27 @@ OPTIONS = (
         example="stdio",
     ),
     Option(
+        "notify",
+        "Service",
+        "choice",
+        "auto",
+        "whether systemd, or what else has set NOTIFY_SOCKET, is told of the server: "
+        "READY=1 when it serves, STOPPING=1 when its drain begins, and WATCHDOG=1 by the "
+        "loop itself where WATCHDOG_USEC is set",
+        words=("auto", "off"),
+    ),
+    Option(
+        "exit_idle",
+        "Service",
+        "limit",
+        "none",
+        "how long no client is connected until the server stops by itself: for a service "
+        "that its next client starts again",
+        least=1,
+        most=1000000000000,
+        dropins=False,
+    ),
+    Option(
         "at_capacity",
         "Refusals",
         "choice",

@@ -37,6 +37,8 @@ def describe(event: Event) -> Optional[tuple[str, str]]:
         return "distrusted", f"pid {event.pid} has told what cannot be true"
     if event.kind == "spares_renewed":
         return "renewed", f"spares, {reason}"
+    if event.kind == "notify_failed":
+        return "notify", f"systemd cannot be told{error}"
     if event.kind == "draining":
         return "draining", f"{event.live} alive"
     if event.kind == "detached":

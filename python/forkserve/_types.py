@@ -37,6 +37,7 @@ EventKind: TypeAlias = Literal[
     "socket_file_left",
     "child_distrusted",
     "spares_renewed",
+    "notify_failed",
     "other",
 ]
 
@@ -122,6 +123,7 @@ class ForkOptions(TypedDict, total=False):
     write_paths: str | Iterable[StrOrBytesPath]
     landlock: Literal["require", "try"]
     syscalls: str
+    notify: Literal["auto", "off"]
     at_capacity: Literal["queue", "refuse", "evict", "evict_source"]
     refuse_message: bytes | bytearray
     ssl: SSLContext | Callable[[], SSLContext] | None
@@ -146,5 +148,6 @@ class Options(ForkOptions, total=False):
     process_group: Literal["auto", "off", "group", "session"]
     orphans: Literal["finish", "terminate"]
     grace: float | None
+    exit_idle: float | None
     observer: Callable[[Event], object] | None
     # options:end

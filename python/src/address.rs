@@ -14,7 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyString, PyTuple};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// Listens at `address`, or at each of several.
 pub(crate) fn listen(server: &mut Server, address: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -215,4 +215,12 @@ fn tcp_text(tuple: &Bound<'_, PyTuple>) -> PyResult<String> {
         host if host.contains(':') => format!("[{host}]:{port}"),
         host => format!("{host}:{port}"),
     })
+}
+
+/// The one socket of this name that systemd has passed, which is the caller's from here on: for
+/// a server of datagrams, or of connections, which listens.
+#[pyfunction]
+pub(crate) fn _take_passed_socket(py: Python<'_>, name: &str, datagrams: bool) -> PyResult<RawFd> {
+    let taken = forkserve::take_passed_socket(name, datagrams);
+    taken.map_err(|error| error::from_core(py, &error))
 }

@@ -24,7 +24,7 @@ pub(crate) struct Event {
     /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
     /// used), "paused" (reason), "resumed", "listener_failed" (address, error),
     /// "socket_file_left" (address, error), "child_distrusted" (pid), "spares_renewed"
-    /// (reason), "draining", "stopped", or "detached", whose live is how many are left; in the
+    /// (reason), "notify_failed" (error), "draining", "stopped", or "detached", whose live is how many are left; in the
     /// host of a supervisor "supervisor_ended" (pid, how). More kinds may come.
     kind: &'static str,
     /// Number of the connection.
@@ -168,6 +168,9 @@ impl Event {
             }
             Core::SparesRenewed { reason } => {
                 Event { kind: "spares_renewed", reason: Some(reason.name()), ..Event::default() }
+            }
+            Core::NotifyFailed { errno } => {
+                Event { kind: "notify_failed", error: Some(errno), ..Event::default() }
             }
             Core::Draining { .. } => Event { kind: "draining", ..Event::default() },
             Core::Stopped => Event { kind: "stopped", ..Event::default() },

@@ -58,6 +58,8 @@ mod _forkserve {
     #[pymodule_export]
     use crate::access::_set_socket_access;
     #[pymodule_export]
+    use crate::address::_take_passed_socket;
+    #[pymodule_export]
     use crate::at_exit::at_child_exit;
     #[pymodule_export]
     use crate::conn::Connection;

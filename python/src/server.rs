@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// address says where to listen: "127.0.0.1:7000", "[::1]:0" (a free port),
 /// "localhost:http" (each address of the name, the port of the service), ":7000" (all
-/// interfaces), "unix:/path", "unix:@abstract", "fd:3" (a listening socket); a (host, port)
-/// tuple; a listening socket.socket or descriptor, which the server takes over; or a list of
+/// interfaces), "unix:/path", "unix:@abstract", "fd:3" (a listening socket), "systemd:NAME"
+/// (the sockets of this name that systemd has passed; without a name all); a (host, port) tuple; a listening socket.socket or descriptor, which the server takes over; or a list of
 /// these, or whatever else has them as its items.
 ///
 /// handler, or None for a server of set_program() or serve_program(), is called with a
@@ -161,8 +161,9 @@ impl Server {
             penalty_max=3600.0, penalty_statuses=(), nice=0, oom_score_adj=None, \
             rlimits='', umask=None, chroot=None, directory=None, group=None, user=None, \
             no_new_privs=False, isolate=False, read_paths=(), write_paths=(), \
-            landlock='require', syscalls='', at_capacity='queue', refuse_message=b'', \
-            ssl=None, handshake_timeout=10.0, gc_freeze=False, observer=None)"
+            landlock='require', syscalls='', notify='auto', exit_idle=None, \
+            at_capacity='queue', refuse_message=b'', ssl=None, handshake_timeout=10.0, \
+            gc_freeze=False, observer=None)"
     )]
     // signature:end
     fn new(

@@ -75,9 +75,11 @@ AT(forkserve_options, read_paths, 312);
 AT(forkserve_options, write_paths, 320);
 AT(forkserve_options, landlock, 328);
 AT(forkserve_options, syscalls, 336);
-AT(forkserve_options, at_capacity, 344);
-AT(forkserve_options, refuse_message, 352);
-SIZE(forkserve_options, 360);
+AT(forkserve_options, notify, 344);
+AT(forkserve_options, exit_idle_ms, 352);
+AT(forkserve_options, at_capacity, 360);
+AT(forkserve_options, refuse_message, 368);
+SIZE(forkserve_options, 376);
 LAST(forkserve_options, refuse_message);
 /* options:end */
 
@@ -173,6 +175,7 @@ IS(FORKSERVE_EVENT_SPARES_RENEWED, 15);
 IS(FORKSERVE_EVENT_SOCKET_FILE_LEFT, 16);
 IS(FORKSERVE_EVENT_EXEC_FAILED, 17);
 IS(FORKSERVE_EVENT_DETACHED, 18);
+IS(FORKSERVE_EVENT_NOTIFY_FAILED, 19);
 
 /* By `make tables`. constants:begin */
 IS(FORKSERVE_REASON_CAPACITY, 1);
@@ -201,6 +204,8 @@ IS(FORKSERVE_PROCESS_GROUP_AUTO, 0);
 IS(FORKSERVE_PROCESS_GROUP_OFF, 1);
 IS(FORKSERVE_PROCESS_GROUP_GROUP, 2);
 IS(FORKSERVE_PROCESS_GROUP_SESSION, 3);
+IS(FORKSERVE_NOTIFY_AUTO, 0);
+IS(FORKSERVE_NOTIFY_OFF, 1);
 IS(FORKSERVE_LANDLOCK_REQUIRE, 0);
 IS(FORKSERVE_LANDLOCK_TRY, 1);
 IS(FORKSERVE_ORPHANS_FINISH, 0);

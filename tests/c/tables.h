@@ -59,6 +59,8 @@
     PATHS(write_paths)                                                                     \
     CHOICE(landlock, "require", "try")                                                     \
     TEXT(syscalls, "stdio")                                                                \
+    CHOICE(notify, "auto", "off")                                                          \
+    LIMIT(exit_idle_ms, 0, 1000000000000)                                                  \
     CHOICE(at_capacity, "queue", "refuse", "evict", "evict_source")                        \
     BYTES(refuse_message, 4096)
 

@@ -3,6 +3,8 @@
 #include "test.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,4 +144,41 @@ TEST(no_address_is_added_once_the_server_runs) {
     CHECK(forkserve_server_address(server, 0, after, sizeof after) > 0);
     CHECK_TEXT(after, before);
     forkserve_server_free(server);
+}
+
+TEST(a_socket_of_systemd_is_taken_once) {
+    forkserve_server *server = NULL;
+    forkserve_error error = FORKSERVE_ERROR_INIT;
+    int kept = fcntl(3, F_DUPFD, 20), low = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = fcntl(low, F_DUPFD, 20);
+    char pid[16], text[64];
+
+    close(low);
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, NULL), 0);
+    CHECK_EQUAL(forkserve_server_listen(server, "systemd:web", &error), -ENOENT);
+    CHECK_CONTAINS(error.message, "listen systemd:web: no sockets have been passed");
+    CHECK_EQUAL(listen(fd, 5), 0);
+    CHECK_EQUAL(dup2(fd, 3), 3);
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    setenv("LISTEN_PID", pid, 1);
+    setenv("LISTEN_FDS", "1", 1);
+    setenv("LISTEN_FDNAMES", "web", 1);
+    CHECK_EQUAL(forkserve_server_listen(server, "systemd:", NULL), 0);
+    CHECK(forkserve_server_address(server, 0, text, sizeof text) > 0);
+    CHECK_CONTAINS(text, "0.0.0.0:");
+    CHECK_EQUAL(fcntl(3, F_GETFD), FD_CLOEXEC);
+    CHECK_EQUAL(forkserve_server_listen(server, "systemd:web", &error), -EEXIST);
+    CHECK_CONTAINS(error.message, "descriptor 3 (web) has been put to use already");
+    forkserve_server_free(server);
+    /* The number is free again, and what has it now is not that socket. */
+    CHECK_EQUAL(dup2(fd, 3), 3);
+    CHECK_EQUAL(forkserve_server_new(NULL, &server, NULL), 0);
+    CHECK_EQUAL(forkserve_server_listen(server, "systemd:web", &error), -EEXIST);
+    forkserve_server_free(server);
+    close(3);
+    close(fd);
+    if (kept >= 0) {
+        dup2(kept, 3);
+        close(kept);
+    }
 }

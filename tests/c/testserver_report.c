@@ -59,6 +59,7 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_SOCKET_FILE_LEFT] = "socket_file_left",
     [FORKSERVE_EVENT_EXEC_FAILED] = "exec_failed",
     [FORKSERVE_EVENT_DETACHED] = "detached",
+    [FORKSERVE_EVENT_NOTIFY_FAILED] = "notify_failed",
 };
 
 #define NAME(number, name) [number] = name,

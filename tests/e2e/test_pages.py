@@ -233,6 +233,8 @@ TRIED = {
     ("docs/sharing-state.md", "numbers.py"): "test_recipes.py",
     ("docs/sharing-state.md", "tally.py"): "test_recipes.py",
     ("docs/sharing-state.md", "visits.py"): "test_recipes.py",
+    ("docs/systemd.md", "echo.service"): "test_systemd.py",
+    ("docs/systemd.md", "echo.socket"): "test_systemd.py",
     ("docs/testing.md", "greeter.py"): "test_recipes.py",
     ("docs/testing.md", "test_greet.py"): RUN_BY_PYTEST,
     ("docs/testing.md", "test_server.py"): RUN_BY_PYTEST,

@@ -63,7 +63,7 @@ def test_the_options_are_those_of_server():
     assert left == {
         *("backlog", "reuse_port", "socket_mode", "socket_user", "socket_group"),
         "process_group",
-        *("grace", "linger", "orphans", "nodelay", "keepalive", "observer"),
+        *("grace", "linger", "orphans", "nodelay", "keepalive", "observer", "exit_idle"),
     }
     assert forkserve.ForkingTCPServer.max_children == 40
 

@@ -23,7 +23,8 @@ pub const FORKSERVE_EVENT_ENDED: i32 = 7;
 pub const FORKSERVE_EVENT_PAUSED: i32 = 8;
 /// Connections are accepted again.
 pub const FORKSERVE_EVENT_RESUMED: i32 = 9;
-/// forkserve_server_stop was called, or no listener is left: the drain has begun.
+/// forkserve_server_stop was called, no listener is left, or no client has come for
+/// exit_idle_ms: the drain has begun.
 pub const FORKSERVE_EVENT_DRAINING: i32 = 10;
 /// The drain is complete: no listener, no child.
 pub const FORKSERVE_EVENT_STOPPED: i32 = 11;
@@ -49,6 +50,9 @@ pub const FORKSERVE_EVENT_EXEC_FAILED: i32 = 17;
 /// After forkserve_server_detach: no listener, and the children go on by themselves;
 /// live tells how many connections they serve.
 pub const FORKSERVE_EVENT_DETACHED: i32 = 18;
+/// systemd could not be told of the server (see notify): error. Of failures in a row the
+/// first.
+pub const FORKSERVE_EVENT_NOTIFY_FAILED: i32 = 19;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -211,6 +215,10 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         Event::SparesRenewed { reason } => {
             flat.reason = reason.number();
             FORKSERVE_EVENT_SPARES_RENEWED
+        }
+        Event::NotifyFailed { errno } => {
+            flat.error = errno;
+            FORKSERVE_EVENT_NOTIFY_FAILED
         }
         Event::Draining { .. } => FORKSERVE_EVENT_DRAINING,
         Event::Stopped => FORKSERVE_EVENT_STOPPED,

@@ -33,6 +33,11 @@ pub const FORKSERVE_PROCESS_GROUP_GROUP: i32 = 2;
 /// (setsid).
 pub const FORKSERVE_PROCESS_GROUP_SESSION: i32 = 3;
 
+/// For notify: where NOTIFY_SOCKET is set when the server is made. The default.
+pub const FORKSERVE_NOTIFY_AUTO: i32 = 0;
+/// For notify: no.
+pub const FORKSERVE_NOTIFY_OFF: i32 = 1;
+
 /// For landlock: refuse to serve. The default.
 pub const FORKSERVE_LANDLOCK_REQUIRE: i32 = 0;
 /// For landlock: use what there is.
@@ -312,6 +317,19 @@ pub struct forkserve_options {
     /// signals to others. By seccomp; implies no_new_privs. As text: "stdio".
     /// NULL, the default: none.
     pub syscalls: *const c_char,
+    /// Whether systemd, or what else has set NOTIFY_SOCKET, is told of the
+    /// server: READY=1 when it serves, STOPPING=1 when its drain begins, and
+    /// WATCHDOG=1 by the loop itself where WATCHDOG_USEC is set. A program that
+    /// is more than this server tells of itself, and turns this off. Of several
+    /// servers in a process the first that begins tells. FORKSERVE_NOTIFY_*.
+    /// Default FORKSERVE_NOTIFY_AUTO.
+    pub notify: i32,
+    /// How long no client is connected until the server stops by itself: for a
+    /// service that its next client starts again. A client that comes in the
+    /// last moment is served, or stays in the queue of a socket that came from
+    /// outside. It can take an eighth of this time longer. Milliseconds, at
+    /// most 1000000000000. 0, the default: never.
+    pub exit_idle_ms: i64,
     /// What to do with connections while max_children children live.
     /// FORKSERVE_AT_CAPACITY_*. Default FORKSERVE_AT_CAPACITY_QUEUE.
     pub at_capacity: i32,

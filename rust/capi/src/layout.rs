@@ -19,7 +19,7 @@ macro_rules! layout {
 }
 
 // By `make tables`. structs:begin
-layout!(forkserve_options: 360 {
+layout!(forkserve_options: 376 {
     size: 0,
     backlog: 8,
     reuse_port: 12,
@@ -76,8 +76,10 @@ layout!(forkserve_options: 360 {
     write_paths: 320,
     landlock: 328,
     syscalls: 336,
-    at_capacity: 344,
-    refuse_message: 352,
+    notify: 344,
+    exit_idle_ms: 352,
+    at_capacity: 360,
+    refuse_message: 368,
 });
 
 layout!(forkserve_stats: 504 {
@@ -178,6 +180,7 @@ constants! {
     FORKSERVE_EVENT_SOCKET_FILE_LEFT = 16,
     FORKSERVE_EVENT_EXEC_FAILED = 17,
     FORKSERVE_EVENT_DETACHED = 18,
+    FORKSERVE_EVENT_NOTIFY_FAILED = 19,
 
     // By `make tables`. constants:begin
     FORKSERVE_REASON_CAPACITY = 1,
@@ -206,6 +209,8 @@ constants! {
     FORKSERVE_PROCESS_GROUP_OFF = 1,
     FORKSERVE_PROCESS_GROUP_GROUP = 2,
     FORKSERVE_PROCESS_GROUP_SESSION = 3,
+    FORKSERVE_NOTIFY_AUTO = 0,
+    FORKSERVE_NOTIFY_OFF = 1,
     FORKSERVE_LANDLOCK_REQUIRE = 0,
     FORKSERVE_LANDLOCK_TRY = 1,
     FORKSERVE_ORPHANS_FINISH = 0,

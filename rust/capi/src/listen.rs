@@ -17,6 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///   127.0.0.1:7000  [::1]:0 (a free port)  localhost:7000 (each address of it)
 ///   127.0.0.1:http (the port of a service)  :7000 (all interfaces)  unix:/path
 ///   unix:@abstract  fd:3 (see forkserve_server_listen_fd)
+///   systemd:NAME (each socket of this name that systemd has passed to this process)
+///   systemd: (all of them)
 ///
 /// It may be called several times, before the server runs. The socket file of
 /// unix:/path replaces one that a dead server left, and is removed at the end.
@@ -24,7 +26,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Context: parent. May block until a name server replies.
 /// Errors: -EINVAL: NULL, or an address that cannot be parsed; -ENAMETOOLONG;
 /// -EBUSY: the server runs, or has run; -ECHILD; what socket, bind or listen
-/// fails with, such as -EADDRINUSE; of fd:N as for forkserve_server_listen_fd.
+/// fails with, such as -EADDRINUSE; of fd:N as for forkserve_server_listen_fd; of
+/// systemd: the same, and -ENOENT: no such socket has been passed to this process, and
+/// -EEXIST: it has been put to use already.
 /// Nothing is left open on an error.
 /// Since: 0.1.
 #[no_mangle]

@@ -39,7 +39,7 @@ pub(crate) enum Command {
 )]
 pub(crate) struct Serve {
     /// Where to listen: 127.0.0.1:7000, [::1]:0, localhost:7000, :7000 (all interfaces),
-    /// unix:/path, unix:@name, fd:3
+    /// unix:/path, unix:@name, fd:3, systemd:NAME, systemd:
     #[arg(value_name = "ADDRESS", required = true)]
     pub(crate) addresses: Vec<OsString>,
     /// The program, looked for in PATH, and its arguments

@@ -120,6 +120,7 @@ fn taken_apart(event: &Event<'_>) -> Option<(&'static str, Fields)> {
         Event::SocketFileLeft { address, errno } => {
             ("socket_file_left", with(vec![("address", address.into())], error(errno)))
         }
+        Event::NotifyFailed { errno } => ("notify_failed", error(errno)),
         Event::Draining { live } => ("draining", vec![("live", live.into())]),
         Event::Stopped => ("stopped", Vec::new()),
         _ => return None,

@@ -123,7 +123,14 @@ pub enum Event<'a> {
         /// What it was.
         reason: Renewal,
     },
-    /// `stop` was called, or no listener is left; no new clients.
+    /// systemd could not be told of the server: see [`Options::notify`](crate::Options::notify).
+    /// Of failures in a row the first.
+    NotifyFailed {
+        /// Why.
+        errno: i32,
+    },
+    /// `stop` was called, or no listener is left, or no client has come for
+    /// [`Options::exit_idle`](crate::Options::exit_idle); no new clients.
     Draining {
         /// How many connections are being served.
         live: u64,

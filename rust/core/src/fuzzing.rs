@@ -68,6 +68,7 @@ pub fn address(data: &[u8]) {
             }
         }
         Ok(Address::Fd(fd)) => assert!(fd >= 0),
+        Ok(Address::Systemd(name)) => assert!(!name.contains(':')),
         Err(error) => check_error(&error, &[libc::EINVAL, libc::ENAMETOOLONG]),
     }
 }
@@ -204,6 +205,7 @@ mod tests {
     const ADDRESSES: &[&str] = &[
         "unix:",
         "fd:",
+        "systemd:",
         "@",
         "/tmp/x",
         "[",

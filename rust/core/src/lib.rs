@@ -57,6 +57,7 @@ mod server;
 mod shared;
 mod stats;
 mod sys;
+mod systemd;
 
 pub use child::exit::{ExitStatus, EXIT_PANIC};
 pub use cidr::CidrList;
@@ -70,7 +71,7 @@ pub use net::conn::{read, write_all, Connection};
 #[doc(hidden)]
 pub use net::standing::Handshake;
 pub use options::{
-    AtCapacity, AtRate, Landlock, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
+    AtCapacity, AtRate, Landlock, Notify, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
 };
 pub use program::{Program, Variables};
 pub use server::{Fork, Server, Stopper};
@@ -92,7 +93,7 @@ pub use hooks::{Hooks, StdioHooks};
 #[doc(hidden)]
 pub use metrics::{families, Family};
 #[doc(hidden)]
-pub use net::{access::set_socket_access, peer::PeerSockaddr};
+pub use net::{access::set_socket_access, passed::take_passed_socket, peer::PeerSockaddr};
 #[doc(hidden)]
 pub use options::{Amount, Choice, Misfit};
 #[doc(hidden)]

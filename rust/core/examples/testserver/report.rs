@@ -80,6 +80,7 @@ pub(crate) fn observe(event: &Event<'_>) {
         Event::SparesRenewed { reason } => {
             Line::new("spares_renewed").text("reason", reason.name())
         }
+        Event::NotifyFailed { errno } => Line::new("notify_failed").number("error", errno),
         Event::Draining { live } => Line::new("draining").number("live", live),
         Event::Stopped => Line::new("stopped"),
         Event::Detached { live } => Line::new("detached").number("live", live),

@@ -22,6 +22,8 @@ impl Engine {
         self.sweep_if_due();
         self.look_at_groups();
         self.ring_alarms();
+        self.tell_due();
+        self.leave_if_vacant();
     }
 
     /// The deadlines of a connection that has begun.

@@ -13,6 +13,7 @@ impl Drop for Engine {
         match standing {
             Standing::Serves => {
                 self.end_supervisor();
+                self.notifier.iter().for_each(|notifier| notifier.release());
                 self.end_children();
                 drop(self.hold.take(&self.common));
                 neighbours::leave(self.common.owned.words());
@@ -41,6 +42,7 @@ impl Engine {
             let _ = descriptor.into_raw_fd();
         }
         self.groups.abandon();
+        self.notifier.iter_mut().for_each(|notifier| notifier.abandon());
         self.hold.abandon();
         std::mem::forget(self.pool.take());
         std::mem::forget(self.tie.take());

@@ -251,8 +251,17 @@ impl Endpoints {
         }
     }
 
-    /// A drain begins: from here on only what is queued now is accepted.
-    pub(crate) fn begin_drain(&mut self, common: &mut Common) {
+    /// Whether a client waits at one of them.
+    pub(crate) fn any_waits(&self) -> bool {
+        let waits = |listener: &Listener| {
+            socket::wait_readable([listener.as_fd().as_raw_fd()], 0).unwrap_or(false)
+        };
+        self.listeners().any(waits)
+    }
+
+    /// A drain begins: from here on only what is queued now is accepted. `vacant`: also what
+    /// comes until the queue is found empty, which is soon.
+    pub(crate) fn begin_drain(&mut self, vacant: bool, common: &mut Common) {
         for endpoint in &mut self.table {
             // Clients in the queue are connected as far as they know, and are
             // served. Those that come later are not waited for, or a busy server
@@ -260,6 +269,7 @@ impl Endpoints {
             // queue is at most this long.
             let Some(listener) = &mut endpoint.listener else { continue };
             let queued = socket::queue_length(listener.as_fd());
+            let queued = queued.filter(|_| !vacant || listener.info().adopted);
             endpoint.quota = queued.unwrap_or(common.options.backlog);
             if listener.is_own_unix() {
                 // First the file: behind a closed queue there could be a dead server.

@@ -62,9 +62,10 @@ impl Engine {
         self.rights.check()?;
         self.phase.check_start(self.endpoints.is_empty())?;
         self.claim()?;
+        self.claim_service();
         let (tie, tie_end) = tie::pair().map_err(fail("socketpair"))?;
         self.endpoints.pin_files();
-        let spawned = self.send_parcel(&tie, payload).and_then(|()| spawn(program, tie_end));
+        let spawned = self.send_parcel(&tie, payload).and_then(|()| self.execute(program, tie_end));
         match spawned {
             Ok(pid) => self.await_supervisor(pid, tie).map(|()| pid),
             Err(error) => {
@@ -72,6 +73,11 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    fn execute(&self, program: &[OsString], tie_end: OwnedFd) -> Result<libc::pid_t, Error> {
+        let variables = self.notifier.as_ref().map(|notifier| notifier.variables());
+        spawn(program, variables.unwrap_or_default(), tie_end)
     }
 
     fn send_parcel(&self, tie: &OwnedFd, payload: &[u8]) -> Result<(), Error> {
@@ -97,7 +103,11 @@ impl Engine {
 
 /// Executes the program, by `posix_spawn`: that costs the same in a host of any size, and is
 /// allowed beside threads.
-fn spawn(program: &[OsString], tie_end: OwnedFd) -> Result<libc::pid_t, Error> {
+fn spawn(
+    program: &[OsString],
+    variables: Vec<(&'static str, OsString)>,
+    tie_end: OwnedFd,
+) -> Result<libc::pid_t, Error> {
     let Some((name, arguments)) = program.split_first() else {
         return Err(Error::new(Errno::EINVAL, "argv: no program"));
     };
@@ -105,6 +115,11 @@ fn spawn(program: &[OsString], tie_end: OwnedFd) -> Result<libc::pid_t, Error> {
     // A function of a library that is looked up when it is first called is looked up in
     // each child again, and each look-up writes to a page.
     command.env("LD_BIND_NOW", "1");
+    // Those of the host, perhaps, for which another server tells.
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    command.envs(variables);
     // What the program opens first would become the stream that the host has closed.
     // (Not `Stdio::null`, which gets the number of such a stream.)
     let null = || File::options().write(true).open("/dev/null")?.as_fd().try_clone_to_owned();
@@ -261,7 +276,8 @@ impl Engine {
     ) -> Result<Engine, Error> {
         options.validate()?;
         let board = Board::of_file(options.max_children as usize, board_file.as_fd());
-        let mut engine = Engine::on(board.map_err(fail("mmap"))?, Some(board_file), options)?;
+        let board = board.map_err(fail("mmap"))?;
+        let mut engine = Engine::on(board, Some(board_file), options, host)?;
         engine.common.owner = host;
         // The word on the scoreboard says that the host has begun, whose place this is.
         engine.rights.set(process::getpid());

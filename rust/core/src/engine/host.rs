@@ -38,6 +38,7 @@ impl Engine {
         self.common.board.set(Counter::Supervisor, remote.pid() as u64);
         self.remote = Some(remote);
         self.phase = Phase::Hosting;
+        self.tell_ready();
     }
 
     /// Waits until the supervisor has ended, and returns how if it has not drained;
@@ -61,6 +62,7 @@ impl Engine {
         self.common.board.set(Counter::Supervisor, 0);
         self.endpoints.remove_files(outcome.is_ok(), &mut self.common);
         self.common.emit(&Event::SupervisorEnded { pid, exit });
+        self.tell_stopping(0);
         outcome.map(|()| true)
     }
 

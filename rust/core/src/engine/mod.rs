@@ -24,6 +24,7 @@ mod drain;
 mod endpoints;
 mod key;
 mod launcher;
+mod notifier;
 pub(crate) mod owner;
 mod pauses;
 mod phase;
@@ -33,6 +34,7 @@ mod remote;
 mod reports;
 mod stops;
 mod tie;
+mod vacancy;
 // Chapters.
 mod admit;
 mod bury;
@@ -49,6 +51,7 @@ mod reap;
 mod recall;
 mod refill;
 mod sandbox;
+mod service;
 mod spawn;
 mod stop;
 pub(crate) mod supervisor;
@@ -68,6 +71,7 @@ use crate::engine::drain::Drain;
 use crate::engine::endpoints::Endpoints;
 use crate::engine::key::Key;
 use crate::engine::launcher::Launcher;
+use crate::engine::notifier::Notifier;
 use crate::engine::owner::Owner;
 use crate::engine::pauses::eviction::Eviction;
 use crate::engine::pauses::hold::Hold;
@@ -80,6 +84,7 @@ use crate::engine::remote::Remote;
 use crate::engine::reports::Reports;
 use crate::engine::stops::Stops;
 use crate::engine::tie::Tie;
+use crate::engine::vacancy::Vacancy;
 use crate::error::Error;
 use crate::event::{Event, Observer, Pause};
 use crate::limits::Limits;
@@ -87,13 +92,14 @@ use crate::metrics::Listening;
 use crate::net::conn::Ends;
 use crate::net::listener::Listener;
 use crate::net::place::Place;
-use crate::options::{Options, Orphans};
+use crate::options::{Notify as WhenToNotify, Options, Orphans};
 use crate::sandbox::Sandbox;
 use crate::shared::board::{Board, Head};
 use crate::sys::clock::millis_until;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process;
 use crate::sys::wake::Wake;
+use crate::systemd::notify::Notify;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -154,6 +160,10 @@ pub(crate) struct Engine {
     tie: Option<Tie>,
     /// In the host: the supervisor.
     remote: Option<Remote>,
+    /// What systemd is told, if it wants to know.
+    notifier: Option<Box<Notifier>>,
+    /// How long no client has been connected, where that matters.
+    vacancy: Option<Box<Vacancy>>,
 }
 
 const _: () = assert!(size_of::<Engine>() == 2048);
@@ -164,11 +174,16 @@ impl Engine {
         let named = Board::named(options.max_children as usize);
         let (board, file) = named.map_err(|errno| Error::os("mmap", "", errno))?;
         board.set_head(&Head::of(&options));
-        Engine::on(board, file, options)
+        Engine::on(board, file, options, process::getpid())
     }
 
-    /// On this scoreboard, which is in that file.
-    fn on(board: Board, board_file: Option<OwnedFd>, options: Options) -> Result<Engine, Error> {
+    /// On this scoreboard, which is in that file. `main`: the process of the host.
+    fn on(
+        board: Board,
+        board_file: Option<OwnedFd>,
+        options: Options,
+        main: libc::pid_t,
+    ) -> Result<Engine, Error> {
         let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
         // Everything rests on pidfds. A kernel without them must say so now,
         // not when the first child has been made.
@@ -183,6 +198,11 @@ impl Engine {
         stops.watch(&epoll).map_err(fail("epoll_ctl"))?;
         let room = Arc::new(Ends::at(board.place()));
         let limits = Limits::new(&options)?.map(Arc::new);
+        let notify = match options.notify {
+            WhenToNotify::Auto => Notify::of_environment(main),
+            WhenToNotify::Off => None,
+        };
+        let notifier = notify.map(|notify| Box::new(Notifier::new(notify)));
         let mut owned = Owned::default();
         neighbours::enter();
         owned.add_lasting(&epoll);
@@ -214,6 +234,8 @@ impl Engine {
             room,
             tie: None,
             remote: None,
+            notifier,
+            vacancy: None,
         })
     }
 
@@ -261,6 +283,7 @@ impl Engine {
             let name = self.endpoints.name(index);
             self.common.emit(&Event::Listening { address: name.as_str() });
         }
+        self.enter_service();
         Ok(())
     }
 
@@ -295,7 +318,8 @@ impl Engine {
     /// is reported; `None`: never.
     pub(crate) fn timeout_ms(&self, now: Instant) -> Option<u32> {
         let wait = self.phase.rules().wait;
-        let begins = wait == Wait::ToBegin && self.is_pooled() && !self.endpoints.is_empty();
+        let waits = self.is_pooled() || self.is_service();
+        let begins = wait == Wait::ToBegin && waits && !self.endpoints.is_empty();
         let made = self.pool.as_ref().is_some_and(Pool::has_made);
         if begins || made || self.reports.are_unread() || self.endpoints.any_ready() {
             return Some(0);
@@ -313,6 +337,8 @@ impl Engine {
             self.reaper.due(),
             self.alarms.next(),
             self.groups.due(),
+            self.notifier.as_ref().and_then(|notifier| notifier.due()),
+            self.vacancy.as_ref().map(|vacancy| vacancy.due()),
             of_phase,
         ];
         let next = deadlines.into_iter().flatten().min()?;

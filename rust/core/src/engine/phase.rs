@@ -39,8 +39,9 @@ pub(crate) enum Stop {
 /// What, beside reports, ends `wait`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// With spares: at once, to make them. A loop of the host's that waits before its
-    /// first turn would wait for the first client, and that one for the first spare.
+    /// With spares, and in a service: at once, to make them, or to say that it serves. A loop
+    /// of the host's that waits before its first turn would wait for the first client, and
+    /// that one for the first spare.
     ToBegin,
     /// The time to make spares.
     ForSpares,

@@ -23,19 +23,23 @@ impl Engine {
     /// One step towards the end.
     pub(super) fn take_stop(&mut self) {
         match self.phase.rules().stop {
-            Stop::Drain => self.begin_drain(),
+            Stop::Drain => self.begin_drain(false),
             Stop::Hasten => self.escalate(),
             Stop::Nothing => {}
         }
     }
 
-    fn begin_drain(&mut self) {
-        self.endpoints.begin_drain(&mut self.common);
+    /// `vacant`: no client is connected, and those that come while the listeners close are
+    /// few.
+    pub(super) fn begin_drain(&mut self, vacant: bool) {
+        self.vacancy = None;
+        self.endpoints.begin_drain(vacant, &mut self.common);
         self.dismiss_spares();
         self.drain = Drain::begin(self.common.now, self.common.options.grace);
         self.phase = Phase::Draining;
         let live = self.busy();
         self.common.emit(&Event::Draining { live });
+        self.tell_stopping(live);
     }
 
     /// To the next stage, because its time has come or because of `stop`.

@@ -40,6 +40,7 @@ impl Engine {
         self.rights.check()?;
         self.phase.check_start(self.endpoints.is_empty())?;
         self.claim()?;
+        self.claim_service();
         let fail = |operation: &'static str| move |errno| Error::os(operation, "", errno);
         let (tie, tie_end) = crate::sys::tie::pair().map_err(fail("socketpair"))?;
         hooks.before()?;

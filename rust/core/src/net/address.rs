@@ -7,6 +7,7 @@
 //! ```text
 //! 127.0.0.1:7000   [::1]:0   localhost:http   :7000 (all interfaces)
 //! unix:/path       unix:@abstract-name        fd:3 (a listening socket)
+//! systemd:         systemd:NAME (sockets that systemd has passed)
 //! ```
 
 use crate::error::Error;
@@ -23,6 +24,8 @@ pub(crate) enum Address<'a> {
     Unix(Vec<u8>),
     /// A listening socket of the caller's, by number.
     Fd(i32),
+    /// The sockets that systemd has passed under this name; an empty one stands for all.
+    Systemd(&'a str),
 }
 
 /// The port of a TCP address.
@@ -57,6 +60,13 @@ impl Address<'_> {
             let fd = decimal(number).filter(|&fd| fd <= i32::MAX as u32);
             let fd = fd.ok_or_else(|| invalid("needs a descriptor number after fd:".into()))?;
             return Ok(Address::Fd(fd as i32));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            // What separates names cannot be in one.
+            if name.contains(|c: char| c == ':' || c.is_control()) {
+                return Err(invalid("needs the name of a socket after systemd:, or none".into()));
+            }
+            return Ok(Address::Systemd(name));
         }
         if let Some(why) = advice::before(text) {
             return Err(invalid(why));
@@ -171,6 +181,8 @@ mod tests {
         assert_eq!(parse("unix:/run/x"), Ok(Address::Unix(b"/run/x".to_vec())));
         assert_eq!(parse("unix:@x"), Ok(Address::Unix(b"\0x".to_vec())));
         assert_eq!(parse("fd:3"), Ok(Address::Fd(3)));
+        assert_eq!(parse("systemd:"), Ok(Address::Systemd("")));
+        assert_eq!(parse("systemd:echo.socket"), Ok(Address::Systemd("echo.socket")));
     }
 
     #[test]
@@ -200,6 +212,8 @@ mod tests {
             "fd:x",
             "fd:-1",
             "fd:2147483648",
+            "systemd:a:b",
+            "systemd:a\n",
             "unix:/a\0b",
         ];
         for text in bad {

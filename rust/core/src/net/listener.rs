@@ -11,6 +11,7 @@ use crate::net::access::Access;
 use crate::net::address::{self, Address, Port};
 use crate::net::advice;
 use crate::net::name::Name;
+use crate::net::passed::open_passed;
 use crate::net::place::Place;
 use crate::net::socket_file::{remove_stale, FolderLock, SocketFile};
 use crate::options::Options;
@@ -18,10 +19,11 @@ use crate::sys::service;
 use crate::sys::sock_diag::{self, SocketId};
 use crate::sys::socket::{self, Flags, RawAddress};
 use crate::sys::timeout;
+use crate::systemd;
 use nix::errno::Errno;
 use std::ffi::{CString, OsStr};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -69,20 +71,25 @@ impl Listener {
             Address::Tcp(host, port) => open_tcp(host, number(&place.text(), port)?, options),
             Address::Unix(path) => open_unix(&path, options).map(|l| vec![l]),
             Address::Fd(number) => {
-                let name = format!("fd:{number}");
-                let (fd, flags) = socket::adopt_listener(number).map_err(|errno| {
-                    let why = match errno {
-                        Errno::EINVAL => "not a listening socket",
-                        Errno::EPROTOTYPE => "not a stream socket",
-                        Errno::ENOTSOCK => "not a socket",
-                        other => return Error::os("listen", &name, other),
-                    };
-                    Error::new(errno, format!("listen {name}: {why}"))
-                })?;
-                let listener = Listener::new(fd, Some(flags)).map(|l| vec![l]);
-                listener.map_err(|errno| Error::os("getsockname", &name, errno))
+                Listener::adopt(number, &format!("fd:{number}")).map(|l| vec![l])
             }
+            Address::Systemd(name) => open_passed(name),
         }
+    }
+
+    /// A socket that came from outside. `subject`: what errors call it.
+    pub(super) fn adopt(number: RawFd, subject: &str) -> Result<Listener, Error> {
+        let (fd, flags) = socket::adopt_listener(number).map_err(|errno| {
+            let why = match errno {
+                Errno::EINVAL => "not a listening socket",
+                Errno::EPROTOTYPE => "not a stream socket",
+                Errno::ENOTSOCK => "not a socket",
+                other => return Error::os("listen", subject, other),
+            };
+            Error::new(errno, format!("listen {subject}: {why}"))
+        })?;
+        let listener = Listener::new(fd, Some(flags));
+        listener.map_err(|errno| Error::os("getsockname", subject, errno))
     }
 
     /// `before`: the flags of a socket that came from outside.
@@ -192,7 +199,7 @@ impl Listener {
 fn give_back_adopted(fd: OwnedFd, before: Option<Flags>) {
     if let Some(flags) = before {
         flags.restore(fd.as_fd());
-        let _ = fd.into_raw_fd();
+        systemd::put_back(fd.into_raw_fd());
     }
 }
 

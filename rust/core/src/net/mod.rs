@@ -7,6 +7,7 @@ pub(crate) mod advice;
 pub(crate) mod conn;
 pub(crate) mod listener;
 pub(crate) mod name;
+pub(crate) mod passed;
 pub(crate) mod peer;
 pub(crate) mod place;
 pub(crate) mod socket_file;

@@ -9,7 +9,7 @@ mod rlimits;
 mod syscalls;
 mod table;
 
-pub use choice::{AtCapacity, AtRate, Choice, Landlock, Orphans, ProcessGroup};
+pub use choice::{AtCapacity, AtRate, Choice, Landlock, Notify, Orphans, ProcessGroup};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};
 pub(crate) use rlimits::Rlimit;

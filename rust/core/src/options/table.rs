@@ -307,6 +307,22 @@ and its like with EAGAIN.",
                 syscalls: text(Syscalls, "stdio") = none, since "0.1.0";
             }
 
+            "Service" {
+                /// Whether systemd, or what else has set NOTIFY_SOCKET, is told of the server:
+                /// READY=1 when it serves, STOPPING=1 when its drain begins, and WATCHDOG=1 by
+                /// the loop itself where WATCHDOG_USEC is set. A program that is more than this
+                /// server tells of itself, and turns this off. Of several servers in a process
+                /// the first that begins tells.
+                notify: choice(Notify) = Auto, since "0.1.0";
+
+                /// How long no client is connected until the server stops by itself: for a
+                /// service that its next client starts again. A client that comes in the last
+                /// moment is served, or stays in the queue of a socket that came from outside.
+                /// It can take an eighth of this time longer.
+                exit_idle as exit_idle_ms: limit(0, 1_000_000_000_000, "never") = None,
+                    since "0.1.0", dropins "no";
+            }
+
             "Refusals" {
                 /// What to do with connections while `max_children` children live.
                 at_capacity: choice(AtCapacity) = Queue, since "0.1.0";
@@ -358,6 +374,14 @@ macro_rules! choices_table {
                 Group = "group",
                 /// Each leads a session, and so a group, without a terminal (`setsid`).
                 Session = "session",
+            }
+
+            /// Whether systemd is told of the server.
+            Notify {
+                /// Where NOTIFY_SOCKET is set when the server is made. The default.
+                Auto = "auto",
+                /// No.
+                Off = "off",
             }
 
             /// What to do where the kernel's Landlock has not all that is asked of it.

@@ -12,6 +12,7 @@ use crate::escape::escaped;
 use crate::net::conn::Connection;
 use crate::sys::carray::{CArray, Environ};
 use crate::sys::exec::{self, Image, Io};
+use crate::systemd;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -54,7 +55,8 @@ impl Program {
     }
 
     /// With exactly these variables (`NAME=value`) for its environment. Without this call it
-    /// has that of the host.
+    /// has that of the host; and where the server executes it, without the variables by which
+    /// systemd has passed the host its sockets and is told of it.
     ///
     /// Errors: EINVAL for one without `=`, or with a NUL byte.
     pub fn environment<A: AsRef<OsStr>>(
@@ -112,7 +114,11 @@ impl Program {
     pub(crate) fn environ(&self, speaks: bool) -> Environ {
         let base = match &self.environment {
             Some(environment) => environment.texts().to_vec(),
-            None => std::env::vars_os().filter_map(variable).collect(),
+            // What systemd has told the host, and listens to from it, is the host's alone.
+            None => std::env::vars_os()
+                .filter(|(name, _)| systemd::VARIABLES.iter().all(|own| name != own))
+                .filter_map(variable)
+                .collect(),
         };
         let others = base.into_iter().filter(|text| !self.variables.own(text));
         Environ::new(others.chain(variables::of_voice(self.io).filter(|_| speaks)).collect())

@@ -73,7 +73,8 @@ impl Server {
     /// of a service), `:7000` (all interfaces), `unix:/path`,
     /// `unix:@abstract`, `fd:3` (a listening stream socket, which the server
     /// takes over: on success it is the server's to close, and it is non-blocking, in
-    /// each process that has it).
+    /// each process that has it), `systemd:NAME` and `systemd:` (each socket of this name,
+    /// or all, that systemd has passed to this process; the same holds for them).
     ///
     /// May be called several times before the server runs. The socket of
     /// `unix:/path` replaces a file that a dead server left, and is removed at
@@ -81,6 +82,7 @@ impl Server {
     ///
     /// Errors: EINVAL for an address that cannot be parsed; what `socket`,
     /// `bind` or `listen` failed with; EEXIST for a socket that the server has already;
+    /// ENOENT where systemd has passed no such socket to this process;
     /// EBUSY once the server runs. Nothing is left open on an error.
     pub fn listen(&mut self, address: impl AsRef<OsStr>) -> Result<(), Error> {
         self.engine.listen(Place::Text(address.as_ref().as_bytes()))

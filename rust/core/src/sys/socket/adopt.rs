@@ -22,6 +22,23 @@ impl Flags {
     }
 }
 
+/// An option of a socket of the caller's.
+pub(crate) fn option_of(fd: RawFd, level: libc::c_int, name: libc::c_int) -> Result<i32, Errno> {
+    if fd < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: not negative; the kernel checks whether it is open.
+    option(unsafe { BorrowedFd::borrow_raw(fd) }, level, name)
+}
+
+/// Makes a descriptor close-on-exec; an error if it is not open.
+pub(crate) fn close_on_exec(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: fcntl checks the number, and takes no pointers.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC) }).map(drop)
+}
+
 /// Takes a descriptor of the caller's as a listener: checks that it is a
 /// listening stream socket, then sets non-blocking and close-on-exec. Returns
 /// its flags from before, too; on an error they are as they were.

@@ -7,6 +7,7 @@
 mod accept;
 mod address;
 mod adopt;
+mod datagram;
 mod open;
 mod option;
 mod shutdown;
@@ -16,7 +17,8 @@ mod wait;
 
 pub(crate) use accept::accept;
 pub(crate) use address::{local_address, peer_address, Parts, RawAddress};
-pub(crate) use adopt::{adopt_listener, Flags};
+pub(crate) use adopt::{adopt_listener, close_on_exec, option_of, Flags};
+pub(crate) use datagram::send_to;
 pub(crate) use open::{bind, connect, datagram_socket, listen, stream_socket};
 pub(crate) use option::{cookie, option, queue_length, remove_ip_options, set_option};
 pub(crate) use shutdown::{close_queue, finish_sending, shutdown_write, stop_listening};
