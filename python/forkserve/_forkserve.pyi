@@ -233,6 +233,7 @@ class Server:
         nice: int = 0,
         oom_score_adj: int | None = None,
         rlimits: str = "",
+        cgroup: str = "",
         umask: int | None = None,
         chroot: StrOrBytesPath | None = None,
         directory: StrOrBytesPath | None = None,

@@ -427,6 +427,17 @@ OPTIONS = (
         example="nofile=64, as=256M, cpu=10",
     ),
     Option(
+        "cgroup",
+        "Sandbox",
+        "text",
+        "none",
+        "a cgroup for each child: the path of a directory of cgroup v2 in which the "
+        "server may make others, and limits, which are names of files there with what is "
+        "written to them, a comma in place of a space",
+        example="/sys/fs/cgroup/x memory.max=64M pids.max=16",
+        dropins=False,
+    ),
+    Option(
         "umask",
         "Sandbox",
         "mode",

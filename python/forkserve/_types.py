@@ -148,6 +148,7 @@ class Options(ForkOptions, total=False):
     process_group: Literal["auto", "off", "group", "session"]
     orphans: Literal["finish", "terminate"]
     grace: float | None
+    cgroup: str
     exit_idle: float | None
     observer: Callable[[Event], object] | None
     # options:end

@@ -873,6 +873,16 @@ typedef struct forkserve_options {
      */
     const char *rlimits;
     /*
+     * A cgroup for each child: the path of a directory of cgroup v2 in which
+     * the server may make others, and limits, which are names of files there
+     * with what is written to them, a comma in place of a space. All processes
+     * of a child are ended with it, and by the SIGKILL of lifetime_ms, of a
+     * drain and of the server's end. Only under a supervisor, and in the
+     * command forkserve serve. As text: "/sys/fs/cgroup/x memory.max=64M
+     * pids.max=16". NULL, the default: none.
+     */
+    const char *cgroup;
+    /*
      * The permissions that files made by the children do not get: see
      * umask(2). 0 to 0777. -1, the default: none.
      */
@@ -976,8 +986,8 @@ typedef struct forkserve_options {
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 10000, 5000,  \
             10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 30, 0, 0, 0, 0, 0, 1000,  \
-            FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, -1, NULL, NULL,     \
-            NULL, NULL, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,                \
+            FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, NULL, -1, NULL,     \
+            NULL, NULL, NULL, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,          \
             FORKSERVE_NOTIFY_AUTO, 0, FORKSERVE_AT_CAPACITY_QUEUE, NULL                    \
     }
 

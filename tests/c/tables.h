@@ -48,6 +48,7 @@
     SIGNED(nice, -20, 19)                                                                  \
     SETTING(oom_score_adj, -1001, -1000, 1000)                                             \
     TEXT(rlimits, "nofile=64, as=256M, cpu=10")                                            \
+    TEXT(cgroup, "/sys/fs/cgroup/x memory.max=64M pids.max=16")                            \
     MODE(umask)                                                                            \
     PATH(chroot)                                                                           \
     PATH(directory)                                                                        \

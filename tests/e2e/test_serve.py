@@ -22,9 +22,9 @@ FREE = "127.0.0.1:0"
 class Served:
     """A running `forkserve serve`, with the lines that it has logged."""
 
-    def __init__(self, words, **how):
+    def __init__(self, words, tracer=(), **how):
         self.process = subprocess.Popen(
-            [COMMAND, "serve", *map(str, words)],
+            [*map(str, tracer), COMMAND, "serve", *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

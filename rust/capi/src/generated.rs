@@ -270,6 +270,14 @@ pub struct forkserve_options {
     /// hard one, a single value both. As text: "nofile=64, as=256M, cpu=10".
     /// NULL, the default: none.
     pub rlimits: *const c_char,
+    /// A cgroup for each child: the path of a directory of cgroup v2 in which
+    /// the server may make others, and limits, which are names of files there
+    /// with what is written to them, a comma in place of a space. All processes
+    /// of a child are ended with it, and by the SIGKILL of lifetime_ms, of a
+    /// drain and of the server's end. Only under a supervisor, and in the
+    /// command forkserve serve. As text: "/sys/fs/cgroup/x memory.max=64M
+    /// pids.max=16". NULL, the default: none.
+    pub cgroup: *const c_char,
     /// The permissions that files made by the children do not get: see
     /// umask(2). 0 to 0777. -1, the default: none.
     pub umask: i32,

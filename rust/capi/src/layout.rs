@@ -19,7 +19,7 @@ macro_rules! layout {
 }
 
 // By `make tables`. structs:begin
-layout!(forkserve_options: 376 {
+layout!(forkserve_options: 384 {
     size: 0,
     backlog: 8,
     reuse_port: 12,
@@ -65,21 +65,22 @@ layout!(forkserve_options: 376 {
     nice: 248,
     oom_score_adj: 252,
     rlimits: 256,
-    umask: 264,
-    chroot: 272,
-    directory: 280,
-    group: 288,
-    user: 296,
-    no_new_privs: 304,
-    isolate: 308,
-    read_paths: 312,
-    write_paths: 320,
-    landlock: 328,
-    syscalls: 336,
-    notify: 344,
-    exit_idle_ms: 352,
-    at_capacity: 360,
-    refuse_message: 368,
+    cgroup: 264,
+    umask: 272,
+    chroot: 280,
+    directory: 288,
+    group: 296,
+    user: 304,
+    no_new_privs: 312,
+    isolate: 316,
+    read_paths: 320,
+    write_paths: 328,
+    landlock: 336,
+    syscalls: 344,
+    notify: 352,
+    exit_idle_ms: 360,
+    at_capacity: 368,
+    refuse_message: 376,
 });
 
 layout!(forkserve_stats: 504 {

@@ -16,6 +16,7 @@ pub(crate) fn serve(arguments: args::Serve) -> Result<ExitCode, Failure> {
     let log = arguments.log;
     let refused = |error: forkserve::Error| Failure::line(error.to_string());
     let mut server = Server::new(arguments.flags.0).map_err(refused)?;
+    server.own_process();
     // Before anything listens.
     server.set_program(Some(&program)).map_err(refused)?;
     let signals = signals().map_err(|errno| Failure::of("signalfd", errno.desc()))?;

@@ -31,6 +31,7 @@
 
 #![deny(missing_docs)]
 
+mod cgroup;
 mod child;
 mod cidr;
 mod cost;
@@ -71,7 +72,7 @@ pub use net::conn::{read, write_all, Connection};
 #[doc(hidden)]
 pub use net::standing::Handshake;
 pub use options::{
-    AtCapacity, AtRate, Landlock, Notify, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
+    AtCapacity, AtRate, Cgroup, Landlock, Notify, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
 };
 pub use program::{Program, Variables};
 pub use server::{Fork, Server, Stopper};

@@ -31,7 +31,7 @@ impl Setup {
     #[inline(always)]
     pub(super) fn enter(&mut self) {
         if let (Progress::OUTSIDE, Some(sandbox)) = (self.progress, &self.sandbox) {
-            self.progress = match sandbox.enter() {
+            self.progress = match sandbox.enter(self.slot.id().slot()) {
                 Ok(()) => Progress::INSIDE,
                 Err(errno) => Progress::failed(errno),
             };

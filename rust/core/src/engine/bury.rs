@@ -25,8 +25,12 @@ impl Engine {
         let state = self.common.board.state(slot);
         self.common.count();
         // What it has started ends with it.
-        let told = state.doing == Doing::Condemned || self.signals_all();
-        self.groups.add(&mut child, told, &mut self.common);
+        if self.leaves.are_used() {
+            self.vacate(slot);
+        } else {
+            let told = state.doing == Doing::Condemned || self.signals_all();
+            self.groups.add(&mut child, told, &mut self.common);
+        }
         // A process, a descriptor and memory have become free: what waits for them is
         // tried at once.
         let now = self.common.now;

@@ -27,6 +27,10 @@ pub(crate) struct Common {
     pub(super) owner: libc::pid_t,
     /// When this turn began.
     pub(super) now: Instant,
+    /// Whether this process is the library's own without a host, as the command is.
+    pub(super) is_own_process: bool,
+    /// Whether programs are born in their cgroups.
+    pub(super) bears_in_cgroup: bool,
     observer: Option<Observer>,
     handled: usize,
 }
@@ -51,6 +55,8 @@ impl Common {
             ruleset,
             owner,
             now,
+            is_own_process: false,
+            bears_in_cgroup: false,
             observer: None,
             handled: 0,
         }

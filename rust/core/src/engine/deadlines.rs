@@ -21,6 +21,7 @@ impl Engine {
         self.poll_unwatched();
         self.sweep_if_due();
         self.look_at_groups();
+        self.look_at_leaves();
         self.ring_alarms();
         self.tell_due();
         self.leave_if_vacant();
@@ -62,7 +63,7 @@ impl Engine {
                 }
                 (Some(true), Signal::Kill) => {
                     // Once more later, unless it has ended: nothing else would end it.
-                    let sent = child.signal(libc::SIGKILL);
+                    let sent = self.kill(id);
                     if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
                         self.alarms.set_kill(id, connection, now + kill_after.max(AGAIN));
                     }

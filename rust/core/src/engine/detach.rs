@@ -29,6 +29,7 @@ impl Engine {
         self.drop_held(Refusal::Draining);
         let live = self.busy();
         drop(self.release_children());
+        self.leaves.remove();
         self.phase = Phase::Stopped;
         self.common.emit(&Event::Detached { live });
     }

@@ -43,6 +43,7 @@ impl Engine {
         }
         self.groups.abandon();
         self.notifier.iter_mut().for_each(|notifier| notifier.abandon());
+        self.leaves.abandon();
         self.hold.abandon();
         std::mem::forget(self.pool.take());
         std::mem::forget(self.tie.take());

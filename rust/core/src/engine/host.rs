@@ -1,6 +1,7 @@
 //! In the host of a supervisor: hearing how its start went, waiting for its end, and
 //! bringing that about.
 
+use crate::cgroup;
 use crate::counters::Counter;
 use crate::engine::phase::Phase;
 use crate::engine::remote::{Remote, MARGIN};
@@ -57,6 +58,7 @@ impl Engine {
         }
         let pid = remote.pid();
         let (exit, outcome) = remote.conclude();
+        cgroup::clear(&self.common.options.cgroup, pid);
         self.phase = Phase::Deserted;
         self.common.board.set(Counter::Deserted, 1);
         self.common.board.set(Counter::Supervisor, 0);
@@ -96,7 +98,7 @@ impl Engine {
 
     fn kill_supervisor(&mut self) -> Result<(), Error> {
         let Some(remote) = &self.remote else { return Ok(()) };
-        remote.kill(self.common.groups_children());
+        remote.kill(self.common.groups_children(), &self.common.options.cgroup);
         // Not without a limit: a process can be where no signal gets to it.
         self.wait_supervisor(Some(MARGIN)).map(drop)
     }

@@ -9,7 +9,7 @@ use crate::sys::process;
 use crate::sys::spawn_program::{spawn_program, Leads, Plan, Spawned, Stack};
 use crate::sys::voice::Ear;
 use nix::errno::Errno;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 pub(crate) struct Launcher {
     program: Program,
@@ -69,6 +69,7 @@ impl Launcher {
         connection: &Connection,
         leads: Leads,
         dies_with: Option<libc::pid_t>,
+        cgroup: Option<&OwnedFd>,
     ) -> Spawned {
         self.tell_of(connection);
         let plan = Plan {
@@ -79,6 +80,7 @@ impl Launcher {
             voice: self.voice.as_ref().map(AsRawFd::as_raw_fd),
             leads,
             dies_with,
+            cgroup: cgroup.map(AsFd::as_fd),
         };
         spawn_program(&self.stack, &plan)
     }

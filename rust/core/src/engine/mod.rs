@@ -24,6 +24,7 @@ mod drain;
 mod endpoints;
 mod key;
 mod launcher;
+mod leaves;
 mod notifier;
 pub(crate) mod owner;
 mod pauses;
@@ -38,6 +39,7 @@ mod vacancy;
 // Chapters.
 mod admit;
 mod bury;
+mod cgroup;
 mod deadlines;
 mod detach;
 mod drop;
@@ -71,6 +73,7 @@ use crate::engine::drain::Drain;
 use crate::engine::endpoints::Endpoints;
 use crate::engine::key::Key;
 use crate::engine::launcher::Launcher;
+use crate::engine::leaves::Leaves;
 use crate::engine::notifier::Notifier;
 use crate::engine::owner::Owner;
 use crate::engine::pauses::eviction::Eviction;
@@ -148,6 +151,8 @@ pub(crate) struct Engine {
     alarms: Alarms,
     /// What ended children have left.
     groups: Groups,
+    /// The cgroups of the children, and what ended children have left there.
+    leaves: Leaves,
     pool: Option<Pool>,
     drain: Drain,
     /// `fork`, where no shortage explains its failures.
@@ -227,6 +232,7 @@ impl Engine {
             reaper: Reaper::default(),
             alarms: Alarms::default(),
             groups: Groups::default(),
+            leaves: Leaves::default(),
             pool: None,
             drain: Drain::default(),
             fork_call: RefusedCall::default(),
@@ -274,7 +280,8 @@ impl Engine {
         self.claim()?;
         self.common.now = Instant::now();
         process::check_wait().map_err(|errno| Error::os("waitid", "", errno))?;
-        self.make_sandbox()?;
+        self.make_leaves()?;
+        self.make_sandbox().inspect_err(|_| self.leaves.remove())?;
         if self.is_pooled() && self.pool.is_none() {
             self.pool = Some(Pool::new(&self.endpoints, &mut self.common)?);
         }
@@ -339,6 +346,7 @@ impl Engine {
             self.groups.due(),
             self.notifier.as_ref().and_then(|notifier| notifier.due()),
             self.vacancy.as_ref().map(|vacancy| vacancy.due()),
+            self.leaves.due(),
             of_phase,
         ];
         let next = deadlines.into_iter().flatten().min()?;

@@ -97,7 +97,7 @@ impl Engine {
             return;
         }
         let (pid, connection) = (child.pid(), child.connection());
-        let sent = child.signal(libc::SIGKILL);
+        let sent = self.kill(id);
         self.common.emit(&Event::ChildDistrusted { pid });
         if !matches!(sent, Ok(()) | Err(Errno::ESRCH)) {
             // It may belong to another user by now. It must not drown out the others, and

@@ -22,6 +22,7 @@ use crate::event::{Event, Refusal};
 use crate::net::name::Name;
 use crate::options::{Orphans, ProcessGroup, Syscalls};
 use crate::program::Program;
+use crate::sandbox::Sandbox;
 use crate::shared::board::Serving;
 use crate::shared::child_id::ChildId;
 use crate::sys::clock::monotonic_us;
@@ -29,6 +30,7 @@ use crate::sys::process::{self, Target};
 use crate::sys::spawn_program::{Leads, Spawned};
 use crate::sys::voice::Ear;
 use nix::errno::Errno;
+use std::sync::Arc;
 
 impl Engine {
     /// Serves connections by this program from now on; `None`: by a handler.
@@ -71,6 +73,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a program can be executed without a fork of this process.
+    pub(super) fn needs_no_fork(&self) -> bool {
+        let born =
+            |sandbox: &Arc<Sandbox>| sandbox.is_only_a_cgroup() && self.common.bears_in_cgroup;
+        self.sandbox.as_ref().is_none_or(born)
+    }
+
     pub(crate) fn serves_program(&self) -> bool {
         self.program.is_some()
     }
@@ -89,6 +98,14 @@ impl Engine {
         patience: Option<Patience>,
     ) -> Result<Option<Turn>, Error> {
         let slot = self.children.next_id().slot();
+        let leaf = match self.leaves.open(slot) {
+            Ok(leaf) => leaf,
+            Err(errno) => {
+                self.leaves.doubt(slot);
+                self.refuse_again(arrival, patience, Refusal::Sandbox(errno as i32));
+                return Ok(None);
+            }
+        };
         let (id, peer) = (arrival.id(), arrival.peer());
         let serving = Serving { id, since_us: monotonic_us(), origin: arrival.origin, peer: &peer };
         self.common.board.open(slot);
@@ -104,7 +121,10 @@ impl Engine {
             return Ok(None);
         };
         let (ear, spawned) = match launcher.begin_voice() {
-            Ok(ear) => (ear, launcher.launch(&arrival.connection, leads, dies_with)),
+            Ok(ear) => {
+                let connection = &arrival.connection;
+                (ear, launcher.launch(connection, leads, dies_with, leaf.as_ref()))
+            }
             Err(errno) => (None, Spawned::Unborn(errno)),
         };
         launcher.end_voice();
@@ -135,10 +155,7 @@ impl Engine {
             self.hold_or_refuse(arrival, patience, failed);
             return Ok(None);
         }
-        if patience.is_some() {
-            self.common.board.subtract(Counter::Held);
-        }
-        self.refuse(arrival, Refusal::Exec(failed as i32));
+        self.refuse_again(arrival, patience, Refusal::Exec(failed as i32));
         Ok(None)
     }
 

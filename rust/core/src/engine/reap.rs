@@ -69,9 +69,12 @@ impl Engine {
 
     /// Sends `signal` to all; false: some child could not be sent it.
     pub(super) fn signal_children(&mut self, signal: libc::c_int) -> bool {
-        self.children.iter().fold(true, |all, (_, child)| {
+        self.children.iter().fold(true, |all, (id, child)| {
             // ESRCH: it has just ended.
-            let sent = child.signal(signal);
+            let sent = match signal {
+                libc::SIGKILL => self.kill(id),
+                _ => child.signal(signal),
+            };
             matches!(sent, Ok(()) | Err(Errno::ESRCH)) && all
         })
     }
@@ -110,6 +113,7 @@ impl Engine {
             }
         }
         self.end_groups();
+        self.end_leaves();
     }
 
     /// Looks at what ended children have left, if it is time to.

@@ -48,8 +48,8 @@ impl Engine {
     /// Those that have no connection.
     fn kill_spares(&mut self) {
         let idle = |slot| !self.common.board.state(slot).busy();
-        for (_, child) in self.children.iter().filter(|(id, _)| idle(id.slot())) {
-            let _ = child.signal(libc::SIGKILL);
+        for (id, _) in self.children.iter().filter(|(id, _)| idle(id.slot())) {
+            let _ = self.kill(id);
         }
     }
 

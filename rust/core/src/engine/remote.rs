@@ -5,9 +5,10 @@
 //! the call whose purpose that is, and what it says counts only if it says it by the
 //! tie, of which no child has an end.
 
+use crate::cgroup;
 use crate::engine::tie::decode;
 use crate::error::Error;
-use crate::options::Options;
+use crate::options::{Cgroup, Options};
 use crate::sys::process::{self, Exit, Target};
 use crate::sys::{group, procfs, socket, tie};
 use nix::errno::Errno;
@@ -106,7 +107,7 @@ impl Remote {
     }
 
     /// Ends it and its children by SIGKILL.
-    pub(crate) fn kill(&self, grouped: bool) {
+    pub(crate) fn kill(&self, grouped: bool, option: &Cgroup) {
         let pid = self.pid;
         let send = |signal| {
             let _ = process::send_signal(Target::Pidfd(self.pidfd.as_fd(), pid), signal);
@@ -124,6 +125,8 @@ impl Remote {
             }
             self.wait(Some(Instant::now() + Duration::from_millis(2)));
         }
+        // With what they have started, where each has a cgroup.
+        cgroup::kill_all(option, pid);
         send(libc::SIGKILL);
     }
 }

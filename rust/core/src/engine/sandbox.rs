@@ -17,7 +17,7 @@ impl Engine {
         if self.sandbox.is_some() {
             return Ok(());
         }
-        let Some(sandbox) = Sandbox::prepare(&self.common.options)? else {
+        let Some(sandbox) = Sandbox::prepare(&self.common.options, self.leaves.path())? else {
             return Ok(());
         };
         sandbox.rehearse()?;
@@ -39,6 +39,10 @@ impl Engine {
             _ => return false,
         };
         self.common.board.count_refusal(reason);
+        if errno == Errno::ENOENT as i32 {
+            // Other code has removed its cgroup, perhaps.
+            self.leaves.doubt(slot);
+        }
         let id = match child.connection() {
             0 => self.common.board.connection(slot),
             id => id,

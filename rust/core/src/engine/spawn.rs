@@ -36,12 +36,16 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
-        if self.serves_program() && self.sandbox.is_none() {
+        if self.serves_program() && self.needs_no_fork() {
             return self.spawn_program(arrival, patience);
         }
-        let Arrival { connection, origin } = arrival;
         let child_id = self.children.next_id();
         let slot = child_id.slot();
+        if let Err(errno) = self.leaves.ready(slot) {
+            self.refuse_again(arrival, patience, Refusal::Sandbox(errno as i32));
+            return Ok(None);
+        }
+        let Arrival { connection, origin } = arrival;
         self.common.board.open(slot);
         let id = connection.id();
         let peer = connection.peer_label_ref();
@@ -101,13 +105,23 @@ impl Engine {
         let hopeless = self.fork_call.is_hopeless(self.common.now);
         if hopeless && self.phase.rules().only_queued {
             // The drain would wait for it in vain.
-            if patience.is_some() {
-                self.common.board.subtract(Counter::Held);
-            }
-            self.refuse(arrival, Refusal::Fork(errno as i32));
+            self.refuse_again(arrival, patience, Refusal::Fork(errno as i32));
             return;
         }
         self.hold.keep(arrival, errno, patience, &mut self.common);
+    }
+
+    /// Refuses a connection that may have been held.
+    pub(super) fn refuse_again(
+        &mut self,
+        arrival: Arrival,
+        patience: Option<Patience>,
+        why: Refusal,
+    ) {
+        if patience.is_some() {
+            self.common.board.subtract(Counter::Held);
+        }
+        self.refuse(arrival, why);
     }
 
     /// Makes a child that waits for connections by itself.
@@ -116,6 +130,8 @@ impl Engine {
         let Some((kit, room)) = self.pool.as_mut().and_then(|pool| pool.equipment.lend()) else {
             return Ok(None);
         };
+        // Where that fails, the spare refuses the connection that it gets.
+        let _ = self.leaves.ready(child_id.slot());
         self.common.board.open(child_id.slot());
         let setup = self.setup(child_id, kit.options.connections_per_child);
         let child = Child::spare(kit, setup, room);

@@ -86,7 +86,9 @@ impl Engine {
         if self.drain.is_leaving() && !self.endpoints.any_ready() {
             return self.leave();
         }
-        if !open && self.hold.is_empty() && self.children.is_empty() && self.groups.is_empty() {
+        let none_left = self.children.is_empty() && self.groups.is_empty();
+        if !open && self.hold.is_empty() && none_left && self.leaves.are_vacant() {
+            self.leaves.remove();
             self.phase = Phase::Stopped;
             self.common.emit(&Event::Stopped);
         }

@@ -3,12 +3,14 @@
 //! Options are checked once, when a server is made; an error names the option
 //! and the range. Nothing in the library has a limit that is not in `table`.
 
+mod cgroup;
 mod choice;
 mod misfit;
 mod rlimits;
 mod syscalls;
 mod table;
 
+pub use cgroup::Cgroup;
 pub use choice::{AtCapacity, AtRate, Choice, Landlock, Notify, Orphans, ProcessGroup};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};

@@ -256,6 +256,14 @@ and its like with EAGAIN.",
                 /// one, a single value both.
                 rlimits: text(Rlimits, "nofile=64, as=256M, cpu=10") = none, since "0.1.0";
 
+                /// A cgroup for each child: the path of a directory of cgroup v2 in which the
+                /// server may make others, and limits, which are names of files there with what
+                /// is written to them, a comma in place of a space. All processes of a child are
+                /// ended with it, and by the SIGKILL of `lifetime`, of a drain and of the
+                /// server's end. Only under a supervisor, and in the command `forkserve serve`.
+                cgroup: text(Cgroup, "/sys/fs/cgroup/x memory.max=64M pids.max=16") = none,
+                    since "0.1.0", dropins "no";
+
                 /// The permissions that files made by the children do not get: see umask(2).
                 umask: mode() = none, since "0.1.0";
 

@@ -1,5 +1,6 @@
 //! The child's half: system calls, and nothing else.
 
+use crate::cgroup;
 use crate::sandbox::seccomp::Program;
 use crate::sandbox::Step;
 use crate::sys::rehearsal::Misstep;
@@ -10,6 +11,8 @@ use std::os::fd::RawFd;
 
 /// What a step does.
 pub(super) enum Action {
+    /// The directory in which each slot has a cgroup.
+    Cgroup(CString),
     Nice(i32),
     OomScoreAdj(Vec<u8>),
     Rlimit {
@@ -32,18 +35,24 @@ pub(super) enum Action {
     Seccomp(Program),
 }
 
-/// Takes the steps, which are those from number `first` on. The error is the number of
-/// the one that failed.
+/// Takes the steps, which are those from number `first` on, in the child of this slot. The
+/// error is the number of the one that failed.
 #[inline(always)]
-pub(super) fn apply(steps: &[Step], first: usize, parent: libc::pid_t) -> Result<(), Misstep> {
+pub(super) fn apply(
+    steps: &[Step],
+    first: usize,
+    parent: libc::pid_t,
+    slot: usize,
+) -> Result<(), Misstep> {
     for (action, step) in steps.iter().map(|step| &step.action).zip(first..) {
-        take(action, parent).map_err(|errno| Misstep { step, errno })?;
+        take(action, parent, slot).map_err(|errno| Misstep { step, errno })?;
     }
     Ok(())
 }
 
-fn take(action: &Action, parent: libc::pid_t) -> Result<(), Errno> {
+fn take(action: &Action, parent: libc::pid_t, slot: usize) -> Result<(), Errno> {
     match action {
+        Action::Cgroup(folder) => cgroup::enter(folder, slot),
         Action::Nice(value) => confine::set_nice(*value),
         Action::OomScoreAdj(text) => confine::set_oom_score_adj(text),
         Action::Rlimit { resource, soft, hard } => confine::set_rlimit(*resource, *soft, *hard),

@@ -24,6 +24,7 @@ use crate::sys::process;
 use crate::sys::rehearsal::{rehearse, Flop, Misstep};
 use apply::{apply, Action};
 use nix::errno::Errno;
+use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -35,6 +36,8 @@ pub(crate) struct Sandbox {
     /// What the children enter, until they have.
     ruleset: Option<Ruleset>,
     kept: Owned,
+    /// Whether it is a cgroup and nothing else.
+    only_cgroup: bool,
     /// The process that makes the children.
     parent: libc::pid_t,
     /// What a client is sent if a step fails.
@@ -76,22 +79,29 @@ struct Step {
 }
 
 impl Sandbox {
-    /// The sandbox that the options describe; `None`: there is none. Not in a child.
-    pub(crate) fn prepare(options: &Options) -> Result<Option<Sandbox>, Error> {
+    /// The sandbox that the options describe; `None`: there is none. `cgroup`: the directory
+    /// with the cgroups of the children. Not in a child.
+    pub(crate) fn prepare(
+        options: &Options,
+        cgroup: Option<&CStr>,
+    ) -> Result<Option<Sandbox>, Error> {
         let ruleset = landlock::ruleset(options)?.map(Ruleset::new);
-        let (steps, late) = prepare::steps(options, ruleset.as_ref().map(Ruleset::as_fd))?;
+        let rules = ruleset.as_ref().map(Ruleset::as_fd);
+        let (steps, late) = prepare::steps(options, cgroup, rules)?;
         if steps.is_empty() {
             return Ok(None);
         }
         let refuse_message = options.refuse_message.clone();
         let mut kept = Owned::default();
         ruleset.iter().for_each(|ruleset| kept.add(ruleset.as_fd()));
-        Ok(Some(Sandbox { steps, late, ruleset, kept, parent: process::getpid(), refuse_message }))
+        let only_cgroup = cgroup.is_some() && steps.len() == 1;
+        let parent = process::getpid();
+        Ok(Some(Sandbox { steps, late, ruleset, kept, only_cgroup, parent, refuse_message }))
     }
 
     /// Takes all steps in a child that ends then. The error names the option and the cause.
     pub(crate) fn rehearse(&self) -> Result<(), Error> {
-        match rehearse(|| apply(&self.steps, 0, self.parent)) {
+        match rehearse(|| apply(&self.steps, 0, self.parent, 0)) {
             Ok(()) => Ok(()),
             Err(Flop::Misstep(Misstep { step, errno })) => match self.steps.get(step) {
                 Some(step) => Err(Error::os(step.name, &step.subject, errno)),
@@ -99,6 +109,10 @@ impl Sandbox {
             },
             Err(Flop::Lost(operation, errno)) => Err(Error::os("sandbox:", operation, errno)),
         }
+    }
+
+    pub(crate) fn is_only_a_cgroup(&self) -> bool {
+        self.only_cgroup
     }
 
     /// The same, as those that a child does not close at its birth.
@@ -111,13 +125,13 @@ impl Sandbox {
         self.ruleset.as_ref().map(Ruleset::as_fd)
     }
 
-    /// In a child, before it waits for a connection.
-    pub(crate) fn enter(&self) -> Result<(), Errno> {
-        apply(&self.steps[..self.late], 0, self.parent).map_err(|misstep| misstep.errno)
+    /// In the child of this slot, before it waits for a connection.
+    pub(crate) fn enter(&self, slot: usize) -> Result<(), Errno> {
+        apply(&self.steps[..self.late], 0, self.parent, slot).map_err(|misstep| misstep.errno)
     }
 
     /// In a child that has its connection, after `enter`.
     pub(crate) fn shut(&self) -> Result<(), Errno> {
-        apply(&self.steps[self.late..], self.late, self.parent).map_err(|misstep| misstep.errno)
+        apply(&self.steps[self.late..], self.late, self.parent, 0).map_err(|misstep| misstep.errno)
     }
 }

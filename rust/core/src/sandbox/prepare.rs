@@ -8,7 +8,7 @@ use crate::sandbox::identity::Identity;
 use crate::sandbox::{landlock, seccomp, Step};
 use crate::sys::confine;
 use nix::errno::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,12 +16,18 @@ use std::path::Path;
 /// The steps, and how many of them can be taken before there is a connection.
 pub(super) fn steps(
     options: &Options,
+    cgroup: Option<&CStr>,
     ruleset: Option<BorrowedFd<'_>>,
 ) -> Result<(Vec<Step>, usize), Error> {
     let mut steps = Vec::new();
     let mut add = |name: &'static str, subject: String, action: Action| {
         steps.push(Step { name, subject, action });
     };
+    // First, so that what the others cost is the child's own, and with the rights of the host.
+    if let Some(folder) = cgroup {
+        let subject = format!("{}: move a child there", escaped(folder.to_bytes()));
+        add("cgroup", subject, Action::Cgroup(folder.to_owned()));
+    }
     if options.nice != 0 {
         let value = (confine::nice() + options.nice).clamp(-20, 19);
         add("nice", options.nice.to_string(), Action::Nice(value));

@@ -30,6 +30,12 @@ impl Server {
         self.engine.listen(Place::Fd(fd))
     }
 
+    /// This process is the library's own, as a supervisor is, and no host of other code: it
+    /// is the command. Before it begins.
+    pub fn own_process(&mut self) {
+        self.engine.own_process();
+    }
+
     /// Begins to run, if it has not: the listeners are announced.
     pub fn begin(&mut self) -> Result<(), Error> {
         self.engine.begin()

@@ -15,10 +15,15 @@ pub(crate) fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
     open(path, libc::O_PATH | libc::O_NOFOLLOW)
 }
 
+/// Opens a folder.
+pub(crate) fn open_folder(folder: &Path) -> Result<OwnedFd, Errno> {
+    open(folder, libc::O_RDONLY | libc::O_DIRECTORY)
+}
+
 /// Takes the lock of a folder, which lasts until the descriptor is closed. EAGAIN:
 /// another process has it.
 pub(crate) fn lock_folder(folder: &Path) -> Result<OwnedFd, Errno> {
-    let fd = open(folder, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let fd = open_folder(folder)?;
     // SAFETY: takes no pointers.
     check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })?;
     Ok(fd)

@@ -9,8 +9,10 @@
 
 pub(crate) mod account;
 pub(crate) mod carray;
+pub(crate) mod cgroup;
 pub(crate) mod channel;
 pub(crate) mod clock;
+pub(crate) mod clone_into;
 pub(crate) mod confine;
 pub(crate) mod credentials;
 pub(crate) mod epoll;

@@ -103,16 +103,20 @@ fn hear(reader: &OwnedFd) -> Result<(), Flop> {
 
 /// Takes its status. It ends at once: it has said its last word or been killed. Where it
 /// does not, the kernel holds it, and it is left to be.
-fn bury(pid: libc::pid_t) {
+pub(super) fn bury(pid: libc::pid_t) -> Option<libc::c_int> {
     // Without a signal at its end, a child is none of those that are waited for otherwise.
     let flags = libc::WNOHANG | libc::__WALL;
     for _ in 0..1000 {
         let mut status = 0;
         // SAFETY: `status` is writable.
         let waited = unsafe { libc::waitpid(pid, &mut status, flags) };
-        if waited == pid || (waited == -1 && Errno::last() == Errno::ECHILD) {
-            return;
+        if waited == pid {
+            return Some(status);
+        }
+        if waited == -1 && Errno::last() == Errno::ECHILD {
+            return None;
         }
         socket::pause(1);
     }
+    None
 }

@@ -6,13 +6,14 @@
 //! it makes system calls by `raw`, which leave libc's errno alone.
 
 use super::carray::Environ;
+use super::clone_into::clone_into;
 use super::exec::{exec_for_good, Failed, Image, Io};
 use super::process::{exit_now, getppid};
 use super::raw::call;
 use super::signal::{block_all, die_with_parent};
 use super::{check, group};
 use nix::errno::Errno;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::NonNull;
 
 /// Memory for the child's stack, used by one child after the other.
@@ -44,8 +45,13 @@ impl Stack {
         Ok(stack)
     }
 
+    /// Where it begins, above the guard.
+    fn bottom(&self) -> *mut libc::c_void {
+        self.start.as_ptr().wrapping_byte_add(GUARD)
+    }
+
     fn top(&self) -> *mut libc::c_void {
-        self.start.as_ptr().wrapping_byte_add(GUARD + STACK)
+        self.bottom().wrapping_byte_add(STACK)
     }
 }
 
@@ -75,6 +81,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) leads: Leads,
     /// Whether it gets SIGTERM when its parent, of this number, ends.
     pub(crate) dies_with: Option<libc::pid_t>,
+    /// The cgroup that it is born in, if not that of this process.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// What the two processes share while the child is no program yet.
@@ -97,21 +105,27 @@ pub(crate) enum Spawned {
 pub(crate) fn spawn_program(stack: &Stack, plan: &Plan<'_>) -> Spawned {
     let mut report = Report { plan, failed: None };
     let argument = (&raw mut report).cast();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
     // No handler of the host's may run in the child: it would do so on the host's memory.
     let blocked = block_all();
-    // SAFETY: the stack is used by no other child, and `report` lives until the child has
-    // executed the program or ended, for which this call waits.
-    let pid = unsafe { libc::clone(child, stack.top(), flags, argument) };
-    let errno = Errno::last();
+    let born = match plan.cgroup {
+        // SAFETY: the stack is used by no other child, and `report` lives until the child
+        // has executed the program or ended, for which this call waits.
+        None => check(unsafe { libc::clone(child, stack.top(), flags | libc::SIGCHLD, argument) }),
+        Some(cgroup) => {
+            let room = (stack.bottom(), STACK);
+            // SAFETY: as above.
+            unsafe { clone_into(cgroup, flags, room, child, argument) }
+        }
+    };
     blocked.restore();
     // The compiler is not to take it for unchanged.
     // SAFETY: a value of this function's own.
     let failed = unsafe { (&raw const report.failed).read_volatile() };
-    match failed {
-        _ if pid == -1 => Spawned::Unborn(errno),
-        Some(failed) => Spawned::Failed(pid, failed),
-        None => Spawned::Runs(pid),
+    match (born, failed) {
+        (Err(errno), _) => Spawned::Unborn(errno),
+        (Ok(pid), Some(failed)) => Spawned::Failed(pid, failed),
+        (Ok(pid), None) => Spawned::Runs(pid),
     }
 }
 

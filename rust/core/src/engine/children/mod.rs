@@ -23,6 +23,8 @@ const CROWD: usize = 256;
 pub(crate) struct Children {
     slots: Vec<(u32, Option<Record>)>,
     free: Vec<u32>,
+    /// How many slots have no child and may get none.
+    withheld: usize,
     births: u32,
 }
 
@@ -30,6 +32,7 @@ pub(crate) struct Children {
 const BIRTHS: u32 = u32::MAX >> 1;
 
 impl Children {
+    /// With the slots that are withheld.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -108,7 +111,21 @@ impl Children {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == self.withheld
+    }
+
+    /// This slot, whose child has been removed, gets no other for now.
+    pub(crate) fn withhold(&mut self, slot: usize) {
+        if let Some(place) = self.free.iter().rposition(|free| *free as usize == slot) {
+            self.free.remove(place);
+            self.withheld += 1;
+        }
+    }
+
+    /// It may have one again.
+    pub(crate) fn release(&mut self, slot: usize) {
+        self.free.push(slot as u32);
+        self.withheld -= 1;
     }
 
     /// For the supervisor: whether its children are so many that they are to say
@@ -157,5 +174,21 @@ mod tests {
         assert_eq!(table.len(), 1);
         assert_eq!(ChildId::from_bits(second.to_bits()), second);
         assert_eq!(table.unwatched(), [second]);
+    }
+
+    #[test]
+    fn a_slot_that_is_withheld_counts_and_gets_no_child() {
+        let mut table = Children::default();
+        let first = table.insert(child(1));
+        table.remove(first);
+        table.withhold(first.slot());
+        assert!(table.is_empty() && table.len() == 1);
+        let second = table.insert(child(2));
+        assert!(second.slot() != first.slot() && table.len() == 2);
+        table.remove(second);
+        table.release(first.slot());
+        assert!(table.is_empty());
+        assert_eq!(table.len(), 0);
+        assert_eq!(table.next_id().slot(), first.slot());
     }
 }
