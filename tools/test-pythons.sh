@@ -23,7 +23,7 @@ for kind in with-gil free-threaded; do
         "$python" -VV
         venv=$out/$kind-$("$python" -c 'import sys; print(*sys.version_info[:2], sep=".")')
         "$python" -m venv "$venv"
-        pip "$venv" "pytest pytest-timeout dnslib rpyc Werkzeug $package"
+        pip "$venv" "pytest pytest-timeout dnslib prometheus_client rpyc Werkzeug $package"
         # Not for each CPython; the tests with one that is missing are left out.
         for tool in coverage debugpy eventlet gevent opentelemetry-sdk; do
             pip "$venv" "--only-binary=:all: $tool" || echo "without $tool"
