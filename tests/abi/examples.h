@@ -16,6 +16,7 @@ extern forkserve_options options;
 extern forkserve_error error;
 int handler(const forkserve_conn *conn, void *userdata);
 int serve(int fd);
+void read_configuration(void);
 void load_everything(void);
 void make_threads(void);
 

@@ -1112,17 +1112,31 @@ int64_t forkserve_server_next_timeout_ms(const struct forkserve_server *s);
  * which calls again; -errno on failure.
  *
  * In the child the library's descriptors are closed. The child may end by exit or
- * _exit. The call reaps children, and never returns -EINTR.
+ * _exit. The call reaps children. A signal alone does not interrupt it:
+ * forkserve_server_interrupt does.
  *
  * Ownership: *out is lent until the child ends. The child may close its descriptor.
  * Context: parent. Blocks.
- * Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete; others as for
- * forkserve_server_run.
+ * Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete; -EINTR: after
+ * forkserve_server_interrupt; others as for forkserve_server_run.
  * Since: 0.1.
  */
 int forkserve_server_accept_fork(struct forkserve_server *s,
                                  const struct forkserve_conn **out,
                                  struct forkserve_error *err);
+
+/*
+ * Makes forkserve_server_accept_fork return -EINTR: the call that waits now, or the
+ * next one, so that no signal is too early. For a program that has work to do at a
+ * signal which a handler must not do, such as to read its configuration at SIGHUP; the
+ * program then calls again. Several calls before it returns are one. It changes nothing
+ * else, nor the other ways to serve.
+ *
+ * Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+ * Errors: -EINVAL: s is NULL; -ECHILD: the server belongs to another process.
+ * Since: 0.1.
+ */
+int forkserve_server_interrupt(struct forkserve_server *s);
 
 /* --- 9  Events ------------------------------------------------------------ */
 

@@ -295,6 +295,23 @@ def test_a_full_queue_is_said_with_who_is_busy(script, connect):
     assert len(clients) == 4
 
 
+def test_a_full_queue_is_said_with_what_is_stopped(script, connect):
+    server, port = script(PREFORK)
+    children = wait_until(
+        lambda: len(now := procfs.children(server.pid)) == 2 and now, "two children"
+    )
+    wait_until(lambda: Report(server.pid).findings == [], "children that accept")
+    for child in children:
+        procfs.stop(child)
+    clients = [connect(port) for _ in range(2)]
+    wait_until(lambda: sockets.queued(port) == 2, "a full queue")
+    report = Report(server.pid)
+    (finding,) = report.of("accept-queue-full")
+    assert "2 of the 3 processes that hold the listener are stopped" in finding["cause"]
+    assert len(report.of("stopped")) == 2
+    assert len(clients) == 2
+
+
 def test_a_server_near_its_limit_on_descriptors(script):
     server, _ = script(AT_ITS_LIMIT)
     wait_until(lambda: len(procfs.fds(server.pid)) >= 29, "descriptors")

@@ -1,6 +1,7 @@
 """A handler that becomes another program: what that one has, and what is left if it fails."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,23 @@ def test_the_program_has_default_signals(core_front, serve):
     server = serve(core_front, *setup, tracer=UNUSUAL)
     masks = dict(line.split(":\t") for line in said_by(server).splitlines())
     assert masks == {"SigBlk": "0" * 16, "SigIgn": "0" * 16}
+
+
+def test_the_connection_is_blocking(core_front, serve):
+    """Python's is not where it has a timeout."""
+    command = "echo here; exec cat"
+    handler = ("--option", "idle_ms=60000", "--handler", f"exec=stdio:{SHELL}:{command}")
+    server = serve(core_front, *handler)
+    with Client(server.address) as client:
+        assert client.line() == b"here"
+        (child,) = server.serving()
+
+        def waits():
+            name = Path(f"/proc/{child}/comm").read_text()
+            return name == "cat\n" and procfs.state(child) == "S"
+
+        wait_until(waits, "cat, which reads")
+        assert client.ask() == b"hello\n"
 
 
 def test_a_stream_that_the_host_has_closed_is_dev_null(core_front, serve):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -90,6 +91,22 @@ def test_a_drain_reaches_what_a_child_has_started(core_front, serve, nap):
         assert procfs.executing(nap) == []
 
 
+def test_the_last_stage_of_a_drain_reaches_what_an_ended_child_has_left(core_front, serve, nap):
+    script = f"trap '' TERM; {nap} <&- >&- 2>&- & echo"
+    server = serve(core_front, *IN_GROUPS, "--kill-after", 60_000, *shell(script))
+    with Client(server.address) as client:
+        assert client.rest() == b"\n"
+    server.judged = True
+
+    server.signal()
+    server.wait_event("draining")
+    # The second and the third stop. Two of one signal might be taken as one.
+    server.signal(signal.SIGTERM)
+    server.signal(signal.SIGINT)
+    assert server.wait_exit() == 0
+    assert procfs.executing(nap) == []
+
+
 def test_a_kernel_that_signals_no_group_by_pidfd_is_enough(core_front, serve, nap):
     """As before Linux 6.9."""
     server = serve(
@@ -118,6 +135,18 @@ def test_a_child_leads_what_it_is_told_to(front, serve, word, leads):
         assert group_and_session(child) == tuple(
             mine or parents for mine, parents in zip(expected, of_parent)
         )
+
+
+def test_a_child_that_has_joined_another_group_is_reached_itself(core_front, serve):
+    code = (
+        "import os, time; os.setpgid(0, os.getpgid(os.getppid())); print(flush=True); "
+        "time.sleep(60)"
+    )
+    handler = ("--handler", f"exec=stdio:{sys.executable}:{code}")
+    server = serve(core_front, *IN_GROUPS, "--lifetime", 1500, *handler)
+    with Client(server.address) as client:
+        assert client.rest() == b"\n"
+    assert server.wait_event("ended")["exit_signal"] == signal.SIGTERM
 
 
 def test_a_child_that_has_left_its_group_is_reached_too(core_front, serve):

@@ -1,9 +1,11 @@
 """A program for each connection: what it has, what it is told, how its failure is told."""
 
+import errno
 import os
 import pwd
 import re
 import signal
+import time
 
 import pytest
 
@@ -347,9 +349,8 @@ def test_to_say_it_again_and_again_harms_nobody(core_front, serve):
     with Client(server.address) as client:
         assert client.line() == b"said"
         before = procfs.cpu_seconds(server.pid)
-        with Client(server.address) as other:
-            assert other.line() == b"said"
-        assert procfs.cpu_seconds(server.pid) - before < 0.2
+        time.sleep(0.3)  # The span that is measured.
+        assert procfs.cpu_seconds(server.pid) - before < 0.1
         server.kill_loop()
         client.send(b"on\n")
         assert client.line() == b"alive"
@@ -385,3 +386,5 @@ def test_without_a_descriptor_for_it_the_connection_is_held(core_front, serve):
     server = serve(core_front, *HANDSHAKE, *shell("echo here"), tracer=tracer)
     for _ in range(4):
         assert said_by(server) == "here\n"
+    assert [event["error"] for event in server.events("fork_failed")] == [errno.EMFILE] * 2
+    assert len(server.events("held")) == 1

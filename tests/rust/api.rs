@@ -4,7 +4,9 @@
 
 mod support;
 
-use forkserve::{CidrList, Event, Exit, Fork, Options, Orphans, Refusal, Server, EXIT_PANIC};
+use forkserve::{
+    CidrList, Error, Event, Exit, Fork, Options, Orphans, Refusal, Server, EXIT_PANIC,
+};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
@@ -43,6 +45,7 @@ fn main() {
         ("a_thread_may_stop_it", a_thread_may_stop_it),
         ("a_thread_may_read_the_metrics", a_thread_may_read_the_metrics),
         ("a_connection_knows_both_ends", a_connection_knows_both_ends),
+        ("accept_fork_can_be_interrupted", accept_fork_can_be_interrupted),
         ("connections_have_the_options", connections_have_the_options),
         ("an_idle_client_is_timed_out", an_idle_client_is_timed_out),
         ("a_handler_can_be_called_without_a_server", a_handler_can_be_called_without_a_server),
@@ -435,6 +438,17 @@ fn an_event_has_the_address_of_its_client() {
     server.run(|_| ()).unwrap();
     (&told).read_exact(&mut [0]).unwrap();
     assert_eq!(client.wait(), 0);
+}
+
+fn accept_fork_can_be_interrupted() {
+    let (mut server, _) = server(Options::default());
+    let stopper = server.stopper();
+    let soon = std::thread::spawn(move || stopper.interrupt());
+    let errno = |result: Result<Fork, Error>| result.map(drop).unwrap_err().errno();
+    assert_eq!(errno(server.accept_fork()), libc::EINTR);
+    soon.join().unwrap().unwrap();
+    server.stopper().stop().unwrap();
+    assert_eq!(errno(server.accept_fork()), libc::ESHUTDOWN);
 }
 
 fn a_child_outlives_a_server_that_detaches() {

@@ -228,12 +228,13 @@ pub unsafe extern "C" fn forkserve_server_detach(s: *mut forkserve_server) -> c_
 /// which calls again; -errno on failure.
 ///
 /// In the child the library's descriptors are closed. The child may end by exit or
-/// _exit. The call reaps children, and never returns -EINTR.
+/// _exit. The call reaps children. A signal alone does not interrupt it:
+/// forkserve_server_interrupt does.
 ///
 /// Ownership: *out is lent until the child ends. The child may close its descriptor.
 /// Context: parent. Blocks.
-/// Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete; others as for
-/// forkserve_server_run.
+/// Errors: -EINVAL: NULL; -ESHUTDOWN: the drain is complete; -EINTR: after
+/// forkserve_server_interrupt; others as for forkserve_server_run.
 /// Since: 0.1.
 #[no_mangle]
 pub unsafe extern "C" fn forkserve_server_accept_fork(
@@ -248,7 +249,7 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
         unsafe { borrow(out, "out") }?;
         let mut server = handle.lock()?;
         server.set_program(None)?;
-        match server.step(&mut StdioHooks::default())? {
+        match server.step_unless_interrupted(&mut StdioHooks::default())? {
             Turn::Child(child) => {
                 let Some(connection) = child.into_connection() else {
                     // A spare that is not needed: the host has nothing to do with it.
@@ -266,6 +267,24 @@ pub unsafe extern "C" fn forkserve_server_accept_fork(
     };
     // SAFETY: `err` comes from the caller.
     unsafe { guard_fork(err, body) }
+}
+
+/// Makes forkserve_server_accept_fork return -EINTR: the call that waits now, or the
+/// next one, so that no signal is too early. For a program that has work to do at a
+/// signal which a handler must not do, such as to read its configuration at SIGHUP; the
+/// program then calls again. Several calls before it returns are one. It changes nothing
+/// else, nor the other ways to serve.
+///
+/// Context: parent, any thread; async-signal-safe; keeps errno. Does not block.
+/// Errors: -EINVAL: s is NULL; -ECHILD: the server belongs to another process.
+/// Since: 0.1.
+#[no_mangle]
+pub unsafe extern "C" fn forkserve_server_interrupt(s: *mut forkserve_server) -> c_int {
+    // SAFETY: NULL or a live server, by the contract of the function.
+    match unsafe { server(s) } {
+        Err(wrong) => -wrong.errno(),
+        Ok(handle) => handle.parts.stopper.interrupt().map_or_else(|errno| -errno, |()| 0),
+    }
 }
 
 /// Returns a descriptor that is readable when forkserve_server_dispatch has

@@ -59,7 +59,7 @@ mod stop;
 pub(crate) mod supervisor;
 mod turn;
 
-pub(crate) use stops::DETACH;
+pub(crate) use stops::{DETACH, INTERRUPT};
 
 use crate::child::Child;
 use crate::descriptors::neighbours;
@@ -378,6 +378,11 @@ impl Engine {
 
     pub(crate) fn board(&self) -> &Board {
         &self.common.board
+    }
+
+    /// Whether `interrupt` was called since this was asked last.
+    pub(crate) fn take_interrupt(&mut self) -> bool {
+        self.stops.take_interrupt()
     }
 
     /// What `stop` needs.

@@ -187,11 +187,12 @@ impl Server {
     /// Waits for a connection and forks: returns once in the parent and once
     /// in the child, as `fork(2)` does.
     ///
-    /// Errors: as [`Server::run`]; ESHUTDOWN as soon as a drain is complete.
+    /// Errors: as [`Server::run`]; ESHUTDOWN as soon as a drain is complete; EINTR after
+    /// [`Stopper::interrupt`], and then it may be called again.
     pub fn accept_fork(&mut self) -> Result<Fork, Error> {
         let mut hooks = RustHooks::default();
         self.engine.set_program(None)?;
-        match self.step(&mut hooks)? {
+        match self.step_unless_interrupted(&mut hooks)? {
             Turn::Child(child) => match child.into_connection() {
                 Some(connection) => Ok(Fork::Child(connection)),
                 // A spare that is not needed: its end is not the host's business.

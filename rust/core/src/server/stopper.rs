@@ -1,7 +1,7 @@
 //! The handle that stops a server.
 
 use crate::engine::owner::{Owner, Standing};
-use crate::engine::DETACH;
+use crate::engine::{DETACH, INTERRUPT};
 use crate::error::Error;
 use crate::sys::wake::Wake;
 use nix::errno::Errno;
@@ -60,6 +60,19 @@ impl Stopper {
             return Err(Errno::EINVAL as i32);
         }
         self.wake.notify_many(DETACH).map_err(|errno| errno as i32)
+    }
+
+    /// Makes [`Server::accept_fork`](crate::Server::accept_fork) return, with EINTR: the call
+    /// that waits now, or the next one. For a program that has work to do at a signal which a
+    /// handler must not do, such as to read its configuration. Several calls before it returns
+    /// are one. It changes nothing else, nor the other ways to serve. Async-signal-safe.
+    ///
+    /// Errors: ECHILD as for [`Stopper::stop`].
+    pub fn interrupt(&self) -> Result<(), i32> {
+        if matches!(self.owner.standing(), Standing::Lost | Standing::Child) {
+            return Err(Errno::ECHILD as i32);
+        }
+        self.wake.notify_many(INTERRUPT).map_err(|errno| errno as i32)
     }
 
     /// Whether this process serves, or made the server and no process serves.
