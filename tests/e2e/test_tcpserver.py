@@ -465,10 +465,13 @@ def serving_in(network, tcpserver, *words):
         )
         return dict(line.partition(" ")[::2] for line in said.stdout.splitlines())
 
-    yield ask
-    process.terminate()
-    assert process.wait(20) == 0
-    process.stdout.close()
+    try:
+        yield ask
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
 
 
 @needs_root

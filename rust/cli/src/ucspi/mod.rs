@@ -21,7 +21,7 @@ mod words;
 
 use forkserve::{Connection, Event, Options, ProcessGroup, Server};
 use getopt::Flag;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use socket2::Socket;
 use std::ffi::OsString;
@@ -155,12 +155,7 @@ impl Ready {
     ) -> Result<(), String> {
         self.server.listen_fd(listener).map_err(|error| error.to_string())?;
         self.server.observe(observe);
-        let visit = &mut |connection: &Connection| {
-            // This process is no server: the signal ends it.
-            let _ = SigSet::empty().thread_set_mask();
-            visit(connection)
-        };
-        let dispatch = |server: &mut Server| server.dispatch(&mut *visit);
+        let dispatch = |server: &mut Server| server.dispatch(&mut visit);
         let signalled = |server: &Server| {
             at_signal();
             // It fails only in a child.
