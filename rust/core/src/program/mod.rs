@@ -97,6 +97,15 @@ impl Program {
         failed(call, &self.path, errno)
     }
 
+    /// Becomes this program, in a child that ends if that fails: nothing is put back then, and
+    /// nothing has to be remembered for it. For the command.
+    #[doc(hidden)]
+    pub fn become_it(&self, connection: &Connection) -> Error {
+        let (call, errno) =
+            exec::exec_for_good(connection.as_raw_fd(), self.io, None, &self.image());
+        failed(call, &self.path, errno)
+    }
+
     /// The file as text that is fit to be shown.
     pub(crate) fn path_name(&self) -> String {
         escaped(self.path.to_bytes())

@@ -102,7 +102,7 @@ impl Visit {
             return Ok(100);
         }
         let error = match program.clone().environment(environment.variables()) {
-            Ok(program) => connection.exec(&program),
+            Ok(program) => program.become_it(connection),
             Err(error) => error,
         };
         let path = shown(program.path().to_bytes());

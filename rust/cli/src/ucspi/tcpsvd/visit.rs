@@ -92,7 +92,7 @@ impl Visit {
         };
         let program = program.and_then(|program| program.environment(environment.variables()));
         let (path, error) = match &program {
-            Ok(program) => (shown(program.path().to_bytes()), connection.exec(program)),
+            Ok(program) => (shown(program.path().to_bytes()), program.become_it(connection)),
             Err(error) => ("/bin/sh".to_owned(), error.clone()),
         };
         let why = errno::text(&io::Error::from_raw_os_error(error.errno()));
