@@ -178,8 +178,9 @@ MADE = "cafbf2022b4c2b3e171cc2ac855c88c17536fd787a8c2cb66d85fb3af3738f94"
 
 @pytest.fixture(params=["-i", "-x"])
 def instructions(request, tmp_path):
-    """The option with a directory, or with the database of it; and what the log calls it."""
-    place = tmp_path / "instructions"
+    """The option with a directory, or with the database of it: a short name below `tmp_path`,
+    since the log cuts a long one."""
+    place = tmp_path / "place"
     if request.param == "-i":
         place.mkdir()
         for name, (text, mode) in FILES.items():
@@ -188,14 +189,14 @@ def instructions(request, tmp_path):
         content = cdb(RECORDS)
         assert hashlib.sha256(content).hexdigest() == MADE
         place.write_bytes(content)
-    return request.param, place
+    return request.param, place.name
 
 
-def test_the_instructions_of_a_client_are_followed(tcpsvd, instructions):
+def test_the_instructions_of_a_client_are_followed(tcpsvd, instructions, tmp_path):
     words = ("-vv", *LOCAL, *instructions, *HERE, *printed("COLOUR", "LOGNAME"))
     environment = without(COLOUR="red", LOGNAME="me")
     place = instructions[1]
-    with serving(tcpsvd, *words, log="stdout", env=environment) as served:
+    with serving(tcpsvd, *words, log="stdout", env=environment, cwd=tmp_path) as served:
         told = {
             "127.0.0.1": "COLOUR=green\nLOGNAME=unset\n",
             "127.0.0.2": "exec 127.0.0.2\n",
@@ -230,9 +231,10 @@ def test_the_instructions_of_a_client_are_followed(tcpsvd, instructions):
         served.lines(r"tcpsvd: info: end \d+ exit 0")
 
 
-def test_instructions_change_how_many_an_address_has(tcpsvd, instructions):
+def test_instructions_change_how_many_an_address_has(tcpsvd, instructions, tmp_path):
     words = ("-v", "-C2:two", *LOCAL, *instructions, *HERE, "sh", "-c", "echo; exec cat")
-    with serving(tcpsvd, *words, log="stdout") as served, served.client() as first:
+    how = {"log": "stdout", "cwd": tmp_path}
+    with serving(tcpsvd, *words, **how) as served, served.client() as first:
         first.line()
         assert served.get() == "one\n"
         lines = served.lines(r"tcpsvd: info: end \d+ exit 100")
@@ -244,9 +246,10 @@ def test_instructions_change_how_many_an_address_has(tcpsvd, instructions):
             assert served.get("127.1.0.1") == "two"
 
 
-def test_without_the_option_nobody_is_counted(tcpsvd, instructions):
+def test_without_the_option_nobody_is_counted(tcpsvd, instructions, tmp_path):
     words = (*LOCAL, *instructions, *HERE, "sh", "-c", "echo; exec cat")
-    with serving(tcpsvd, *words) as served, served.client() as first, served.client() as second:
+    served = serving(tcpsvd, *words, cwd=tmp_path)
+    with served as served, served.client() as first, served.client() as second:
         assert (first.line(), second.line()) == (b"", b"")
 
 
