@@ -6,6 +6,7 @@ SIGTERM let the clients finish; a second one sends them SIGTERM, a third SIGKILL
 """
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -149,6 +150,11 @@ def parser() -> argparse.ArgumentParser:
         default=False,
         help="serve in a process of its own, the supervisor",
     )
+    p.add_argument(
+        "--metrics",
+        metavar="ADDRESS",
+        help="answer scrapers here: /metrics, and /ready, which is 503 in a drain",
+    )
     what = p.add_argument_group("what to serve").add_mutually_exclusive_group()
     what.add_argument(
         "--handler",
@@ -250,13 +256,25 @@ FROM_SYSTEMD = (
 )
 
 
+def listen_for_scrapers(server: forkserve.Server, address: str) -> list[str]:
+    """Return the addresses of --metrics."""
+    try:
+        return server._serve_metrics(address)
+    except forkserve.Error as error:
+        server.close()
+        if error.errno == errno.EINVAL:
+            raise WrongOption(f"argument --metrics: {error.strerror}") from None
+        raise
+
+
 def main() -> int:
     """Run the server; the result is the exit status."""
     p = parser()
     options = vars(p.parse_args())
-    start = options.pop("start")
+    start, metrics = options.pop("start"), options.pop("metrics", None)
     try:
         server = make(options)
+        scraped = [] if metrics is None else listen_for_scrapers(server, metrics)
     except WrongOption as error:
         p.error(str(error))
     except forkserve.Error as error:
@@ -273,6 +291,8 @@ def main() -> int:
         signal.signal(signal.SIGTERM, stop)
         for address in server.addresses:
             say(f"listening {address}")
+        for address in scraped:
+            say(f"metrics   {address}")
         try:
             if start:
                 say(f"supervisor is pid {server.start()}")

@@ -545,6 +545,13 @@ impl Server {
         Ok(self.metrics.read())
     }
 
+    /// Of `python -m forkserve`: answers scrapers at an address, in a child of the process that
+    /// serves; the addresses that it listens at.
+    fn _serve_metrics(&self, py: Python<'_>, address: &str) -> PyResult<Vec<String>> {
+        let mut core = self.enter(py)?;
+        core.get(py)?.serve_metrics(address).map_err(|error| error::from_core(py, &error))
+    }
+
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }

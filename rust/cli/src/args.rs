@@ -54,6 +54,10 @@ pub(crate) struct Serve {
     /// How events are written
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) log: Log,
+    /// Answer scrapers here: /metrics has the counters as OpenMetrics text, /ready is 200, and
+    /// 503 once a drain has begun; an address as of the server, best of the loopback interface
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<OsString>,
     #[command(flatten)]
     pub(crate) flags: Flags,
 }

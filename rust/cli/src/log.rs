@@ -23,7 +23,17 @@ type Fields = Vec<(&'static str, Value)>;
 /// Writes an event to the standard error, by one call. An output that takes none is no
 /// reason to stop serving.
 pub(crate) fn write(log: Log, event: &Event<'_>) {
-    let Some((name, fields)) = taken_apart(event) else { return };
+    if let Some((name, fields)) = taken_apart(event) {
+        put(log, name, fields);
+    }
+}
+
+/// Says where scrapers are answered.
+pub(crate) fn metrics(log: Log, address: &str) {
+    put(log, "metrics", vec![("address", address.into())]);
+}
+
+fn put(log: Log, name: &str, fields: Fields) {
     let line = match log {
         Log::Off => return,
         Log::Text => text(name, &fields),

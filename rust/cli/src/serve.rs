@@ -15,16 +15,22 @@ pub(crate) fn serve(arguments: args::Serve) -> Result<ExitCode, Failure> {
     let program = program(&arguments)?;
     let log = arguments.log;
     let refused = |error: forkserve::Error| Failure::line(error.to_string());
+    let listening = |error: forkserve::Error| match error.errno() {
+        libc::EINVAL => Failure::usage(error.to_string()),
+        _ => refused(error),
+    };
     let mut server = Server::new(arguments.flags.0).map_err(refused)?;
     server.own_process();
     // Before anything listens.
     server.set_program(Some(&program)).map_err(refused)?;
     let signals = signals().map_err(|errno| Failure::of("signalfd", errno.desc()))?;
     for address in &arguments.addresses {
-        server.listen(address).map_err(|error| match error.errno() {
-            libc::EINVAL => Failure::usage(error.to_string()),
-            _ => refused(error),
-        })?;
+        server.listen(address).map_err(listening)?;
+    }
+    if let Some(address) = &arguments.metrics {
+        for address in server.serve_metrics(address).map_err(listening)? {
+            log::metrics(log, &address);
+        }
     }
     if log != Log::Off {
         server.observe(move |event| log::write(log, event));

@@ -31,6 +31,7 @@
 
 #![deny(missing_docs)]
 
+mod answerer;
 mod cgroup;
 mod child;
 mod cidr;

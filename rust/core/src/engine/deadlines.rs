@@ -25,6 +25,7 @@ impl Engine {
         self.ring_alarms();
         self.tell_due();
         self.leave_if_vacant();
+        self.look_at_answerer();
     }
 
     /// The deadlines of a connection that has begun.

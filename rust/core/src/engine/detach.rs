@@ -31,6 +31,7 @@ impl Engine {
         drop(self.release_children());
         self.leaves.remove();
         self.phase = Phase::Stopped;
+        self.end_answerer();
         self.common.emit(&Event::Detached { live });
     }
 }

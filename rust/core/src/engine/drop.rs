@@ -16,6 +16,7 @@ impl Drop for Engine {
                 self.notifier.iter().for_each(|notifier| notifier.release());
                 self.end_children();
                 drop(self.hold.take(&self.common));
+                self.end_answerer();
                 neighbours::leave(self.common.owned.words());
                 (0..self.endpoints.len()).for_each(|index| self.close_endpoint(index));
             }
@@ -24,6 +25,7 @@ impl Drop for Engine {
             Standing::Idle | Standing::Lost if process::getpid() == self.common.owner => {
                 neighbours::leave(self.common.owned.words());
                 self.endpoints.let_go(idle, &mut self.common);
+                self.answerer.iter_mut().for_each(|answerer| answerer.let_go(idle));
             }
             Standing::Idle | Standing::Lost | Standing::Child => self.abandon(idle),
         }
@@ -45,6 +47,7 @@ impl Engine {
         self.notifier.iter_mut().for_each(|notifier| notifier.abandon());
         self.leaves.abandon();
         self.hold.abandon();
+        self.answerer.iter_mut().for_each(|answerer| answerer.abandon());
         std::mem::forget(self.pool.take());
         std::mem::forget(self.tie.take());
         std::mem::forget(self.remote.take());

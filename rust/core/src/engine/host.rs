@@ -40,6 +40,7 @@ impl Engine {
         self.remote = Some(remote);
         self.phase = Phase::Hosting;
         self.tell_ready();
+        self.answerer.iter_mut().for_each(|answerer| answerer.hand_over(&mut self.common));
     }
 
     /// Waits until the supervisor has ended, and returns how if it has not drained;

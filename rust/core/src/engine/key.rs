@@ -18,6 +18,8 @@ pub(crate) enum Key {
     Signals,
     /// In the supervisor: the host has ended.
     Host,
+    /// The child that answers scrapers has ended.
+    Answerer,
     /// The listener of this endpoint.
     Endpoint(usize),
     /// The program that the child in this slot has executed says something.
@@ -30,8 +32,16 @@ pub(crate) enum Key {
 const OTHER: u64 = 1 << 63;
 const ENDPOINT: u64 = 1 << 63 | 1 << 62;
 const VOICE: u64 = 1 << 63 | 1 << 61;
-const OTHERS: [Key; 7] =
-    [Key::Stop, Key::Held, Key::Extra, Key::Bell, Key::Notes, Key::Signals, Key::Host];
+const OTHERS: [Key; 8] = [
+    Key::Stop,
+    Key::Held,
+    Key::Extra,
+    Key::Bell,
+    Key::Notes,
+    Key::Signals,
+    Key::Host,
+    Key::Answerer,
+];
 
 impl Key {
     pub(crate) fn to_bits(self) -> u64 {
@@ -43,6 +53,7 @@ impl Key {
             Key::Notes => OTHER | 4,
             Key::Signals => OTHER | 5,
             Key::Host => OTHER | 6,
+            Key::Answerer => OTHER | 7,
             Key::Endpoint(index) => ENDPOINT | index as u64,
             Key::Voice(slot) => VOICE | slot as u64,
             Key::Child(id) => id.to_bits(),

@@ -17,6 +17,7 @@
 //! has a chapter: `admit`, `spawn`, `deadlines`, `reap`, `bury`, `notes`, `refill`, `stop`.
 
 // Parts.
+mod answerer;
 mod arrival;
 mod children;
 mod common;
@@ -53,6 +54,7 @@ mod reap;
 mod recall;
 mod refill;
 mod sandbox;
+mod scrapers;
 mod service;
 mod spawn;
 mod stop;
@@ -64,6 +66,7 @@ pub(crate) use stops::{DETACH, INTERRUPT};
 use crate::child::Child;
 use crate::descriptors::neighbours;
 use crate::descriptors::owned::Owned;
+use crate::engine::answerer::Answerer;
 use crate::engine::children::alarms::Alarms;
 use crate::engine::children::groups::Groups;
 use crate::engine::children::reaper::Reaper;
@@ -91,7 +94,6 @@ use crate::engine::vacancy::Vacancy;
 use crate::error::Error;
 use crate::event::{Event, Observer, Pause};
 use crate::limits::Limits;
-use crate::metrics::Listening;
 use crate::net::conn::Ends;
 use crate::net::listener::Listener;
 use crate::net::place::Place;
@@ -169,6 +171,8 @@ pub(crate) struct Engine {
     notifier: Option<Box<Notifier>>,
     /// How long no client has been connected, where that matters.
     vacancy: Option<Box<Vacancy>>,
+    /// What answers scrapers, if anything.
+    answerer: Option<Box<Answerer>>,
 }
 
 const _: () = assert!(size_of::<Engine>() == 2048);
@@ -242,6 +246,7 @@ impl Engine {
             remote: None,
             notifier,
             vacancy: None,
+            answerer: None,
         })
     }
 
@@ -286,6 +291,7 @@ impl Engine {
             self.pool = Some(Pool::new(&self.endpoints, &mut self.common)?);
         }
         self.phase = Phase::Running;
+        self.begin_answerer();
         for index in 0..self.endpoints.len() {
             let name = self.endpoints.name(index);
             self.common.emit(&Event::Listening { address: name.as_str() });
@@ -347,6 +353,7 @@ impl Engine {
             self.notifier.as_ref().and_then(|notifier| notifier.due()),
             self.vacancy.as_ref().map(|vacancy| vacancy.due()),
             self.leaves.due(),
+            self.answerer.as_ref().and_then(|answerer| answerer.due()),
             of_phase,
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -356,11 +363,6 @@ impl Engine {
     /// The addresses that the server listens at.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
         self.endpoints.names()
-    }
-
-    /// The listeners, for the metrics.
-    pub(crate) fn listening(&self) -> impl Iterator<Item = Listening> + '_ {
-        self.endpoints.listening()
     }
 
     pub(crate) fn set_observer(&mut self, observer: Option<Observer>) {

@@ -37,6 +37,7 @@ impl Engine {
         self.dismiss_spares();
         self.drain = Drain::begin(self.common.now, self.common.options.grace);
         self.phase = Phase::Draining;
+        self.answerer.iter_mut().for_each(|answerer| answerer.drain());
         let live = self.busy();
         self.common.emit(&Event::Draining { live });
         self.tell_stopping(live);
@@ -90,6 +91,7 @@ impl Engine {
         if !open && self.hold.is_empty() && none_left && self.leaves.are_vacant() {
             self.leaves.remove();
             self.phase = Phase::Stopped;
+            self.end_answerer();
             self.common.emit(&Event::Stopped);
         }
     }

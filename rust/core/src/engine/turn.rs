@@ -94,6 +94,7 @@ impl Engine {
                     true
                 }
                 Key::Signals => !self.take_signals(),
+                Key::Answerer => !self.take_answerers_end(),
                 Key::Host => {
                     self.host_is_gone();
                     false

@@ -15,8 +15,9 @@ use crate::server::Server;
 use crate::sys::process;
 use nix::errno::Errno;
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ impl Server {
     /// is the command. Before it begins.
     pub fn own_process(&mut self) {
         self.engine.own_process();
+    }
+
+    /// Answers scrapers at `address` by HTTP, in a child of the process that serves:
+    /// `/metrics`, and `/ready`, which is 503 in a drain. To be called before serving begins;
+    /// returns the addresses that it listens at. For commands: the child is a copy of the
+    /// host as it is when serving begins, and lives as long as the server.
+    pub fn serve_metrics(&mut self, address: impl AsRef<OsStr>) -> Result<Vec<String>, Error> {
+        self.engine.serve_metrics(Place::Text(address.as_ref().as_bytes()))
     }
 
     /// Begins to run, if it has not: the listeners are announced.

@@ -295,7 +295,7 @@ impl Server {
     /// A handle to read the metrics from other threads while the loop runs. To be taken
     /// after [`Server::listen`]: it tells of the listeners that there are then.
     pub fn metrics_reader(&self) -> MetricsReader {
-        MetricsReader::new(self.stats_reader(), self.engine.listening().collect())
+        self.engine.metrics_reader()
     }
 
     /// When [`Server::dispatch`] is to be called at the latest; `None`: only

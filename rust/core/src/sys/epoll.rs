@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 /// Readable, or a connection to accept.
 pub(crate) const IN: u32 = libc::EPOLLIN as u32;
+/// There is room to write.
+pub(crate) const OUT: u32 = libc::EPOLLOUT as u32;
 /// Reported when something comes, and not again while it is there.
 pub(crate) const EDGE: u32 = libc::EPOLLET as u32;
 /// Of several epolls with this descriptor, at least one is woken.

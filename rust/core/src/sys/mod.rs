@@ -28,6 +28,7 @@ pub(crate) mod parcel;
 pub(crate) mod privilege;
 pub(crate) mod process;
 pub(crate) mod procfs;
+pub(crate) mod quiet;
 pub(crate) mod random;
 mod raw;
 pub(crate) mod rehearsal;

@@ -22,6 +22,6 @@ pub(crate) use datagram::send_to;
 pub(crate) use open::{bind, connect, datagram_socket, listen, stream_socket};
 pub(crate) use option::{cookie, option, queue_length, remove_ip_options, set_option};
 pub(crate) use shutdown::{close_queue, finish_sending, shutdown_write, stop_listening};
-pub(crate) use transfer::{read, send_now, write};
+pub(crate) use transfer::{read, receive_now, send_now, write};
 pub(crate) use unread::{discard_now, discard_until_end, has_unread, is_unread};
 pub(crate) use wait::{pause, wait_awake, wait_readable, wait_until};

@@ -45,6 +45,14 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     }
 }
 
+/// Reads what has come, without waiting; EAGAIN if nothing has.
+pub(crate) fn receive_now(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let (start, flags) = (buffer.as_mut_ptr().cast(), libc::MSG_DONTWAIT);
+    // SAFETY: `buffer` is writable for its length.
+    let got = unsafe { libc::recv(fd.as_raw_fd(), start, buffer.len(), flags) };
+    usize::try_from(got).map_err(|_| Errno::last())
+}
+
 /// Sends what fits without waiting, and without SIGPIPE.
 pub(crate) fn send_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
