@@ -3,7 +3,8 @@
  * writes what the client gets, on its standard input and output.
  *
  * What the program starts is in its process group. So a client has ten minutes, and
- * then everything ends that works for it, and so it does when the server stops.
+ * then everything ends that works for it, and so it does when the server stops: SIGTERM.
+ * At SIGHUP the server ends at once, and the clients are served on, as by an ssh server.
  *
  * Usage:   exec ADDRESS PROGRAM [ARGUMENT...]    such as: exec 127.0.0.1:7000 /bin/cat
  * Client:  nc 127.0.0.1 7000
@@ -20,6 +21,11 @@ static forkserve_server *server;
 static void stop(int sig) {
     (void)sig;
     forkserve_server_stop(server);
+}
+
+static void leave(int sig) {
+    (void)sig;
+    forkserve_server_detach(server);
 }
 
 /* In the child, which becomes the program. */
@@ -52,6 +58,7 @@ int main(int argc, char *argv[]) {
     }
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
+    signal(SIGHUP, leave);
     forkserve_server_address(server, 0, bound, sizeof bound);
     printf("listening %s\n", bound);
     fflush(stdout);

@@ -1,6 +1,7 @@
 """A handler that becomes another program: what that one has, and what is left if it fails."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,15 @@ def test_the_example_serves_a_program_and_ends_it(start_example):
         client.sock.shutdown(1)
         wait_until(lambda: procfs.all_gone(started), "the end of what the program has started")
         assert client.rest() == b""
+
+
+def test_the_example_leaves_its_programs_at_sighup(start_example):
+    server = start_example("exec", "127.0.0.1:0", "/bin/cat")
+    with Client(server.address) as client:
+        assert client.ask() == b"hello\n"
+        server.judged = True
+        server.signal(signal.SIGHUP)
+        assert server.process.wait(procfs.DEADLINE) == 0
+        assert client.ask() == b"hello\n"
+        with pytest.raises(ConnectionRefusedError):
+            Client(server.address)
