@@ -254,6 +254,8 @@ TEST(an_event_has_the_name_of_a_unix_client_byte_for_byte) {
     check_unix("", 0, 0);
     memset(&journal, 0, sizeof journal);
     check_unix("\0a\n\\b\xff\0c", 8, 0);
+    if (getenv("OLD_CALLS_ONLY"))
+        return; /* spares need pidfds */
     memset(&journal, 0, sizeof journal);
     check_unix("\0a\n\\b\xff\0d", 8, 1);
 }
