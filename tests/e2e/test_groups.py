@@ -137,6 +137,20 @@ def test_a_child_leads_what_it_is_told_to(front, serve, word, leads):
         )
 
 
+@pytest.mark.parametrize(
+    ("word", "leads"), [("off", ""), ("auto", "g"), ("group", "g"), ("session", "gs")]
+)
+def test_a_program_leads_a_group_unless_it_is_told_not_to(core_front, serve, word, leads):
+    program = ("--handler", "program=stdio:/bin/sh:echo $$; read line")
+    server = serve(core_front, "--option", f"process_group={word}", *program)
+    with Client(server.address) as client:
+        child = int(client.line())
+        of_parent = group_and_session(server.pid)
+        assert group_and_session(child) == tuple(
+            child if letter in leads else parents for letter, parents in zip("gs", of_parent)
+        )
+
+
 def test_a_child_that_has_joined_another_group_is_reached_itself(core_front, serve):
     code = (
         "import os, time; os.setpgid(0, os.getpgid(os.getppid())); print(flush=True); "

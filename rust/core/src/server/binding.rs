@@ -78,15 +78,13 @@ impl Server {
 
     /// [`Server::step`], which ends with EINTR after [`Stopper::interrupt`](crate::Stopper::interrupt).
     pub fn step_unless_interrupted(&mut self, hooks: &mut dyn Hooks) -> Result<Turn, Error> {
-        let interrupted = || Err(Error::new(Errno::EINTR, "interrupt was called"));
         self.engine.begin()?;
-        // The last call has heard of it when it had a connection.
-        if self.engine.take_interrupt() {
-            return interrupted();
-        }
         loop {
+            // It comes to this after each connection of a listener, however many are queued.
             match self.engine.turn(hooks)? {
-                Turn::Idle if self.engine.take_interrupt() => return interrupted(),
+                Turn::Idle if self.engine.take_interrupt() => {
+                    return Err(Error::new(Errno::EINTR, "interrupt was called"));
+                }
                 Turn::Idle => self.engine.wait(None)?,
                 turn => return Ok(turn),
             }
