@@ -7,7 +7,8 @@ use crate::row::{Goal, Metric, Row, Side};
 use crate::schedule::Arrivals;
 use crate::server::Server;
 use crate::servers::{
-    bare, bare_big, ours, program, program_rivals, python_ours, rivals, socketserver,
+    bare, bare_big, ours, program, program_rivals, python_ours, rivals, socketserver, ECHO,
+    STATIC_ECHO,
 };
 
 /// A row of two servers with nothing held.
@@ -191,12 +192,21 @@ pub fn rows() -> Vec<Row> {
         list.push(row(&id, &title, like, rival, 16, &[]));
     }
     for clients in [1, 16] {
-        for rival in program_rivals() {
-            let id = format!("program-{}-{clients}", rival.name);
-            let title = format!("a program per connection, against {}", rival.name);
-            let ours = program("forkserve serve", "");
-            list.push(row(&id, &title, ours, rival, clients, &[(Rate, 1.1)]));
+        for (kind, echo) in [("", ECHO), ("static-", STATIC_ECHO)] {
+            for rival in program_rivals(echo) {
+                let id = format!("program-{kind}{}-{clients}", rival.name);
+                let kind = kind.replace('-', " ");
+                let title = format!("a {kind}program per connection, against {}", rival.name);
+                let ours = program("forkserve serve", "", echo);
+                list.push(row(&id, &title, ours, rival, clients, &[(Rate, 1.1)]));
+            }
         }
+    }
+    for rival in program_rivals(ECHO) {
+        let id = format!("program-spares-{}-1", rival.name);
+        let title = format!("a program per connection, spares 16, against {}", rival.name);
+        let ours = program("forkserve serve, spares 16", "--spares 16", ECHO);
+        list.push(row(&id, &title, ours, rival, 1, &[(P50, 0.8)]));
     }
     list.push(row("same-16", "the bare loop against itself: the noise", bare(), bare(), 16, &[]));
     list

@@ -21,19 +21,22 @@ const SOURCES: &str = "rust/bench";
 /// Built by `make bench`, through pkg-config as any program on the library.
 const OURS: &str = "build/bench/forkserve_echo 127.0.0.1 0";
 const BARE: &str = "build/bench/bare_loop 127.0.0.1 0";
-const ECHO: &str = "build/bench/echo_stdio";
+pub(crate) const ECHO: &str = "build/bench/echo_stdio";
+/// The same without a dynamic linker, which is most of what an execution costs.
+pub(crate) const STATIC_ECHO: &str = "build/bench/echo_stdio_static";
 
 /// Builds bare_loop and echo_stdio, if their sources are newer.
 pub fn build_helpers() -> Result<()> {
     for name in ["bare_loop", "echo_stdio"] {
         let (source, target) = (format!("{SOURCES}/bare/{name}.c"), format!("{SCRATCH}/{name}"));
-        build(Path::new(&source), Path::new(&target))?;
+        build(Path::new(&source), Path::new(&target), &[])?;
     }
-    Ok(())
+    let source = format!("{SOURCES}/bare/echo_stdio.c");
+    build(Path::new(&source), Path::new(STATIC_ECHO), &["-static"])
 }
 
 /// Compiles one C file, if it is newer than what was made of it.
-pub fn build(source: &Path, target: &Path) -> Result<()> {
+pub fn build(source: &Path, target: &Path, more: &[&str]) -> Result<()> {
     let changed = fs::metadata(source).and_then(|m| m.modified()).map_err(|e| {
         Error::new(e.kind(), format!("{}: {e} (run from the repository's root)", source.display()))
     })?;
@@ -44,7 +47,7 @@ pub fn build(source: &Path, target: &Path) -> Result<()> {
         fs::create_dir_all(dir)?;
     }
     let args = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-o"];
-    let status = Command::new("cc").args(args).arg(target).arg(source).status()?;
+    let status = Command::new("cc").args(more).args(args).arg(target).arg(source).status()?;
     if status.success() {
         Ok(())
     } else {
@@ -125,23 +128,28 @@ pub(crate) fn socketserver(mib: u32) -> Server {
     server(&name, &command, Ready::Line)
 }
 
-/// The same for a program.
-pub(crate) fn program(name: &str, options: &str) -> Server {
+/// `forkserve serve` with the program that the rivals have.
+pub(crate) fn program(name: &str, options: &str, echo: &str) -> Server {
     let command = format!(
         "target/release/forkserve serve --log off --max-children 1000 --backlog 1024 {options} \
-         127.0.0.1:{{port}} -- {ECHO}"
+         127.0.0.1:{{port}} -- {echo}"
     );
     server(name, &command, Ready::Port)
 }
 
 /// Those of the rivals that execute a program for each connection.
-pub(crate) fn program_rivals() -> Vec<Server> {
-    let names = ["tcpserver", "tcpsvd", "xinetd", "socat"];
-    rivals().into_iter().filter(|rival| names.contains(&rival.name.as_str())).collect()
+pub(crate) fn program_rivals(echo: &str) -> Vec<Server> {
+    let names = ["tcpserver", "tcpsvd", "xinetd", "socat", "systemd-socket-activate"];
+    rivals_with(echo).into_iter().filter(|rival| names.contains(&rival.name.as_str())).collect()
 }
 
 /// The servers of others, each with the limits out of the way and its name look-ups off.
 pub fn rivals() -> Vec<Server> {
+    rivals_with(ECHO)
+}
+
+/// `echo`: what those execute that execute a program.
+fn rivals_with(echo: &str) -> Vec<Server> {
     let user = User::from_uid(Uid::current()).ok().flatten().map_or("root".into(), |u| u.name);
     let port = |name, command: String| server(name, &command, Ready::Port);
     let perl = |kind| {
@@ -155,7 +163,7 @@ pub fn rivals() -> Vec<Server> {
             "defaults\n{{\n instances = UNLIMITED\n per_source = UNLIMITED\n cps = 0 0\n}}\n\
              service bench\n{{\n type = UNLISTED\n socket_type = stream\n protocol = tcp\n wait = no\n \
              user = {user}\n bind = 127.0.0.1\n port = {{port}}\n server = {}\n}}\n",
-            fs::canonicalize(ECHO).unwrap_or_else(|_| ECHO.into()).display()
+            fs::canonicalize(echo).unwrap_or_else(|_| echo.into()).display()
         )),
         ..port("xinetd", "xinetd -dontfork -f {config} -pidfile build/bench/xinetd.pid".into())
     };
@@ -163,10 +171,15 @@ pub fn rivals() -> Vec<Server> {
         socketserver(0),
         perl("Net::Server Fork"),
         perl("Net::Server PreFork"),
-        port("tcpserver", format!("tcpserver -HRl0 -c 1000 -b 1024 127.0.0.1 {{port}} {ECHO}")),
-        port("tcpsvd", format!("tcpsvd -E -c 1000 -b 1024 -l 0 127.0.0.1 {{port}} {ECHO}")),
+        port("tcpserver", format!("tcpserver -HRl0 -c 1000 -b 1024 127.0.0.1 {{port}} {echo}")),
+        port("tcpsvd", format!("tcpsvd -E -c 1000 -b 1024 -l 0 127.0.0.1 {{port}} {echo}")),
         xinetd,
-        port("socat", format!("socat TCP4-LISTEN:{{port}},bind=127.0.0.1,reuseaddr,backlog=1024,fork EXEC:{ECHO},nofork")),
+        port("socat", format!("socat TCP4-LISTEN:{{port}},bind=127.0.0.1,reuseaddr,backlog=1024,fork EXEC:{echo},nofork")),
+        port(
+            "systemd-socket-activate",
+            // It writes a line for each connection.
+            format!("systemd-socket-activate --accept --inetd -l 127.0.0.1:{{port}} {echo} 2>/dev/null"),
+        ),
     ]
 }
 

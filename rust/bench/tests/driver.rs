@@ -25,7 +25,7 @@ fn scratch(name: &str) -> PathBuf {
 fn bare(dir: &Path, options: &str) -> Server {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bare/bare_loop.c");
     let program = dir.join("bare_loop");
-    build(&source, &program).unwrap();
+    build(&source, &program, &[]).unwrap();
     let command = format!("bare={} 127.0.0.1 0 {options}", program.display());
     Server::from_arg(&command, Ready::Line).unwrap()
 }
