@@ -310,6 +310,11 @@ void forkserve_server_free(struct forkserve_server *s);
 #define FORKSERVE_ENV_SYSTEMD 1024
 
 /*
+ * Or'd to io: REMOTE_HOST, as xinetd sets it. It is the client's address, and no name.
+ */
+#define FORKSERVE_ENV_XINETD 2048
+
+/*
  * Serves until a drain is complete, with a program executed for each connection. So
  * each has an address layout and a stack canary of its own, at a cost that does not
  * grow with the host: the child is made on the host's memory (CLONE_VM, CLONE_VFORK).
@@ -912,6 +917,11 @@ typedef struct forkserve_options {
      */
     const char *user;
     /*
+     * Leaves the children no group but one: group, or the primary one of user.
+     * It needs a privilege (CAP_SETGID). 0 or 1. Default 0.
+     */
+    int32_t primary_group_only;
+    /*
      * Whether a program that a child executes gains no privileges, such as
      * those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
      * Default 0.
@@ -987,7 +997,7 @@ typedef struct forkserve_options {
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 10000, 5000,  \
             10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 30, 0, 0, 0, 0, 0, 1000,  \
             FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, NULL, -1, NULL,     \
-            NULL, NULL, NULL, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,          \
+            NULL, NULL, NULL, 0, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,       \
             FORKSERVE_NOTIFY_AUTO, 0, FORKSERVE_AT_CAPACITY_QUEUE, NULL                    \
     }
 

@@ -239,6 +239,7 @@ class Server:
         directory: StrOrBytesPath | None = None,
         group: str | int | None = None,
         user: str | int | None = None,
+        primary_group_only: bool = False,
         no_new_privs: bool = False,
         isolate: bool = False,
         read_paths: str | Iterable[StrOrBytesPath] = (),
@@ -263,7 +264,7 @@ class Server:
         *,
         env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         io: Literal["stdio", "stdio+err", "fd3"] = "stdio",
-        variables: Sequence[Literal["ucspi", "cgi", "systemd"]] | None = None,
+        variables: Sequence[Literal["ucspi", "cgi", "systemd", "xinetd"]] | None = None,
     ) -> None: ...
     def serve_program(
         self,
@@ -271,7 +272,7 @@ class Server:
         *,
         env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         io: Literal["stdio", "stdio+err", "fd3"] = "stdio",
-        variables: Sequence[Literal["ucspi", "cgi", "systemd"]] | None = None,
+        variables: Sequence[Literal["ucspi", "cgi", "systemd", "xinetd"]] | None = None,
     ) -> None: ...
     def dispatch(self) -> int: ...
     def stop(self) -> None: ...

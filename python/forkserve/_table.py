@@ -473,6 +473,13 @@ OPTIONS = (
         "the user of the children, by name or number",
     ),
     Option(
+        "primary_group_only",
+        "Sandbox",
+        "flag",
+        "no",
+        "leaves the children no group but one: group, or the primary one of user",
+    ),
+    Option(
         "no_new_privs",
         "Sandbox",
         "flag",

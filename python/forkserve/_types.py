@@ -117,6 +117,7 @@ class ForkOptions(TypedDict, total=False):
     directory: StrOrBytesPath | None
     group: str | int | None
     user: str | int | None
+    primary_group_only: bool
     no_new_privs: bool
     isolate: bool
     read_paths: str | Iterable[StrOrBytesPath]

@@ -45,8 +45,9 @@ pub(crate) fn variables(words: &[String]) -> PyResult<Variables> {
             "ucspi" => variables.ucspi = true,
             "cgi" => variables.cgi = true,
             "systemd" => variables.systemd = true,
+            "xinetd" => variables.xinetd = true,
             _ => {
-                let text = "variables: not one of 'ucspi', 'cgi', 'systemd'";
+                let text = "variables: not one of 'ucspi', 'cgi', 'systemd', 'xinetd'";
                 return Err(PyValueError::new_err(text));
             }
         }

@@ -160,10 +160,10 @@ impl Server {
             rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \
             penalty_max=3600.0, penalty_statuses=(), nice=0, oom_score_adj=None, \
             rlimits='', cgroup='', umask=None, chroot=None, directory=None, group=None, \
-            user=None, no_new_privs=False, isolate=False, read_paths=(), write_paths=(), \
-            landlock='require', syscalls='', notify='auto', exit_idle=None, \
-            at_capacity='queue', refuse_message=b'', ssl=None, handshake_timeout=10.0, \
-            gc_freeze=False, observer=None)"
+            user=None, primary_group_only=False, no_new_privs=False, isolate=False, \
+            read_paths=(), write_paths=(), landlock='require', syscalls='', notify='auto', \
+            exit_idle=None, at_capacity='queue', refuse_message=b'', ssl=None, \
+            handshake_timeout=10.0, gc_freeze=False, observer=None)"
     )]
     // signature:end
     fn new(
@@ -243,7 +243,7 @@ impl Server {
     /// its environment, a mapping, None for os.environ as it is now. io says where it has the
     /// connection: "stdio", "stdio+err" or "fd3", as for Connection.exec(). variables adds some
     /// that tell of the client: "ucspi" (PROTO, TCPREMOTEIP and so on), "cgi" (REMOTE_ADDR,
-    /// REMOTE_PORT), "systemd" (LISTEN_FDS and so on, with "fd3"). The program has the standard
+    /// REMOTE_PORT), "systemd" (LISTEN_FDS and so on, with "fd3"), "xinetd" (REMOTE_HOST). The program has the standard
     /// streams of this process and no other descriptor, default signals, and a process group,
     /// unless process_group says otherwise. connections_per_child and linger have no effect on it;
     /// with spares, and with a sandbox, it is executed by a fork of this process.

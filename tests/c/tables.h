@@ -54,6 +54,7 @@
     PATH(directory)                                                                        \
     ACCOUNT(group)                                                                         \
     ACCOUNT(user)                                                                          \
+    FLAG(primary_group_only)                                                               \
     FLAG(no_new_privs)                                                                     \
     FLAG(isolate)                                                                          \
     PATHS(read_paths)                                                                      \

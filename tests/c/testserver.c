@@ -50,7 +50,8 @@ static int with_program(int (*use)(forkserve_server *, char *const *, char *cons
     int io;
 
     program_of(strchr(handler_name, '=') + 1, &io, argv);
-    io |= FORKSERVE_ENV_UCSPI | FORKSERVE_ENV_CGI | FORKSERVE_ENV_SYSTEMD;
+    io |=
+        FORKSERVE_ENV_UCSPI | FORKSERVE_ENV_CGI | FORKSERVE_ENV_SYSTEMD | FORKSERVE_ENV_XINETD;
     return use(server, argv, NULL, io, err);
 }
 

@@ -94,6 +94,7 @@ def test_it_is_told_of_its_client(way, serve):
         "TCPREMOTEPORT": str(port),
         "REMOTE_ADDR": host,
         "REMOTE_PORT": str(port),
+        "REMOTE_HOST": host,
     }
 
 

@@ -188,6 +188,33 @@ def test_a_group_alone_leaves_the_others(core_front, serve):
 
 
 @needs_root
+@pytest.mark.parametrize(
+    ("own", "groups"),
+    [
+        ({"user": "nobody"}, {NOBODY.pw_gid, 4711}),
+        ({"user": "nobody", "primary_group_only": 1}, {NOBODY.pw_gid}),
+        ({"user": "nobody", "group": "daemon", "primary_group_only": 1}, {1}),
+        ({"primary_group_only": 1}, {0}),
+    ],
+)
+def test_of_a_user_s_groups_the_primary_one_may_be_all(
+    core_front, serve, tmp_path, own, groups
+):
+    """On a machine on which nobody is in a group more."""
+    groups_of_all = Path("/etc/group").read_text()
+    (tmp_path / "group").write_text(f"{groups_of_all}extra:x:4711:nobody\n")
+    into = f'mount --bind {tmp_path}/group /etc/group; exec setpriv --groups 0,4,27 "$@"'
+    server = serve(
+        core_front,
+        *("--handler", "hold", *options(**own)),
+        tracer=("unshare", "--mount", "sh", "-ec", into, "sh"),
+    )
+    with Client(server.address) as client:
+        found = status(client.child())
+        assert {int(number) for number in found["Groups"].split()} == groups
+
+
+@needs_root
 def test_no_capability_is_left_of_a_host_that_is_not_root(core_front, serve):
     """The kernel takes them from a process that was root; this one only has them."""
     caps = "+setuid,+setgid,+kill"

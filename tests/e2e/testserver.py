@@ -304,7 +304,7 @@ def run(mode, server, name=""):
     try:
         if name.startswith("program="):
             argv, io = program_of(name.partition("=")[2])
-            about = {"io": io, "variables": ["ucspi", "cgi", "systemd"]}
+            about = {"io": io, "variables": ["ucspi", "cgi", "systemd", "xinetd"]}
             if mode == "run":
                 server.serve_program(argv, **about)
                 return 0, ""

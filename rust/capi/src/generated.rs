@@ -297,6 +297,9 @@ pub struct forkserve_options {
     /// capabilities left, except as root. It needs privileges (CAP_SETUID,
     /// CAP_SETGID). Copied. NULL, the default: none.
     pub user: *const c_char,
+    /// Leaves the children no group but one: group, or the primary one of user.
+    /// It needs a privilege (CAP_SETGID). 0 or 1. Default 0.
+    pub primary_group_only: i32,
     /// Whether a program that a child executes gains no privileges, such as
     /// those of a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2). 0 or 1.
     /// Default 0.

@@ -19,7 +19,7 @@ macro_rules! layout {
 }
 
 // By `make tables`. structs:begin
-layout!(forkserve_options: 384 {
+layout!(forkserve_options: 392 {
     size: 0,
     backlog: 8,
     reuse_port: 12,
@@ -71,16 +71,17 @@ layout!(forkserve_options: 384 {
     directory: 288,
     group: 296,
     user: 304,
-    no_new_privs: 312,
-    isolate: 316,
-    read_paths: 320,
-    write_paths: 328,
-    landlock: 336,
-    syscalls: 344,
-    notify: 352,
-    exit_idle_ms: 360,
-    at_capacity: 368,
-    refuse_message: 376,
+    primary_group_only: 312,
+    no_new_privs: 316,
+    isolate: 320,
+    read_paths: 328,
+    write_paths: 336,
+    landlock: 344,
+    syscalls: 352,
+    notify: 360,
+    exit_idle_ms: 368,
+    at_capacity: 376,
+    refuse_message: 384,
 });
 
 layout!(forkserve_stats: 504 {

@@ -23,8 +23,11 @@ pub const FORKSERVE_ENV_CGI: i32 = 0x200;
 /// Or'd to FORKSERVE_IO_FD3: LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, as systemd sets
 /// them.
 pub const FORKSERVE_ENV_SYSTEMD: i32 = 0x400;
+/// Or'd to io: REMOTE_HOST, as xinetd sets it. It is the client's address, and no name.
+pub const FORKSERVE_ENV_XINETD: i32 = 0x800;
 
-const ENV: c_int = FORKSERVE_ENV_UCSPI | FORKSERVE_ENV_CGI | FORKSERVE_ENV_SYSTEMD;
+const ENV: c_int =
+    FORKSERVE_ENV_UCSPI | FORKSERVE_ENV_CGI | FORKSERVE_ENV_SYSTEMD | FORKSERVE_ENV_XINETD;
 
 /// Serves until a drain is complete, with a program executed for each connection. So
 /// each has an address layout and a stack canary of its own, at a cost that does not
@@ -133,6 +136,7 @@ unsafe fn program_of(
         ucspi: io & FORKSERVE_ENV_UCSPI != 0,
         cgi: io & FORKSERVE_ENV_CGI != 0,
         systemd: io & FORKSERVE_ENV_SYSTEMD != 0,
+        xinetd: io & FORKSERVE_ENV_XINETD != 0,
     };
     // SAFETY: by contract an array of C strings that ends with NULL.
     let program = Program::new(unsafe { strings(argv) })?.io(place).variables(variables);

@@ -285,6 +285,10 @@ and its like with EAGAIN.",
                 /// CAP_SETGID).
                 user: account() = none, since "0.1.0";
 
+                /// Leaves the children no group but one: `group`, or the primary one of `user`. It
+                /// needs a privilege (CAP_SETGID).
+                primary_group_only: flag() = false, since "0.1.0";
+
                 /// Whether a program that a child executes gains no privileges, such as those of
                 /// a set-user-ID program: PR_SET_NO_NEW_PRIVS of prctl(2).
                 no_new_privs: flag() = false, since "0.1.0";

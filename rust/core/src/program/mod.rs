@@ -72,6 +72,16 @@ impl Program {
         Ok(self)
     }
 
+    /// Under this name: it is the program's argv\[0\], in place of `arguments[0]`. The file
+    /// stays the same. For the command.
+    #[doc(hidden)]
+    pub fn named(mut self, name: impl AsRef<OsStr>) -> Result<Program, Error> {
+        let mut arguments = self.arguments.texts().to_vec();
+        arguments.splice(..1, strings("argv", [name])?);
+        self.arguments = CArray::new(arguments);
+        Ok(self)
+    }
+
     /// Where it finds its connection: [`Io::Stdio`] without this call.
     pub fn io(mut self, io: Io) -> Program {
         self.io = io;
@@ -121,16 +131,35 @@ impl Program {
     /// The environment that all of its processes have. `speaks`: they can say that a connection
     /// is established.
     pub(crate) fn environ(&self, speaks: bool) -> Environ {
+        let voice = variables::of_voice(self.io).filter(|_| speaks);
+        Environ::new(self.lasting().chain(voice).collect())
+    }
+
+    /// What it has of the host's environment. What systemd has told the host, and listens to
+    /// from it, is the host's alone. For the command.
+    #[doc(hidden)]
+    pub fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
+        std::env::vars_os().filter(|(name, _)| systemd::VARIABLES.iter().all(|own| name != own))
+    }
+
+    /// The variables that are not about a client.
+    fn lasting(&self) -> impl Iterator<Item = CString> + use<'_> {
         let base = match &self.environment {
             Some(environment) => environment.texts().to_vec(),
-            // What systemd has told the host, and listens to from it, is the host's alone.
-            None => std::env::vars_os()
-                .filter(|(name, _)| systemd::VARIABLES.iter().all(|own| name != own))
-                .filter_map(variable)
-                .collect(),
+            None => Program::inherited().filter_map(variable).collect(),
         };
-        let others = base.into_iter().filter(|text| !self.variables.own(text));
-        Environ::new(others.chain(variables::of_voice(self.io).filter(|_| speaks)).collect())
+        base.into_iter().filter(|text| !self.variables.own(text))
+    }
+
+    /// With the variables that are about this connection in its environment: for a handler
+    /// that executes it. For the command.
+    #[doc(hidden)]
+    pub fn told_of(&self, connection: &Connection) -> Program {
+        let (about, with_pid) = self.about(connection);
+        let pid = with_pid.then(|| format!("LISTEN_PID={}", std::process::id()));
+        let pid = pid.and_then(|text| CString::new(text).ok());
+        let variables = self.lasting().chain(about).chain(pid).collect();
+        Program { environment: Some(CArray::new(variables)), ..self.clone() }
     }
 
     /// What is added to it for this connection; and whether the process's number is.

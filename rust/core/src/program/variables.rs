@@ -22,6 +22,8 @@ pub struct Variables {
     /// As systemd passes sockets: LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. Only with [`Io::Fd3`],
     /// since they speak of descriptor 3.
     pub systemd: bool,
+    /// As xinetd sets it: REMOTE_HOST, which is the client's address, and no name.
+    pub xinetd: bool,
 }
 
 const UCSPI: [&str; 13] = [
@@ -40,6 +42,7 @@ const UCSPI: [&str; 13] = [
     "UNIXREMOTEPID",
 ];
 const CGI: [&str; 3] = ["REMOTE_ADDR", "REMOTE_PORT", "REMOTE_HOST"];
+const XINETD: [&str; 1] = ["REMOTE_HOST"];
 const SYSTEMD: [&str; 4] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
 /// The number of the descriptor by which a program says that its connection is established.
@@ -77,7 +80,7 @@ impl End {
 impl Variables {
     /// All of them.
     pub fn all() -> Variables {
-        Variables { ucspi: true, cgi: true, systemd: true }
+        Variables { ucspi: true, cgi: true, systemd: true, xinetd: true }
     }
 
     /// Whether a variable of the environment is one of these.
@@ -89,6 +92,7 @@ impl Variables {
         };
         (self.ucspi && UCSPI.iter().any(&is))
             || (self.cgi && CGI.iter().any(&is))
+            || (self.xinetd && XINETD.iter().any(&is))
             || (self.systemd && SYSTEMD.iter().any(&is))
             || is(&VOICE)
     }
@@ -131,6 +135,9 @@ impl Variables {
         if let (true, End::Ip { ip, port, .. }) = (self.cgi, &remote) {
             set("REMOTE_ADDR", ip.as_bytes());
             set("REMOTE_PORT", port.to_string().as_bytes());
+        }
+        if let (true, End::Ip { ip, .. }) = (self.xinetd, &remote) {
+            set("REMOTE_HOST", ip.as_bytes());
         }
         let systemd = self.systemd && io == Io::Fd3;
         if systemd {

@@ -30,13 +30,19 @@ impl Identity {
             })?);
         }
         let groups = match (entry, group) {
+            (_, Some(gid)) if options.primary_group_only => Some(vec![gid]),
             (Some(entry), Some(gid)) => Some(membership::groups_of(entry, gid)),
             (None, Some(gid)) => Some(vec![gid]),
             (_, None) => None,
         };
         // A process that has no others needs no privilege to stay as it is.
         let (own_group, own_groups) = membership::own_groups();
-        let groups = groups.filter(|g| group != Some(own_group) || *g != own_groups);
+        let groups = match group {
+            None if options.primary_group_only => Some(vec![own_group]),
+            _ => groups,
+        };
+        let stays = group.unwrap_or(own_group) == own_group;
+        let groups = groups.filter(|groups| !stays || *groups != own_groups);
         Ok(Identity { user: uid, group, groups })
     }
 }

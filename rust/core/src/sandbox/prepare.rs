@@ -53,9 +53,10 @@ pub(super) fn steps(
     let identity = Identity::of(options)?;
     let name_of = |name: &Option<String>| name.as_deref().map(escaped).unwrap_or_default();
     let (user, group) = (name_of(&options.user), name_of(&options.group));
-    let (option, subject) = match options.group.is_some() {
-        true => ("group", &group),
-        false => ("user", &user),
+    let (option, subject) = match (&options.group, &options.user) {
+        (Some(_), _) => ("group", &group),
+        (None, Some(_)) => ("user", &user),
+        (None, None) => ("primary_group_only", &user),
     };
     if let Some(groups) = identity.groups {
         add(option, subject.clone(), Action::Groups(groups));
