@@ -137,9 +137,9 @@ test-valgrind: build-examples need-test need-valgrind $(VENV)/.tools ## Run the 
 test-kernel: stage need-kernel ## Run the C tests on another kernel, emulated: make test-kernel KERNEL=vmlinuz
 	$(TESTS_C) KERNEL=$(abspath $(KERNEL)) boot
 
-stress: test-servers ## Serve 50,000 connections of a host with busy threads, and a crowd of 10,000
-	ulimit -n 20000 && STRESS_CONNECTIONS=50000 STRESS_CROWD=10000 $(PY) -m pytest --timeout 3600 \
-	  tests/e2e -k 'busy_threads or crowd_from_one_address'
+stress: test-servers ## Serve 50,000 connections of a host with busy threads, a crowd of 10,000, 1,000 clients a program
+	ulimit -n 20000 && STRESS_CONNECTIONS=50000 STRESS_CROWD=10000 STRESS_PROGRAMS=1000 $(PY) -m pytest \
+	  --timeout 3600 tests/e2e -k 'busy_threads or crowd_from_one_address or test_serve_programs'
 
 flood: test-servers ## Measure how long a polite client waits in a flood of silent ones, and write docs/benchmarks.md
 	cd tests/e2e && $(PY) -m flood --write $(CURDIR)/docs/benchmarks.md

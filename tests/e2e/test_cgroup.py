@@ -16,7 +16,8 @@ from harness.client import Client, clients, echo_once
 from harness.fronts import FRONTS
 from harness.inject import strace
 from harness.procfs import wait_until
-from test_serve import FREE, serving
+from harness.served import serving
+from test_serve import FREE
 
 BY_NAME = {front.name: front for front in FRONTS}
 C_START = BY_NAME["c-start"]

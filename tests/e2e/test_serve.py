@@ -3,64 +3,22 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
 
 import pytest
 
 from harness import procfs
 from harness.client import Client, clients
 from harness.command import COMMAND, forkserve
+from harness.fronts import ROOT
+from harness.served import serving
 
 FREE = "127.0.0.1:0"
-
-
-class Served:
-    """A running `forkserve serve`, with the lines that it has logged."""
-
-    def __init__(self, words, tracer=(), **how):
-        self.process = subprocess.Popen(
-            [*map(str, tracer), COMMAND, "serve", *map(str, words)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **how,
-        )
-        self.lines = []
-        self.address = self.wait_line(r"listening address=(\S+)|.*\"address\":\"([^\"]+)\".*")
-
-    def wait_line(self, pattern):
-        while line := self.process.stderr.readline():
-            self.lines.append(line.rstrip("\n"))
-            if found := re.fullmatch(pattern, self.lines[-1]):
-                return next((group for group in found.groups() if group), found[0])
-        raise AssertionError(f"no {pattern} in {self.lines}")
-
-    @property
-    def port(self):
-        return int(self.address.rpartition(":")[2])
-
-    def stop(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        rest = self.process.communicate(timeout=20)[1]
-        self.lines += rest.splitlines()
-        return self.process.returncode
-
-
-@contextmanager
-def serving(*words, **how):
-    served = Served(words, **how)
-    try:
-        yield served
-    finally:
-        if served.process.poll() is None:
-            served.process.kill()
-        served.process.communicate(timeout=20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -138,6 +96,75 @@ def test_a_lifetime_ends_all_that_the_programs_have_started(nap):
     assert all(" signal=15 " in line for line in ended)
 
 
+def table():
+    """The options, each with what it can be, as the page has them from the table."""
+    page = (ROOT / "docs/options.md").read_text()
+    rows = page.partition("<!-- options:begin -->")[2].partition("<!-- options:end -->")[0]
+    found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| ", rows, re.MULTILINE)
+    return [(name, values) for name, _, values in found]
+
+
+def example(name, values):
+    """A value that the option can have; None: its flag has none."""
+    special = {
+        "handshake_ms": "10",
+        "penalty_max_ms": "3600",
+        "socket_user": "0",
+        "socket_group": "0",
+        "user": "0",
+        "group": "0",
+        "nice": "1",
+        "penalty_statuses": "70, 134",
+        "refuse_message": "full\\n",
+        # With another one no program can be executed.
+        "syscalls": "",
+    }
+    if name in special:
+        return special[name]
+    # A text has its example there.
+    if text := re.search(r"`([^`]+)`", values):
+        return text[1]
+    if "path" in values:
+        return "/"
+    if values == "0, 1":
+        return None
+    if "networks" in values:
+        return "10.0.0.0/8, ::1"
+    if "0777" in values:
+        return "0660"
+    if name.endswith("_ms"):
+        return "1500ms"
+    words = re.fullmatch(r"(\w+(?:, \w+)+)", values)
+    if words and not values[0].isdigit():
+        return values.split(", ")[-1]
+    number = re.search(r"(\d[\d,]*) to (\d[\d,]*)", values)
+    return number[1].replace(",", "")
+
+
+def flag_of(name):
+    return "--" + name.removesuffix("_ms").replace("_", "-")
+
+
+# What another option has to be for this one to have its example.
+BESIDE = {"early_drop_from": ["--max-handshakes", "9"]}
+
+
+@pytest.mark.parametrize(("name", "values"), table(), ids=[name for name, _ in table()])
+def test_each_option_of_the_table_is_a_flag_under_its_name(name, values):
+    value = example(name, values)
+    words = [flag_of(name), *([] if value is None else [value])]
+    done = forkserve("serve", "--check", *BESIDE.get(name, []), *words, FREE, "--", "cat")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    shown = shlex.split(done.stdout)
+    assert words == shown[shown.index(words[0]) :][: len(words)]
+
+
+def test_the_help_has_each_option_of_the_table():
+    shown = forkserve("serve", "--help").stdout
+    flags = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", shown, re.MULTILINE))
+    assert {flag_of(name) for name, _ in table()} <= flags
+
+
 def test_the_environment_is_what_is_asked_for():
     for words, expected in {
         (): {"PROTO", "TCPREMOTEIP", "REMOTE_ADDR"},
@@ -153,25 +180,149 @@ def test_the_environment_is_what_is_asked_for():
             assert names & known == expected, words
 
 
+def said_without_listening(words, tmp_path, **how):
+    """The one line of a command that ends before it has bound a socket, and its status."""
+    trace = tmp_path / "trace"
+    calls = ("strace", "-f", "-qq", "-e", "trace=bind,listen", "-e", "signal=none", "-o", trace)
+    done = subprocess.run(
+        [*calls, COMMAND, "serve", *map(str, words)],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        **how,
+    )
+    assert done.stdout == ""
+    assert trace.read_text() == "", done.stderr
+    (said,) = done.stderr.splitlines()
+    return said, done.returncode
+
+
+def wrong_flags():
+    """Flags in front of a good address and a good program."""
+    for flag, value, status, line in [
+        ("--no-such", None, 100, "unexpected argument '--no-such' found"),
+        ("--max-children", "0", 100, "max_children: 0 is not in the range 1 to 1000000"),
+        ("--max-children", "x", 100, "--max-children: x: not a number in its range"),
+        ("--max-children", "", 100, "--max-children: : not a number in its range"),
+        ("--spares", "-1", 100, "--spares: -1: not a number in its range"),
+        ("--lifetime", "soon", 100, "--lifetime: soon: not a time, .*"),
+        ("--lifetime", "-1", 100, "--lifetime: -1: not a time, .*"),
+        ("--linger", "2m", 100, "linger: 120000 ms is not in the range 0 ms to 60000 ms"),
+        ("--at-capacity", "wait", 100, "--at-capacity: wait: not one of queue, .*"),
+        ("--allow", "10.0.0.0/99", 100, "--allow: 10.0.0.0/99: .*"),
+        ("--deny", "example.org", 100, "--deny: example.org: .*"),
+        ("--penalty-statuses", "1,x", 100, "--penalty-statuses: 1,x: .*"),
+        ("--socket-mode", "888", 100, "--socket-mode: 888: not an octal number"),
+        ("--nice", "20", 100, "nice: 20 is not in the range -20 to 19"),
+        ("--oom-score-adj", "1001", 100, "oom_score_adj: 1001 is not in .*"),
+        ("--rlimits", "files=1", 100, '--rlimits: files=1: entry 1, "files=1", .*'),
+        ("--syscalls", "all", 100, "--syscalls: all: .*"),
+        ("--syscalls", "stdio", 111, "syscalls: with stdio no program can be executed"),
+        ("--io", "tape", 100, "invalid value 'tape' for '--io <IO>'.*"),
+        ("--env", "http", 100, "invalid value 'http' for '--env <ENV>'.*"),
+        ("--log", "xml", 100, "invalid value 'xml' for '--log <LOG>'.*"),
+        ("--chroot", "/no/such", 111, "chroot /no/such: No such file or directory"),
+        ("--directory", "/no/such", 111, "directory /no/such: No such file or directory"),
+        ("--directory", "/etc/passwd", 111, "directory /etc/passwd: Not a directory"),
+        ("--read-paths", "/no/such", 111, "read_paths /no/such: No such file or directory"),
+        ("--user", "no-such-user", 111, "user no-such-user: there is no such user"),
+        ("--group", "no-such-group", 111, "group no-such-group: there is no such group"),
+        ("--refuse-message", "x" * 4097, 100, "refuse_message: 4097 bytes are more than 4096"),
+    ]:
+        words = [flag] if value is None else [flag, value]
+        yield [*words, FREE, "--", "cat"], status, line
+
+
+WRONG = [
+    ([], 100, "the following required arguments were not provided: .*"),
+    ([FREE], 100, "the following required arguments were not provided: .*"),
+    (["--", "cat"], 100, "the following required arguments were not provided: .*"),
+    ([FREE, "--"], 100, ".*PROGRAM.*"),
+    ([FREE, "--max-children"], 100, "a value is required for '--max-children <N>'.*"),
+    (["--log", "text", "--log", "json", FREE, "--", "cat"], 100, ".*'--log <LOG>'.*"),
+    *wrong_flags(),
+    # Also where another address is good.
+    *(
+        ([FREE, address, "--", "cat"], 100, f"address .*{name}.*")
+        for address, name in [
+            ("nowhere", "nowhere"),
+            ("127.0.0.1:70000", "127.0.0.1:70000"),
+            ("127.0.0.1:-1", "127.0.0.1:-1"),
+            ("::1:80", "::1:80"),
+            ("[::1:80", r"\[::1:80"),
+            ("unix:", "unix:"),
+            ("unix:@", "unix:@"),
+            ("fd:", "fd:"),
+            ("fd:x", "fd:x"),
+            ("http://127.0.0.1/", "http://127.0.0.1/"),
+            ("", ""),
+        ]
+    ),
+    ([FREE, f"unix:/{'x' * 107}", "--", "cat"], 100, "address .*is longer than 107 bytes"),
+    *(
+        ([FREE, "--", program], 111, line)
+        for program, line in [
+            ("no-such-program", "execute no-such-program: No such file or directory"),
+            ("/no/such", "execute /no/such: No such file or directory"),
+            ("./no-such", "execute ./no-such: No such file or directory"),
+            ("/etc/passwd", "execute /etc/passwd: Permission denied"),
+            ("/etc/passwd/x", "execute /etc/passwd/x: Not a directory"),
+            ("/etc", "execute /etc: Is a directory"),
+            ("a\nb", r"execute a\\nb: No such file or directory"),
+            ("", "argv: no program"),
+        ]
+    ),
+]
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.parametrize(("words", "status", "line"), WRONG)
+def test_what_is_wrong_is_named_in_one_line_before_anything_listens(
+    tmp_path, words, status, line
+):
+    said, returned = said_without_listening(words, tmp_path)
+    assert returned == status, said
+    assert re.fullmatch(f"forkserve: {line}", said), said
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_a_program_in_path_has_to_be_one(tmp_path):
+    folder, empty = tmp_path / "folder", tmp_path / "empty"
+    (folder / "tool").mkdir(parents=True)
+    empty.mkdir()
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "tool").write_text("#!/bin/sh\n")
+    for places, why in [
+        ([empty], "No such file or directory"),
+        ([folder, empty], "No such file or directory"),
+        ([plain, empty], "Permission denied"),
+        ([empty, plain, folder], "Permission denied"),
+    ]:
+        path = ":".join(map(str, places))
+        env = {**os.environ, "PATH": path}
+        strace = shutil.which("strace")
+        said, status = said_without_listening(
+            [FREE, "--", "tool"], tmp_path, env=env, executable=strace
+        )
+        assert (said, status) == (f"forkserve: execute tool: {why}", 111)
+
+
 @pytest.mark.parametrize(
     ("words", "status", "line"),
     [
-        ([], 100, "the following required arguments were not provided: .*"),
-        ([FREE], 100, "the following required arguments were not provided: .*"),
-        (["--no-such", FREE, "--", "cat"], 100, "unexpected argument '--no-such' found"),
-        (["--max-children", "0", FREE, "--", "cat"], 100, "max_children.*"),
-        (["--max-children", "x", FREE, "--", "cat"], 100, "--max-children: x: not a number.*"),
-        (["--io", "tape", FREE, "--", "cat"], 100, "invalid value 'tape' for '--io <IO>'.*"),
-        (["nowhere", "--", "cat"], 100, '.*"nowhere".*'),
-        (["192.0.2.1:9", "--", "cat"], 111, "bind 192.0.2.1:9: Cannot assign .*"),
-        ([FREE, "--", "no-such-program"], 111, "execute no-such-program: No such file .*"),
-        ([FREE, "--", "/etc/passwd"], 111, "execute /etc/passwd: Permission denied"),
-        ([FREE, "--", "/etc"], 111, "execute /etc: Is a directory"),
-        (["--user", "no-such-user", FREE, "--", "cat"], 111, "user.*no-such-user.*"),
+        (["192.0.2.1:9"], 111, "bind 192.0.2.1:9: Cannot assign requested address"),
+        (["unix:/no/such/socket"], 111, "bind unix:/no/such/socket: No such file .*"),
+        (["fd:99"], 111, "listen fd:99: Bad file descriptor"),
+        (["fd:0"], 111, "listen fd:0: not a socket"),
+        (["127.0.0.1:no-such-service"], 100, ".*no-such-service.*"),
+        (["no-such-host.invalid:80"], 111, "resolve no-such-host.invalid:80: .*"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(words, status, line):
-    done = forkserve("serve", *words)
+def test_an_address_that_the_system_refuses_is_named(words, status, line):
+    done = forkserve("serve", *words, "--", "cat")
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     (said,) = done.stderr.splitlines()
     assert re.fullmatch(f"forkserve: {line}", said), said
@@ -183,91 +334,3 @@ def test_an_address_in_use_is_named():
         done = forkserve("serve", f"127.0.0.1:{port}", "--", "cat")
     assert done.returncode == 111
     assert done.stderr == f"forkserve: bind 127.0.0.1:{port}: Address already in use\n"
-
-
-# ---- Programs of others, with their own clients ----
-
-
-def needs(*programs):
-    missing = [program for program in programs if not shutil.which(program)]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
-
-
-def run(*words, **how):
-    done = subprocess.run(
-        words,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-        **how,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@needs("git")
-def test_git_clones_from_git_daemon(tmp_path):
-    source, copy = tmp_path / "source", tmp_path / "copy"
-    run("git", "init", "-q", source)
-    author = ("-c", "user.name=A", "-c", "user.email=a@example.org")
-    (source / "file").write_text("content\n")
-    run("git", "-C", source, "add", "file")
-    run("git", "-C", source, *author, "commit", "-qm", "one")
-    program = ("git", "daemon", "--inetd", "--export-all", f"--base-path={tmp_path}", tmp_path)
-    with serving(FREE, "--", *program) as served:
-        run("git", "clone", "-q", f"git://127.0.0.1:{served.port}/source", copy)
-        assert served.stop() == 0
-    assert (copy / "file").read_text() == "content\n"
-
-
-@needs("rsync")
-def test_rsync_fetches_from_its_daemon(tmp_path):
-    source, copy = tmp_path / "source", tmp_path / "copy"
-    source.mkdir()
-    (source / "file").write_text("content\n")
-    conf = tmp_path / "rsyncd.conf"
-    conf.write_text(f"use chroot = no\n[data]\npath = {source}\nread only = yes\n")
-    with serving(FREE, "--", "rsync", "--daemon", f"--config={conf}") as served:
-        run("rsync", "-r", f"rsync://127.0.0.1:{served.port}/data/", copy)
-        assert served.stop() == 0
-    assert (copy / "file").read_text() == "content\n"
-
-
-@needs("ssh", "sshd", "ssh-keygen")
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_ssh_logs_in_to_sshd(tmp_path):
-    for name in "host", "user":
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name)
-    os.makedirs("/run/sshd", exist_ok=True)
-    options = (
-        *("-o", f"HostKey={tmp_path}/host", "-o", f"AuthorizedKeysFile={tmp_path}/user.pub"),
-        *("-o", "StrictModes=no", "-o", "UsePAM=no", "-o", "PermitRootLogin=yes"),
-    )
-    program = (shutil.which("sshd"), "-i", "-e", "-f", "/dev/null", *options)
-    with serving(FREE, "--", *program) as served:
-        said = run(
-            *("ssh", "-F", "/dev/null", "-p", str(served.port), "-i", tmp_path / "user"),
-            *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"),
-            *(
-                "-o",
-                f"UserKnownHostsFile={tmp_path}/known",
-                "root@127.0.0.1",
-                "echo $((6 * 7))",
-            ),
-        )
-        assert said == "42\n"
-
-
-@needs("curl")
-def test_a_script_in_the_manner_of_cgi_replies(tmp_path):
-    script = tmp_path / "page"
-    script.write_text(
-        "#!/bin/sh\n"
-        'while read -r line; do test "$line" = "$(printf \'\\r\')" && break; done\n'
-        "printf 'HTTP/1.0 200 OK\\r\\nContent-Type: text/plain\\r\\n\\r\\n%s\\n' $REMOTE_ADDR\n"
-    )
-    script.chmod(0o755)
-    with serving(FREE, "--", script) as served:
-        assert run("curl", "-s", f"http://{served.address}/") == "127.0.0.1\n"

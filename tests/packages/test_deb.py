@@ -16,6 +16,19 @@ VERSION = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.
 MAJOR = VERSION.split(".")[0]
 LIBRARY, DEV, PYTHON = f"libforkserve{MAJOR}", "libforkserve-dev", "python3-forkserve"
 COMMAND = "forkserve"
+XINETD = """
+service hello
+{
+    type        = UNLISTED
+    port        = 0
+    bind        = 127.0.0.1
+    socket_type = stream
+    wait        = no
+    user        = nobody
+    server      = /usr/bin/id
+    server_args = -u
+}
+"""
 
 
 def deb(package):
@@ -145,6 +158,24 @@ def test_nothing_is_left_after_a_purge(root, package):
     assert package in root.run(listing)
     root.run(f"apt-get purge -qq -y {LIBRARY} {package}")
     assert root.run(listing) == ""
+
+
+def test_the_command_serves_programs_in_a_clean_root(root):
+    root.install(f"/debs/{deb(COMMAND).name}")
+    (root.path / "root/xinetd.conf").write_text(XINETD)
+    shown = root.run("forkserve serve --check --xinetd /root/xinetd.conf")
+    assert shown.startswith("hello: forkserve serve --at-capacity refuse ")
+    said = root.run("""
+        forkserve serve --xinetd /root/xinetd.conf 2> /root/log &
+        until grep -q ^listening /root/log; do sleep 0.1; done
+        exec 3<> "/dev/tcp/127.0.0.1/$(grep -o '[0-9]*$' /root/log | head -n 1)"
+        cat <&3
+        kill $!
+        wait $!
+    """)
+    assert said == "65534\n"
+    done = root.run("forkserve serve 127.0.0.1:0 -- no-such-program 2>&1 || echo $?")
+    assert done == "forkserve: execute no-such-program: No such file or directory\n111\n"
 
 
 def test_the_command_looks_into_a_process_of_a_clean_root(root):

@@ -5,6 +5,7 @@ use crate::log::Log;
 use crate::machine::target::Target;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Serves a program, and looks into fork servers: one connection, one process.
@@ -40,11 +41,19 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     /// Where to listen: 127.0.0.1:7000, [::1]:0, localhost:7000, :7000 (all interfaces),
     /// unix:/path, unix:@name, fd:3, systemd:NAME, systemd:
-    #[arg(value_name = "ADDRESS", required = true)]
+    #[arg(value_name = "ADDRESS", required_unless_present = "xinetd")]
     pub(crate) addresses: Vec<OsString>,
     /// The program, looked for in PATH, and its arguments
-    #[arg(value_name = "PROGRAM", required = true, last = true, num_args = 1..)]
+    #[arg(value_name = "PROGRAM", required_unless_present = "xinetd", last = true, num_args = 1..)]
     pub(crate) program: Vec<OsString>,
+    /// Serve the services of a configuration of xinetd: a file, or a folder of them. Options
+    /// on the command line count for each service, over what the file says
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["addresses", "program", "io", "env"])]
+    pub(crate) xinetd: Option<PathBuf>,
+    /// Only check what would be served: print a line for each program, and listen nowhere
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Where the program has its connection
     #[arg(long, value_enum, default_value = "stdio")]
     pub(crate) io: Place,
@@ -83,6 +92,8 @@ pub(crate) enum Env {
     Cgi,
     /// LISTEN_FDS and so on, with --io fd3
     Systemd,
+    /// REMOTE_HOST, as xinetd sets it
+    Xinetd,
     /// None
     None,
 }

@@ -8,9 +8,38 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What the flags say.
+/// The flags that were given, with their values, which have been checked.
 #[derive(Debug, Default)]
-pub(crate) struct Flags(pub(crate) Options);
+pub(crate) struct Flags(Vec<(&'static str, OsString)>);
+
+impl Flags {
+    /// Sets what was given, and leaves the other options as they are.
+    pub(crate) fn put_into(&self, options: &mut Options) -> Result<(), String> {
+        self.0.iter().try_for_each(|(name, text)| set(options, name, text))
+    }
+
+    /// As they stand in a command line.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        self.0.iter().flat_map(|(name, value)| words_of(name, value)).collect()
+    }
+
+    /// The options of a server that has nothing else to go by.
+    pub(crate) fn options(&self) -> Options {
+        let mut options = Options::default();
+        // They were checked when they were read.
+        let _ = self.put_into(&mut options);
+        options
+    }
+}
+
+/// The flag for an option of the table, or of the command; a switch has no value.
+pub(crate) fn words_of(name: &str, value: &OsStr) -> Vec<OsString> {
+    let flag = format!("--{}", name.replace('_', "-")).into();
+    match SWITCHES.contains(&name) {
+        true => vec![flag],
+        false => vec![flag, value.to_owned()],
+    }
+}
 
 /// What a value is called in the help.
 macro_rules! metavar {
@@ -143,7 +172,12 @@ macro_rules! flags {
             )*)*]
         }
 
-        fn set(options: &mut Options, name: &str, text: &OsStr) -> Result<(), String> {
+        /// Sets an option by its name, to what `text` says; the error is what is wrong with it.
+        pub(crate) fn set(
+            options: &mut Options,
+            name: &str,
+            text: &OsStr,
+        ) -> Result<(), String> {
             match name {
                 $($(stringify!($name) => options.$name = value!($kind $arguments text),)*)*
                 _ => {}
@@ -152,6 +186,10 @@ macro_rules! flags {
         }
 
         const NAMES: &[&str] = &[$($(stringify!($name),)*)*];
+
+        /// The names of those without a value.
+        const SWITCHES: &[&str] =
+            &[$($(if is_switch!($kind) { stringify!($name) } else { "" },)*)*];
     };
 }
 
@@ -223,20 +261,22 @@ impl FromArgMatches for Flags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        for name in NAMES {
+        let mut options = self.options();
+        for &name in NAMES {
             let given = match matches.try_get_one::<OsString>(name) {
                 Ok(text) => text.cloned(),
                 // A switch.
                 Err(_) => matches.get_flag(name).then(|| "true".into()),
             };
             let Some(text) = given else { continue };
-            set(&mut self.0, name, &text).map_err(|wrong| {
+            set(&mut options, name, &text).map_err(|wrong| {
                 let flag = name.replace('_', "-");
                 let shown = crate::output::printable(&text.to_string_lossy());
                 Error::raw(ErrorKind::ValueValidation, format!("--{flag}: {shown}: {wrong}\n"))
             })?;
+            self.0.push((name, text));
         }
-        self.0
+        options
             .validate()
             .map_err(|error| Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))
     }
@@ -249,7 +289,7 @@ mod tests {
     fn of(arguments: &[&str]) -> Result<Options, String> {
         let command = Flags::augment_args(Command::new("x").no_binary_name(true));
         let matches = command.try_get_matches_from(arguments).map_err(|e| e.to_string())?;
-        Flags::from_arg_matches(&matches).map(|flags| flags.0).map_err(|e| e.to_string())
+        Flags::from_arg_matches(&matches).map(|flags| flags.options()).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! It is a library so that `examples/pages.rs` can write its manual pages and
 //! completions. `args` is the command line; each subcommand has a room of its own;
-//! `servers` finds the servers
-//! of this library, and `machine` is what the kernel says about processes and sockets.
+//! `service` serves programs, wherever they were named, also by `xinetd`; `servers` finds the
+//! servers of this library, and `machine` is what the kernel says about processes and sockets.
 
 mod args;
 mod doctor;
@@ -15,8 +15,10 @@ mod output;
 mod ps;
 mod serve;
 mod servers;
+mod service;
 mod top;
 mod ucspi;
+mod xinetd;
 
 use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;

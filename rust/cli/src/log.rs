@@ -1,5 +1,7 @@
 //! One line for each event, for people or for programs.
 
+pub(crate) mod syslog;
+
 use clap::ValueEnum;
 use forkserve::{Event, Exit};
 use serde_json::{Map, Value};
@@ -18,28 +20,50 @@ pub(crate) enum Log {
     Off,
 }
 
+/// Is given every event of a service.
+pub(crate) type Observer = Box<dyn FnMut(&Event<'_>) + Send>;
+
 type Fields = Vec<(&'static str, Value)>;
 
-/// Writes an event to the standard error, by one call. An output that takes none is no
-/// reason to stop serving.
-pub(crate) fn write(log: Log, event: &Event<'_>) {
-    if let Some((name, fields)) = taken_apart(event) {
-        put(log, name, fields);
+impl Log {
+    /// Writes each event to `output`, by one call. Where there are several services, each
+    /// line names its own. An output that takes nothing is no reason to stop serving.
+    pub(crate) fn observer(
+        self,
+        service: Option<String>,
+        mut output: impl Write + Send + 'static,
+    ) -> Option<Observer> {
+        if self == Log::Off {
+            return None;
+        }
+        Some(Box::new(move |event| {
+            if let Some(line) = self.line(service.as_deref(), event) {
+                let _ = output.write_all(line.as_bytes());
+            }
+        }))
     }
-}
 
-/// Says where scrapers are answered.
-pub(crate) fn metrics(log: Log, address: &str) {
-    put(log, "metrics", vec![("address", address.into())]);
-}
+    /// Says where scrapers are answered.
+    pub(crate) fn metrics(self, address: &str) {
+        if let Some(line) = self.written("metrics", vec![("address", address.into())]) {
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+    }
 
-fn put(log: Log, name: &str, fields: Fields) {
-    let line = match log {
-        Log::Off => return,
-        Log::Text => text(name, &fields),
-        Log::Json => json(name, fields),
-    };
-    let _ = io::stderr().write_all(line.as_bytes());
+    fn line(self, service: Option<&str>, event: &Event<'_>) -> Option<String> {
+        let (name, more) = taken_apart(event)?;
+        let mut fields: Fields = service.map(|id| ("service", id.into())).into_iter().collect();
+        fields.extend(more);
+        self.written(name, fields)
+    }
+
+    fn written(self, name: &str, fields: Fields) -> Option<String> {
+        match self {
+            Log::Text => Some(text(name, &fields)),
+            Log::Json => Some(json(name, fields)),
+            Log::Off => None,
+        }
+    }
 }
 
 fn text(name: &str, fields: &Fields) -> String {

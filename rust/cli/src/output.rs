@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use serde::Serialize;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -34,6 +35,20 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+/// What a shell would take for `forkserve serve` with these words.
+pub(crate) fn command_line(words: &[OsString]) -> String {
+    let mut line = "forkserve serve".to_owned();
+    for word in words {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_[]".contains(c);
+        match !word.is_empty() && word.chars().all(plain) {
+            true => line.push_str(&format!(" {word}")),
+            false => line.push_str(&format!(" '{}'", printable(&word.replace('\'', "'\\''")))),
+        }
+    }
+    line
 }
 
 /// "1 thread", "2 threads".

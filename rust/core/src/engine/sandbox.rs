@@ -12,6 +12,11 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 impl Engine {
+    /// Before the beginning. It is made again there, with the cgroups that there are then.
+    pub(crate) fn check_sandbox(&self) -> Result<(), Error> {
+        Sandbox::prepare(&self.common.options, None)?.map_or(Ok(()), |sandbox| sandbox.rehearse())
+    }
+
     /// At the beginning. The error is what would keep the children from entering it.
     pub(super) fn make_sandbox(&mut self) -> Result<(), Error> {
         if self.sandbox.is_some() {

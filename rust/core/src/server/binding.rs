@@ -9,6 +9,7 @@ use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::escape::escaped;
 use crate::hooks::Hooks;
+use crate::net::address::Address;
 use crate::net::place::Place;
 use crate::options::Options;
 use crate::server::Server;
@@ -43,6 +44,16 @@ impl Server {
     /// host as it is when serving begins, and lives as long as the server.
     pub fn serve_metrics(&mut self, address: impl AsRef<OsStr>) -> Result<Vec<String>, Error> {
         self.engine.serve_metrics(Place::Text(address.as_ref().as_bytes()))
+    }
+
+    /// Finds what the text of an address alone says to be wrong with it.
+    pub fn check_address(address: &OsStr) -> Result<(), Error> {
+        Address::parse(address.as_bytes()).map(drop)
+    }
+
+    /// Finds, before anything listens, what would keep the children from their sandbox.
+    pub fn check_sandbox(&self) -> Result<(), Error> {
+        self.engine.check_sandbox()
     }
 
     /// Begins to run, if it has not: the listeners are announced.
