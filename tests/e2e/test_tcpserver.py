@@ -72,6 +72,15 @@ def test_the_program_has_the_connection_as_its_input_and_output(tcpserver):
         assert served.log.readline() == "seen\n"
 
 
+def test_what_systemd_tells_the_server_is_not_for_the_program(tcpserver, tmp_path):
+    told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000000"}
+    told["MINE"] = "kept"
+    words = (*PLAIN, *HERE, *printed(*told))
+    with serving(tcpserver, *words, env=without(**told)) as served:
+        got = variables(served.get())
+    assert got == {"NOTIFY_SOCKET": "unset", "WATCHDOG_USEC": "unset", "MINE": "kept"}
+
+
 def test_names_are_looked_up_unless_they_are_not_to_be(tcpserver):
     with serving(tcpserver, "-R", *HERE, *printed(*NAMES)) as served:
         told = variables(served.get())

@@ -4,6 +4,17 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 
+/// What systemd has told the server, and listens to from it, is the server's alone.
+const SYSTEMD: [&str; 7] = [
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
 #[derive(Default)]
 pub(super) struct Environment {
     /// `None`: the program is not to have it.
@@ -30,7 +41,9 @@ impl Environment {
 
     /// `name=value`, each.
     pub(super) fn variables(self) -> Vec<OsString> {
-        let kept = std::env::vars_os().filter(|(name, _)| !self.changes.contains_key(name));
+        let own = |name: &OsString| SYSTEMD.iter().any(|own| name == own);
+        let kept =
+            std::env::vars_os().filter(|(name, _)| !own(name) && !self.changes.contains_key(name));
         let kept: Vec<_> = kept.collect();
         let added = self.changes.into_iter().filter_map(|(name, value)| Some((name, value?)));
         kept.into_iter()
