@@ -239,6 +239,7 @@ def test_the_loop_itself_feeds_the_watchdog(some_front, serve, told):
     for _ in range(3):
         assert told.wait("WATCHDOG")["pid"] == server.host
     # At half of the time, and no more often.
+    told.rest()
     began = time.monotonic()
     for _ in range(5):
         told.wait("WATCHDOG")
@@ -302,49 +303,64 @@ def test_children_have_no_descriptor_of_it(core_front, serve, told):
 # ---- The end when no client comes ----
 
 
-def test_it_ends_when_no_client_has_been_connected_for_so_long(front, serve):
-    server = serve(front, "--option", "exit_idle_ms=600", "--handler", "hold")
-    began = time.monotonic()
-    with Client(server.address) as client:
-        client.child()
+def first(passed):
+    """A client that is in the queue before the server is there: however long that takes to
+    start, it is not without one."""
+    client = Client(address(passed.sockets[0]))
+    client.send(b"hello\n")
+    return client
+
+
+def leaving_after(limit):
+    return (*at("systemd:"), "--option", f"exit_idle_ms={limit}")
+
+
+def test_it_ends_when_no_client_has_been_connected_for_so_long(front, start):
+    with Passed(tcp()) as passed, first(passed) as client:
+        server = start(front, passed, *leaving_after(600))
+        assert client.line() == b"hello"
         # Longer than the time, and what is connected is not idle.
         time.sleep(0.8)
         assert server.events("draining") == []
-        client.send(b"x")
-        client.rest()
+        assert client.ask() == b"hello\n"
         left = time.monotonic()
-    exits(server)
-    assert left - began > 0.8
-    assert time.monotonic() - left > 0.5
-    assert server.stats()["ended"] == 1
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.rest() == b""
+        exits(server)
+        assert time.monotonic() - left > 0.5
+        assert server.stats()["ended"] == 1
 
 
 def test_without_any_client_it_ends_too(some_front, serve):
     exits(serve(some_front, "--option", "exit_idle_ms=300"))
 
 
-def test_a_client_of_the_last_moment_is_served(some_front, serve):
-    server = serve(some_front, "--option", "exit_idle_ms=500")
-    server.freeze()
-    with Client(server.address) as client:
-        client.send(b"hello\n")
-        # Both at once: the time is over, and a client is in the queue.
-        time.sleep(0.7)
-        server.thaw()
+def test_a_client_of_the_last_moment_is_served(some_front, start):
+    with Passed(tcp()) as passed, first(passed) as client:
+        server = start(some_front, passed, *leaving_after(500)).wait_ready(announced=True)
         assert client.line() == b"hello"
-    exits(server)
-    assert server.stats()["ended"] == 1
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.rest() == b""
+        server.freeze()
+        with first(passed) as last:
+            # Both at once: the time is over, and a client is in the queue.
+            time.sleep(0.7)
+            server.thaw()
+            assert last.line() == b"hello"
+        exits(server)
+        assert server.stats()["ended"] == 2
 
 
-def test_a_client_that_waits_for_its_turn_keeps_it_alive(core_front, serve):
-    options = ("exit_idle_ms=300", "rate=1", "rate_interval_ms=1500")
-    server = serve(core_front, *(word for one in options for word in ("--option", one)))
-    echo_once(server.address)
-    with Client(server.address) as client:
-        client.send(b"hello\n")
+def test_a_client_that_waits_for_its_turn_keeps_it_alive(core_front, start):
+    rate = ("--option", "rate=1", "--option", "rate_interval_ms=1500")
+    with Passed(tcp()) as passed, first(passed) as client, first(passed) as second:
+        server = start(core_front, passed, *leaving_after(300), *rate)
         assert client.line() == b"hello"
-    exits(server)
-    assert server.stats()["ended"] == 2
+        client.sock.shutdown(socket.SHUT_WR)
+        assert second.line() == b"hello"
+        second.sock.shutdown(socket.SHUT_WR)
+        exits(server)
+        assert server.stats()["ended"] == 2
 
 
 def test_clients_around_the_end_lose_nothing(core_front, start):
