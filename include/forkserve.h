@@ -1559,6 +1559,67 @@ int forkserve_server_metrics(const struct forkserve_server *s, char *buf, size_t
  */
 size_t forkserve_prepare_heap(void);
 
+/*
+ * What a fork of this process takes. Set size to sizeof(forkserve_fork_cost) before
+ * the call.
+ */
+typedef struct forkserve_fork_cost {
+    /* sizeof(forkserve_fork_cost). */
+    size_t size;
+    /*
+     * Nanoseconds for a fork and the end of the child, which does nothing: the median
+     * of some.
+     */
+    uint64_t fork_ns;
+    /* Mappings: lines of /proc/self/maps. */
+    uint64_t mappings;
+    /*
+     * Private memory that is resident, in KiB: a fork copies an entry for each page.
+     */
+    uint64_t private_kib;
+    /* Page tables, in KiB. */
+    uint64_t page_tables_kib;
+    /* Threads, this one among them. */
+    uint64_t threads;
+} forkserve_fork_cost;
+
+/*
+ * What a file, or a kind of memory, adds to a fork. Set size to
+ * sizeof(forkserve_fork_cost_part) before the call.
+ */
+typedef struct forkserve_fork_cost_part {
+    /* sizeof(forkserve_fork_cost_part). */
+    size_t size;
+    /* Its mappings. */
+    uint64_t mappings;
+    /* Its private memory that is resident, in KiB. */
+    uint64_t private_kib;
+    /*
+     * The path of a library or another file, of a long one the end; "[heap]", "[stack]"
+     * and so on; "[anonymous]" for memory that has no name.
+     */
+    char name[232];
+} forkserve_fork_cost_part;
+
+/*
+ * Measures what a fork of this process takes, and tells what contributes: at most
+ * capacity parts, the dearest first. Returns how many there are, which may be more.
+ *
+ * It makes some children that end at once; the waitpid of the host does not see them,
+ * and no handler of pthread_atfork runs. Call it where forks are made, when everything
+ * is loaded. Set the size of *out and of the first entry of parts; with a capacity of 0,
+ * parts may be NULL.
+ *
+ * Context: parent. Blocks, for up to half a second, or for three forks where one takes longer.
+ * Errors: -EINVAL: NULL, or size was not set; what clone, or opening /proc/self/smaps,
+ * fails with.
+ * Since: 0.1.
+ */
+int forkserve_measure_fork(struct forkserve_fork_cost *out,
+                           struct forkserve_fork_cost_part *parts,
+                           size_t capacity,
+                           struct forkserve_error *err);
+
 /* --- 12  Versions --------------------------------------------------------- */
 
 #define FORKSERVE_VERSION_MAJOR 0

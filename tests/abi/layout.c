@@ -138,6 +138,22 @@ AT(forkserve_live, peer, 40);
 SIZE(forkserve_live, 160);
 LAST(forkserve_live, peer);
 
+AT(forkserve_fork_cost, size, 0);
+AT(forkserve_fork_cost, fork_ns, 8);
+AT(forkserve_fork_cost, mappings, 16);
+AT(forkserve_fork_cost, private_kib, 24);
+AT(forkserve_fork_cost, page_tables_kib, 32);
+AT(forkserve_fork_cost, threads, 40);
+SIZE(forkserve_fork_cost, 48);
+LAST(forkserve_fork_cost, threads);
+
+AT(forkserve_fork_cost_part, size, 0);
+AT(forkserve_fork_cost_part, mappings, 8);
+AT(forkserve_fork_cost_part, private_kib, 16);
+AT(forkserve_fork_cost_part, name, 24);
+SIZE(forkserve_fork_cost_part, 256);
+LAST(forkserve_fork_cost_part, name);
+
 AT(forkserve_event, size, 0);
 AT(forkserve_event, type, 8);
 AT(forkserve_event, reason, 12);

@@ -136,6 +136,22 @@ layout!(forkserve_live: 160 {
     peer: 40,
 });
 
+layout!(forkserve_fork_cost: 48 {
+    size: 0,
+    fork_ns: 8,
+    mappings: 16,
+    private_kib: 24,
+    page_tables_kib: 32,
+    threads: 40,
+});
+
+layout!(forkserve_fork_cost_part: 256 {
+    size: 0,
+    mappings: 8,
+    private_kib: 16,
+    name: 24,
+});
+
 layout!(forkserve_event: 120 {
     size: 0,
     r#type: 8,

@@ -11,6 +11,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod conn;
+mod cost;
 mod error;
 mod event;
 mod exec;
@@ -32,6 +33,7 @@ mod stats;
 mod watch;
 
 pub use conn::*;
+pub use cost::*;
 pub use error::*;
 pub use event::*;
 pub use exec::*;
