@@ -2,8 +2,9 @@
 //!
 //! It is a library so that `examples/pages.rs` can write its manual pages and
 //! completions. `args` is the command line; each subcommand has a room of its own;
-//! `service` serves programs, wherever they were named, also by `xinetd`; `servers` finds the
-//! servers of this library, and `machine` is what the kernel says about processes and sockets.
+//! `service` serves programs, wherever they were named, also by `xinetd`; `ucspi` is
+//! `tcpserver` and `tcpsvd`; `servers` finds the servers of this library, and `machine` is what
+//! the kernel says about processes and sockets.
 
 mod args;
 mod doctor;
