@@ -167,6 +167,9 @@ int main(int argc, char **argv) {
     char address[128];
     int result;
 
+    /* As a program for one connection. */
+    if (argc == 3 && strcmp(argv[1], "--obey") == 0)
+        return try_out(atoi(argv[2]));
     if (make_secret() < 0)
         die("getentropy");
     for (int i = 1; i < argc; i += 2) {

@@ -43,6 +43,19 @@ static int make_child(void) {
     return pid < 0 ? -1 : (int)(waitpid(pid, NULL, 0) != pid);
 }
 
+/* It has a session of its own, and nothing of its parent's. */
+static int leave_child(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        setsid();
+        for (int fd = 0; fd < 64; fd++)
+            close(fd);
+        for (;;)
+            pause();
+    }
+    return pid;
+}
+
 static int executable_memory(void) {
     void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return memory == MAP_FAILED ? -1 : mprotect(memory, 4096, PROT_READ | PROT_EXEC);
@@ -95,6 +108,8 @@ static int attempt(const char *what, const char *with) {
         return (int)ptrace(PTRACE_SEIZE, atoi(with), NULL, NULL);
     if (strcmp(what, "fork") == 0)
         return make_child();
+    if (strcmp(what, "leave") == 0)
+        return leave_child();
     if (strcmp(what, "exec") == 0)
         return execl(with, with, (char *)NULL);
     if (strcmp(what, "code") == 0)
