@@ -234,6 +234,7 @@ class Server:
         oom_score_adj: int | None = None,
         rlimits: str = "",
         cgroup: str = "",
+        namespaces: str = "",
         umask: int | None = None,
         chroot: StrOrBytesPath | None = None,
         directory: StrOrBytesPath | None = None,

@@ -24,6 +24,9 @@ LEVELS = {
     "socket_file_left": logging.WARNING,
     "child_distrusted": logging.ERROR,
     "spares_renewed": logging.ERROR,
+    "handshake_timeout": logging.WARNING,
+    "evicted": logging.WARNING,
+    "sandbox_reduced": logging.WARNING,
     "notify_failed": logging.WARNING,
 }
 
@@ -33,8 +36,8 @@ def log_events(event: Event) -> None:
 
     DEBUG: each connection accepted and each child made. INFO: connections that ended by
     themselves, and what the server does as a whole. WARNING: children that a signal ended,
-    refused connections, failing forks, pauses, socket files that are left, and a systemd that
-    cannot be told. ERROR: listeners
+    refused and evicted connections, failing forks, pauses, a sandbox that does without
+    something, socket files that are left, and a systemd that cannot be told. ERROR: listeners
     that failed, and children that are not to be trusted or have harmed the others. The record
     has the Event as its attribute "event". Nothing is shown unless the program sets logging up.
     """

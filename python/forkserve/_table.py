@@ -438,6 +438,15 @@ OPTIONS = (
         dropins=False,
     ),
     Option(
+        "namespaces",
+        "Sandbox",
+        "text",
+        "none",
+        "namespaces that each child has for itself, by the names of namespaces(7): "
+        "cgroup, ipc, mount, net, user, uts",
+        example="net ipc",
+    ),
+    Option(
         "umask",
         "Sandbox",
         "mode",
@@ -583,4 +592,7 @@ REASONS = {
     "network": "too many from this network",
     "exec": "the program cannot be executed",
     "handshake": "too many handshakes",
+    "no_landlock": "no Landlock: isolate and paths have no effect",
+    "no_scopes": "isolate does not keep from signals",
+    "no_truncate": "paths do not keep from truncate",
 }

@@ -39,6 +39,12 @@ def describe(event: Event) -> Optional[tuple[str, str]]:
         return "renewed", f"spares, {reason}"
     if event.kind == "notify_failed":
         return "notify", f"systemd cannot be told{error}"
+    if event.kind == "handshake_timeout":
+        return "handshake", f"#{event.conn_id}, pid {event.pid}, has taken too long"
+    if event.kind == "evicted":
+        return "evicted", f"#{event.conn_id}, pid {event.pid}, to make room"
+    if event.kind == "sandbox_reduced":
+        return "sandbox", f"does with less: {reason}"
     if event.kind == "draining":
         return "draining", f"{event.live} alive"
     if event.kind == "detached":

@@ -37,6 +37,9 @@ EventKind: TypeAlias = Literal[
     "socket_file_left",
     "child_distrusted",
     "spares_renewed",
+    "handshake_timeout",
+    "evicted",
+    "sandbox_reduced",
     "notify_failed",
     "other",
 ]
@@ -59,6 +62,9 @@ EventReason: TypeAlias = Literal[
     "network",
     "exec",
     "handshake",
+    "no_landlock",
+    "no_scopes",
+    "no_truncate",
     # reasons:end
     "other",
 ]
@@ -112,6 +118,7 @@ class ForkOptions(TypedDict, total=False):
     nice: int
     oom_score_adj: int | None
     rlimits: str
+    namespaces: str
     umask: int | None
     chroot: StrOrBytesPath | None
     directory: StrOrBytesPath | None

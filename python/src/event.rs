@@ -21,10 +21,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct Event {
     /// What happened: "listening" (address), "accepted" (conn_id, peer), "forked"
     /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "exec_failed" (conn_id, peer, path, error), "held" (conn_id, peer),
-    /// "refused" (conn_id, peer, reason), "ended" (conn_id, peer, pid, how and what it
+    /// "refused" (conn_id, peer, reason), "handshake_timeout" and "evicted"
+    /// (conn_id, peer, pid), "ended" (conn_id, peer, pid, how and what it
     /// used), "paused" (reason), "resumed", "listener_failed" (address, error),
-    /// "socket_file_left" (address, error), "child_distrusted" (pid), "spares_renewed"
-    /// (reason), "notify_failed" (error), "draining", "stopped", or "detached", whose live is how many are left; in the
+    /// "socket_file_left" (address, error), "child_distrusted" (pid), "spares_renewed" and
+    /// "sandbox_reduced" (reason), "notify_failed" (error), "draining", "stopped", or "detached", whose live is how many are left; in the
     /// host of a supervisor "supervisor_ended" (pid, how). More kinds may come.
     kind: &'static str,
     /// Number of the connection.
@@ -132,6 +133,15 @@ impl Event {
                 Event { error: Some(errno), path, ..about("exec_failed", id, peer) }
             }
             Core::Held { id, peer } => about("held", id, peer),
+            Core::HandshakeTimeout { id, peer, pid } => {
+                Event { pid: Some(pid), ..about("handshake_timeout", id, peer) }
+            }
+            Core::Evicted { id, peer, pid } => {
+                Event { pid: Some(pid), ..about("evicted", id, peer) }
+            }
+            Core::SandboxReduced { reason } => {
+                Event { kind: "sandbox_reduced", reason: Some(reason.name()), ..Event::default() }
+            }
             Core::Refused { id, peer, reason } => {
                 let (reason, error) = (reason.name(), known(reason.errno()));
                 Event { reason: Some(reason), error, ..about("refused", id, peer) }

@@ -159,11 +159,11 @@ impl Server {
             max_handshakes_per_source=0, rate=0, rate_burst=0, rate_per_source=0, \
             rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \
             penalty_max=3600.0, penalty_statuses=(), nice=0, oom_score_adj=None, \
-            rlimits='', cgroup='', umask=None, chroot=None, directory=None, group=None, \
-            user=None, primary_group_only=False, no_new_privs=False, isolate=False, \
-            read_paths=(), write_paths=(), landlock='require', syscalls='', notify='auto', \
-            exit_idle=None, at_capacity='queue', refuse_message=b'', ssl=None, \
-            handshake_timeout=10.0, gc_freeze=False, observer=None)"
+            rlimits='', cgroup='', namespaces='', umask=None, chroot=None, directory=None, \
+            group=None, user=None, primary_group_only=False, no_new_privs=False, \
+            isolate=False, read_paths=(), write_paths=(), landlock='require', syscalls='', \
+            notify='auto', exit_idle=None, at_capacity='queue', refuse_message=b'', \
+            ssl=None, handshake_timeout=10.0, gc_freeze=False, observer=None)"
     )]
     // signature:end
     fn new(

@@ -888,6 +888,15 @@ typedef struct forkserve_options {
      */
     const char *cgroup;
     /*
+     * Namespaces that each child has for itself, by the names of
+     * namespaces(7): cgroup, ipc, mount, net, user, uts. A "net" of its own
+     * has no interface that is up; the connection goes on. They need a
+     * privilege (CAP_SYS_ADMIN), except where "user" is one of them: then the
+     * numbers of the user and the group stay the same, no other is known, and
+     * no capability is left. As text: "net ipc". NULL, the default: none.
+     */
+    const char *namespaces;
+    /*
      * The permissions that files made by the children do not get: see
      * umask(2). 0 to 0777. -1, the default: none.
      */
@@ -996,8 +1005,8 @@ typedef struct forkserve_options {
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 10000, 5000,  \
             10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 30, 0, 0, 0, 0, 0, 1000,  \
-            FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, NULL, -1, NULL,     \
-            NULL, NULL, NULL, 0, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL,       \
+            FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, NULL, NULL, -1,     \
+            NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL, \
             FORKSERVE_NOTIFY_AUTO, 0, FORKSERVE_AT_CAPACITY_QUEUE, NULL                    \
     }
 
@@ -1235,6 +1244,24 @@ int forkserve_server_interrupt(struct forkserve_server *s);
  */
 #define FORKSERVE_EVENT_NOTIFY_FAILED 19
 
+/*
+ * A connection has been in its handshake for longer than handshake_ms, and its child gets
+ * SIGTERM: conn_id, peer, pid.
+ */
+#define FORKSERVE_EVENT_HANDSHAKE_TIMEOUT 20
+
+/*
+ * A connection in its handshake makes room for a new one, and its child gets SIGTERM:
+ * conn_id, peer, pid.
+ */
+#define FORKSERVE_EVENT_EVICTED 21
+
+/*
+ * The kernel's Landlock has less than was asked of it, and with FORKSERVE_LANDLOCK_TRY the
+ * server serves all the same: reason.
+ */
+#define FORKSERVE_EVENT_SANDBOX_REDUCED 22
+
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1
 
@@ -1298,6 +1325,24 @@ int forkserve_server_interrupt(struct forkserve_server *s);
  * or max_handshakes_per_source.
  */
 #define FORKSERVE_REASON_HANDSHAKE 16
+
+/*
+ * The kernel has no Landlock: isolate, read_paths and write_paths have no
+ * effect.
+ */
+#define FORKSERVE_REASON_NO_LANDLOCK 17
+
+/*
+ * Its Landlock has no borders for signals: isolate keeps children from
+ * debugging others, and not from signals and abstract sockets.
+ */
+#define FORKSERVE_REASON_NO_SCOPES 18
+
+/*
+ * Its Landlock does not know truncate(2): a file that cannot be written can be
+ * emptied by its name.
+ */
+#define FORKSERVE_REASON_NO_TRUNCATE 19
 
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,

@@ -49,6 +49,7 @@
     SETTING(oom_score_adj, -1001, -1000, 1000)                                             \
     TEXT(rlimits, "nofile=64, as=256M, cpu=10")                                            \
     TEXT(cgroup, "/sys/fs/cgroup/x memory.max=64M pids.max=16")                            \
+    TEXT(namespaces, "net ipc")                                                            \
     MODE(umask)                                                                            \
     PATH(chroot)                                                                           \
     PATH(directory)                                                                        \
@@ -83,7 +84,10 @@
     REASON(FORKSERVE_REASON_SANDBOX, "sandbox")                                            \
     REASON(FORKSERVE_REASON_NETWORK, "network")                                            \
     REASON(FORKSERVE_REASON_EXEC, "exec")                                                  \
-    REASON(FORKSERVE_REASON_HANDSHAKE, "handshake")
+    REASON(FORKSERVE_REASON_HANDSHAKE, "handshake")                                        \
+    REASON(FORKSERVE_REASON_NO_LANDLOCK, "no_landlock")                                    \
+    REASON(FORKSERVE_REASON_NO_SCOPES, "no_scopes")                                        \
+    REASON(FORKSERVE_REASON_NO_TRUNCATE, "no_truncate")
 
 /* The counters that are numbers. */
 #define COUNTERS(COUNTER)                                                                  \

@@ -42,6 +42,11 @@ def test_only_an_established_connection_outlasts_the_handshake(front, serve):
         assert polite.ask(b"still there\n") == b"still there\n"
     ended = server.wait_events("ended", 2)
     assert sorted(event["exit_signal"] for event in ended) == [0, 15]
+    (late,) = server.events("handshake_timeout")
+    (killed,) = server.events("ended", exit_signal=15)
+    assert [late[key] for key in ("id", "peer", "pid")] == [
+        killed[key] for key in ("id", "peer", "pid")
+    ]
     server.finish()
     assert server.stats()["handshake_timeouts"] == 1
 
@@ -121,12 +126,17 @@ def test_a_connection_in_its_handshake_makes_room(front, serve, capacity):
             # The one that has waited longest, or the newest of the source that has the most.
             victim = silent[0] if capacity == "evict" else silent[3]
             assert victim.rest() == b""
+            name = victim.name
             for client in silent:
                 if client is not victim:
                     assert client.ask(b"here\n") == b"here\n"
     server.finish()
     stats = server.stats()
     assert (stats["evicted"], stats["refused"], stats["ended"]) == (1, 0, 5)
+    (evicted,) = server.events("evicted")
+    assert evicted["peer"] == name
+    (ended,) = server.events("ended", id=evicted["id"])
+    assert ended["pid"] == evicted["pid"]
 
 
 def test_nobody_who_is_established_makes_room(front, serve):

@@ -62,7 +62,7 @@ def test_the_options_are_those_of_server():
     left = set(of_server) - set(_dropins.OPTIONS) - {"address", "handler", "max_children"}
     assert left == {
         *("backlog", "reuse_port", "socket_mode", "socket_user", "socket_group"),
-        "process_group",
+        *("process_group", "cgroup"),
         *("grace", "linger", "orphans", "nodelay", "keepalive", "observer", "exit_idle"),
     }
     assert forkserve.ForkingTCPServer.max_children == 40

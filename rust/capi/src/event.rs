@@ -53,6 +53,15 @@ pub const FORKSERVE_EVENT_DETACHED: i32 = 18;
 /// systemd could not be told of the server (see notify): error. Of failures in a row the
 /// first.
 pub const FORKSERVE_EVENT_NOTIFY_FAILED: i32 = 19;
+/// A connection has been in its handshake for longer than handshake_ms, and its child gets
+/// SIGTERM: conn_id, peer, pid.
+pub const FORKSERVE_EVENT_HANDSHAKE_TIMEOUT: i32 = 20;
+/// A connection in its handshake makes room for a new one, and its child gets SIGTERM:
+/// conn_id, peer, pid.
+pub const FORKSERVE_EVENT_EVICTED: i32 = 21;
+/// The kernel's Landlock has less than was asked of it, and with FORKSERVE_LANDLOCK_TRY the
+/// server serves all the same: reason.
+pub const FORKSERVE_EVENT_SANDBOX_REDUCED: i32 = 22;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -182,6 +191,20 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
             who = Some((id, peer));
             (flat.reason, flat.error) = (reason.number(), reason.errno());
             FORKSERVE_EVENT_REFUSED
+        }
+        Event::HandshakeTimeout { id, peer, pid } => {
+            who = Some((id, peer));
+            flat.pid = pid;
+            FORKSERVE_EVENT_HANDSHAKE_TIMEOUT
+        }
+        Event::Evicted { id, peer, pid } => {
+            who = Some((id, peer));
+            flat.pid = pid;
+            FORKSERVE_EVENT_EVICTED
+        }
+        Event::SandboxReduced { reason } => {
+            flat.reason = reason.number();
+            FORKSERVE_EVENT_SANDBOX_REDUCED
         }
         Event::Ended { id, peer, pid, exit, duration, usage } => {
             who = Some((id, peer));

@@ -87,6 +87,15 @@ pub const FORKSERVE_REASON_EXEC: i32 = 15;
 /// Too many connections are in their handshake: max_handshakes, early_drop_from
 /// or max_handshakes_per_source.
 pub const FORKSERVE_REASON_HANDSHAKE: i32 = 16;
+/// The kernel has no Landlock: isolate, read_paths and write_paths have no
+/// effect.
+pub const FORKSERVE_REASON_NO_LANDLOCK: i32 = 17;
+/// Its Landlock has no borders for signals: isolate keeps children from
+/// debugging others, and not from signals and abstract sockets.
+pub const FORKSERVE_REASON_NO_SCOPES: i32 = 18;
+/// Its Landlock does not know truncate(2): a file that cannot be written can be
+/// emptied by its name.
+pub const FORKSERVE_REASON_NO_TRUNCATE: i32 = 19;
 
 /// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
 /// defaults, and change what you need.
@@ -278,6 +287,13 @@ pub struct forkserve_options {
     /// command forkserve serve. As text: "/sys/fs/cgroup/x memory.max=64M
     /// pids.max=16". NULL, the default: none.
     pub cgroup: *const c_char,
+    /// Namespaces that each child has for itself, by the names of
+    /// namespaces(7): cgroup, ipc, mount, net, user, uts. A "net" of its own
+    /// has no interface that is up; the connection goes on. They need a
+    /// privilege (CAP_SYS_ADMIN), except where "user" is one of them: then the
+    /// numbers of the user and the group stay the same, no other is known, and
+    /// no capability is left. As text: "net ipc". NULL, the default: none.
+    pub namespaces: *const c_char,
     /// The permissions that files made by the children do not get: see
     /// umask(2). 0 to 0777. -1, the default: none.
     pub umask: i32,

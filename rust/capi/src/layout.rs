@@ -19,7 +19,7 @@ macro_rules! layout {
 }
 
 // By `make tables`. structs:begin
-layout!(forkserve_options: 392 {
+layout!(forkserve_options: 400 {
     size: 0,
     backlog: 8,
     reuse_port: 12,
@@ -66,22 +66,23 @@ layout!(forkserve_options: 392 {
     oom_score_adj: 252,
     rlimits: 256,
     cgroup: 264,
-    umask: 272,
-    chroot: 280,
-    directory: 288,
-    group: 296,
-    user: 304,
-    primary_group_only: 312,
-    no_new_privs: 316,
-    isolate: 320,
-    read_paths: 328,
-    write_paths: 336,
-    landlock: 344,
-    syscalls: 352,
-    notify: 360,
-    exit_idle_ms: 368,
-    at_capacity: 376,
-    refuse_message: 384,
+    namespaces: 272,
+    umask: 280,
+    chroot: 288,
+    directory: 296,
+    group: 304,
+    user: 312,
+    primary_group_only: 320,
+    no_new_privs: 324,
+    isolate: 328,
+    read_paths: 336,
+    write_paths: 344,
+    landlock: 352,
+    syscalls: 360,
+    notify: 368,
+    exit_idle_ms: 376,
+    at_capacity: 384,
+    refuse_message: 392,
 });
 
 layout!(forkserve_stats: 504 {
@@ -217,6 +218,9 @@ constants! {
     FORKSERVE_REASON_NETWORK = 14,
     FORKSERVE_REASON_EXEC = 15,
     FORKSERVE_REASON_HANDSHAKE = 16,
+    FORKSERVE_REASON_NO_LANDLOCK = 17,
+    FORKSERVE_REASON_NO_SCOPES = 18,
+    FORKSERVE_REASON_NO_TRUNCATE = 19,
     FORKSERVE_AT_CAPACITY_QUEUE = 0,
     FORKSERVE_AT_CAPACITY_REFUSE = 1,
     FORKSERVE_AT_CAPACITY_EVICT = 2,

@@ -135,6 +135,15 @@ fn taken_apart(event: &Event<'_>) -> Option<(&'static str, Fields)> {
             let fields = with(about(id, peer), vec![("reason", reason.name().into())]);
             ("refused", with(fields, error(reason.errno())))
         }
+        Event::HandshakeTimeout { id, peer, pid } => {
+            ("handshake_timeout", with(about(id, peer), vec![("pid", pid.into())]))
+        }
+        Event::Evicted { id, peer, pid } => {
+            ("evicted", with(about(id, peer), vec![("pid", pid.into())]))
+        }
+        Event::SandboxReduced { reason } => {
+            ("sandbox_reduced", vec![("reason", reason.name().into())])
+        }
         Event::Ended { id, peer, pid, exit, duration, usage } => {
             let fields = with(with(about(id, peer), vec![("pid", pid.into())]), how(exit));
             let used = vec![

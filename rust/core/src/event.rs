@@ -5,7 +5,7 @@
 //! prints nothing: a program that logs does so from here.
 
 use crate::net::peer::PeerSockaddr;
-pub use crate::reasons::{Pause, Refusal, Renewal};
+pub use crate::reasons::{Pause, Reduction, Refusal, Renewal};
 use crate::sys::process::{Exit, Usage};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -71,6 +71,26 @@ pub enum Event<'a> {
         /// Why.
         reason: Refusal,
     },
+    /// A connection has been in its handshake for longer than `handshake`, and its child gets
+    /// SIGTERM. [`Event::Ended`] follows.
+    HandshakeTimeout {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+        /// The child.
+        pid: i32,
+    },
+    /// A connection in its handshake makes room for a new one: its child gets SIGTERM.
+    /// [`Event::Ended`] follows.
+    Evicted {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+        /// The child.
+        pid: i32,
+    },
     /// A child has ended, and its connection with it.
     Ended {
         /// Number of the connection.
@@ -110,6 +130,12 @@ pub enum Event<'a> {
         address: &'a str,
         /// Why. ENOENT: the path leads elsewhere since a chroot.
         errno: i32,
+    },
+    /// The kernel's Landlock has less than was asked of it, and with `landlock` *try* the
+    /// server serves all the same. Once, when it begins.
+    SandboxReduced {
+        /// What is missing.
+        reason: Reduction,
     },
     /// A child that serves several connections has told what cannot be true. Nothing
     /// more of it is believed, and it is ended by SIGKILL.
@@ -163,6 +189,8 @@ impl Event<'_> {
             | Event::ExecFailed { peer, .. }
             | Event::Held { peer, .. }
             | Event::Refused { peer, .. }
+            | Event::HandshakeTimeout { peer, .. }
+            | Event::Evicted { peer, .. }
             | Event::Ended { peer, .. } => Some(peer),
             _ => None,
         }

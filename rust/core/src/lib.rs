@@ -66,14 +66,15 @@ pub use cidr::CidrList;
 pub use cost::{fork_cost, ForkCost, ForkCostPart};
 pub use error::{strerror, Error};
 pub use escape::quoted;
-pub use event::{Event, Pause, Refusal, Renewal};
+pub use event::{Event, Pause, Reduction, Refusal, Renewal};
 pub use heap::prepare_heap;
 pub use metrics::MetricsReader;
 pub use net::conn::{read, write_all, Connection};
 #[doc(hidden)]
 pub use net::standing::Handshake;
 pub use options::{
-    AtCapacity, AtRate, Cgroup, Landlock, Notify, Options, Orphans, ProcessGroup, Rlimits, Syscalls,
+    AtCapacity, AtRate, Cgroup, Landlock, Namespaces, Notify, Options, Orphans, ProcessGroup,
+    Rlimits, Syscalls,
 };
 pub use program::{Program, Variables};
 pub use server::{Fork, Server, Stopper};

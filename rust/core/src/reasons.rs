@@ -87,6 +87,22 @@ macro_rules! reasons_table {
                 leave = 12, Leave,
                     words "a child has spoilt the way by which spares are told to leave";
             }
+            reduced {
+                /// The kernel has no Landlock: `isolate`, `read_paths` and `write_paths` have no
+                /// effect.
+                no_landlock = 17, NoLandlock,
+                    words "no Landlock: isolate and paths have no effect";
+
+                /// Its Landlock has no borders for signals: `isolate` keeps children from
+                /// debugging others, and not from signals and abstract sockets.
+                no_scopes = 18, NoScopes,
+                    words "isolate does not keep from signals";
+
+                /// Its Landlock does not know truncate(2): a file that cannot be written can be
+                /// emptied by its name.
+                no_truncate = 19, NoTruncate,
+                    words "paths do not keep from truncate";
+            }
         }
     };
 }
@@ -130,7 +146,36 @@ macro_rules! reasons {
             $renewed:ident = $renewed_number:literal, $renewal:ident,
                 words $renewed_words:literal;
         )*}
+        reduced {$(
+            $(#[doc = $reduced_doc:literal])+
+            $reduced:ident = $reduced_number:literal, $reduction:ident,
+                words $reduced_words:literal;
+        )*}
     ) => {
+        /// What a sandbox does without: see [`Event::SandboxReduced`](crate::Event::SandboxReduced).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Reduction {
+            $($(#[doc = $reduced_doc])+ $reduction,)*
+        }
+
+        impl Reduction {
+            /// The reason in a word, as Python has it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Reduction::$reduction => stringify!($reduced),)*
+                }
+            }
+
+            /// Its number in C.
+            #[doc(hidden)]
+            pub fn number(self) -> i32 {
+                match self {
+                    $(Reduction::$reduction => $reduced_number,)*
+                }
+            }
+        }
+
         /// Why the spares were renewed: see [`Event::SparesRenewed`](crate::Event::SparesRenewed).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]

@@ -77,6 +77,13 @@ pub(crate) fn observe(event: &Event<'_>) {
             Line::new("socket_file_left").text("address", address).number("error", errno)
         }
         Event::ChildDistrusted { pid } => Line::new("child_distrusted").number("pid", pid),
+        Event::HandshakeTimeout { id, peer, pid } => {
+            about("handshake_timeout", id, peer).number("pid", pid)
+        }
+        Event::Evicted { id, peer, pid } => about("evicted", id, peer).number("pid", pid),
+        Event::SandboxReduced { reason } => {
+            Line::new("sandbox_reduced").text("reason", reason.name())
+        }
         Event::SparesRenewed { reason } => {
             Line::new("spares_renewed").text("reason", reason.name())
         }

@@ -6,6 +6,7 @@ use crate::engine::children::alarms::Signal;
 use crate::engine::children::reaper::AGAIN;
 use crate::engine::notes::BURIAL;
 use crate::engine::Engine;
+use crate::event::Event;
 use crate::shared::child_id::ChildId;
 use nix::errno::Errno;
 
@@ -56,10 +57,14 @@ impl Engine {
                 (Some(false), _) => continue,
                 (None, _) => self.alarms.put_off(alarm, now + AGAIN),
                 (Some(true), Signal::Term | Signal::Handshake) => {
+                    let pid = child.pid();
+                    let _ = child.signal(libc::SIGTERM);
                     if of_handshake {
                         self.common.board.add(Counter::HandshakeTimeouts);
+                        let name = self.common.board.peer(id.slot()).unwrap_or_default();
+                        let peer = name.as_str();
+                        self.common.emit(&Event::HandshakeTimeout { id: connection, peer, pid });
                     }
-                    let _ = child.signal(libc::SIGTERM);
                     self.alarms.set_kill(id, connection, now + kill_after);
                 }
                 (Some(true), Signal::Kill) => {

@@ -6,6 +6,7 @@
 
 use crate::counters::Counter;
 use crate::engine::Engine;
+use crate::event::Event;
 use crate::options::AtCapacity;
 use crate::shared::board::Handshake;
 use crate::shared::child_id::ChildId;
@@ -36,7 +37,13 @@ impl Engine {
         });
         if let Some((id, connection)) = victim {
             self.common.board.add(Counter::Evicted);
-            let _ = self.children.get(id).map(|child| child.signal(libc::SIGTERM));
+            if let Some(child) = self.children.get(id) {
+                let pid = child.pid();
+                let _ = child.signal(libc::SIGTERM);
+                let name = self.common.board.peer(id.slot()).unwrap_or_default();
+                let peer = name.as_str();
+                self.common.emit(&Event::Evicted { id: connection, peer, pid });
+            }
             let kill = self.common.options.kill_after.min(HURRY);
             self.alarms.set_kill(id, connection, now + kill);
         }

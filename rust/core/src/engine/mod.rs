@@ -292,6 +292,7 @@ impl Engine {
         }
         self.phase = Phase::Running;
         self.begin_answerer();
+        self.tell_reductions();
         for index in 0..self.endpoints.len() {
             let name = self.endpoints.name(index);
             self.common.emit(&Event::Listening { address: name.as_str() });

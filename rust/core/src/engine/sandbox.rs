@@ -34,6 +34,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Tells what the children's sandbox does without.
+    pub(super) fn tell_reductions(&mut self) {
+        for reason in self.sandbox.iter().flat_map(|sandbox| sandbox.reductions()) {
+            self.common.emit(&Event::SandboxReduced { reason: *reason });
+        }
+    }
+
     /// Whether this child, which has ended, was kept from serving by its sandbox, or by a
     /// program that cannot be executed. It has closed its connection, and left the rest to this process.
     pub(super) fn is_outcast(&mut self, child: &Record, slot: usize, state: State) -> bool {

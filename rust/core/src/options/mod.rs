@@ -6,6 +6,7 @@
 mod cgroup;
 mod choice;
 mod misfit;
+mod namespaces;
 mod rlimits;
 mod syscalls;
 mod table;
@@ -14,6 +15,7 @@ pub use cgroup::Cgroup;
 pub use choice::{AtCapacity, AtRate, Choice, Landlock, Notify, Orphans, ProcessGroup};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};
+pub use namespaces::Namespaces;
 pub(crate) use rlimits::Rlimit;
 pub use rlimits::Rlimits;
 pub use syscalls::Syscalls;

@@ -264,6 +264,13 @@ and its like with EAGAIN.",
                 cgroup: text(Cgroup, "/sys/fs/cgroup/x memory.max=64M pids.max=16") = none,
                     since "0.1.0", dropins "no";
 
+                /// Namespaces that each child has for itself, by the names of namespaces(7):
+                /// cgroup, ipc, mount, net, user, uts. A "net" of its own has no interface that
+                /// is up; the connection goes on. They need a privilege (CAP_SYS_ADMIN), except
+                /// where "user" is one of them: then the numbers of the user and the group
+                /// stay the same, no other is known, and no capability is left.
+                namespaces: text(Namespaces, "net ipc") = none, since "0.1.0";
+
                 /// The permissions that files made by the children do not get: see umask(2).
                 umask: mode() = none, since "0.1.0";
 

@@ -1,6 +1,7 @@
 //! The child's half: system calls, and nothing else.
 
 use crate::cgroup;
+use crate::sandbox::namespaces::Unshared;
 use crate::sandbox::seccomp::Program;
 use crate::sandbox::Step;
 use crate::sys::rehearsal::Misstep;
@@ -21,6 +22,7 @@ pub(super) enum Action {
         hard: u64,
     },
     Umask(u32),
+    Namespaces(Box<Unshared>),
     Root(CString),
     Directory(CString),
     Groups(Vec<libc::gid_t>),
@@ -29,6 +31,7 @@ pub(super) enum Action {
     /// The end of the parent ends the child, as it was to before it became another user's:
     /// the kernel forgets it then.
     DieWithParent,
+    DropCapabilities,
     NoNewPrivs,
     /// The number of a descriptor, which is closed then.
     Landlock(RawFd),
@@ -60,6 +63,8 @@ fn take(action: &Action, parent: libc::pid_t, slot: usize) -> Result<(), Errno> 
             confine::set_umask(*mask);
             Ok(())
         }
+        Action::Namespaces(unshared) => unshared.enter(),
+        Action::DropCapabilities => privilege::drop_capabilities(),
         Action::Root(path) => {
             confine::change_root(path)?;
             // What is outside could be reached by the working directory.

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::escape::escaped;
+use crate::event::Reduction;
 use crate::options::{Landlock, Options};
 use crate::sys::landlock::{self, version};
 use nix::errno::Errno;
@@ -20,8 +21,11 @@ const TRUNCATE: u32 = 3;
 /// The newest version that is used here. What later ones restrict is not promised.
 const NEWEST: u32 = 6;
 
-/// The rules of the options, for a child to enter; `None`: there are none.
-pub(super) fn ruleset(options: &Options) -> Result<Option<OwnedFd>, Error> {
+/// Rules, if there are any, and what they do without.
+type Rules = (Option<OwnedFd>, Vec<Reduction>);
+
+/// The rules of the options, for a child to enter.
+pub(super) fn ruleset(options: &Options) -> Result<Rules, Error> {
     let (option, needed) = if options.isolate {
         ("isolate", SCOPES)
     } else if !options.read_paths.is_empty() {
@@ -29,11 +33,13 @@ pub(super) fn ruleset(options: &Options) -> Result<Option<OwnedFd>, Error> {
     } else if !options.write_paths.is_empty() {
         ("write_paths", TRUNCATE)
     } else {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     };
     let found = match version() {
         Ok(found) => found,
-        Err(_) if options.landlock == Landlock::Try => return Ok(None),
+        Err(_) if options.landlock == Landlock::Try => {
+            return Ok((None, vec![Reduction::NoLandlock]));
+        }
         Err(errno @ Errno::EOPNOTSUPP) => {
             let text = format!("{option}: Landlock is turned off in this kernel");
             return Err(Error::new(errno, text));
@@ -43,7 +49,11 @@ pub(super) fn ruleset(options: &Options) -> Result<Option<OwnedFd>, Error> {
     if found < needed && options.landlock == Landlock::Require {
         return Err(Error::new(Errno::ENOSYS, format!("{option}: {}", too_old(needed, found))));
     }
-    build(options, option, found.min(NEWEST))
+    let paths = !options.read_paths.is_empty() || !options.write_paths.is_empty();
+    let scopes = (options.isolate && found < SCOPES).then_some(Reduction::NoScopes);
+    let truncate = (paths && found < TRUNCATE).then_some(Reduction::NoTruncate);
+    let ruleset = build(options, option, found.min(NEWEST))?;
+    Ok((Some(ruleset), scopes.into_iter().chain(truncate).collect()))
 }
 
 fn too_old(needed: u32, found: u32) -> String {
@@ -84,7 +94,7 @@ fn all_uses(version: u32) -> u64 {
     (1 << count) - 1
 }
 
-fn build(options: &Options, option: &str, found: u32) -> Result<Option<OwnedFd>, Error> {
+fn build(options: &Options, option: &str, found: u32) -> Result<OwnedFd, Error> {
     let with_paths = !options.read_paths.is_empty() || !options.write_paths.is_empty();
     let scopes = if options.isolate && found >= SCOPES { BOTH_SCOPES } else { 0 };
     // Without a scope, a ruleset is still a border for debuggers. It must restrict
@@ -106,7 +116,7 @@ fn build(options: &Options, option: &str, found: u32) -> Result<Option<OwnedFd>,
     for path in &options.write_paths {
         allow(&ruleset, "write_paths", path, files)?;
     }
-    Ok(Some(ruleset))
+    Ok(ruleset)
 }
 
 /// What is beneath `path`, or the file itself.

@@ -14,11 +14,13 @@ mod apply;
 mod bpf;
 mod identity;
 mod landlock;
+mod namespaces;
 mod prepare;
 mod seccomp;
 
 use crate::descriptors::owned::Owned;
 use crate::error::Error;
+use crate::event::Reduction;
 use crate::options::Options;
 use crate::sys::process;
 use crate::sys::rehearsal::{rehearse, Flop, Misstep};
@@ -38,6 +40,7 @@ pub(crate) struct Sandbox {
     kept: Owned,
     /// Whether it is a cgroup and nothing else.
     only_cgroup: bool,
+    reductions: Vec<Reduction>,
     /// The process that makes the children.
     parent: libc::pid_t,
     /// What a client is sent if a step fails.
@@ -85,7 +88,8 @@ impl Sandbox {
         options: &Options,
         cgroup: Option<&CStr>,
     ) -> Result<Option<Sandbox>, Error> {
-        let ruleset = landlock::ruleset(options)?.map(Ruleset::new);
+        let (ruleset, reductions) = landlock::ruleset(options)?;
+        let ruleset = ruleset.map(Ruleset::new);
         let rules = ruleset.as_ref().map(Ruleset::as_fd);
         let (steps, late) = prepare::steps(options, cgroup, rules)?;
         if steps.is_empty() {
@@ -96,7 +100,21 @@ impl Sandbox {
         ruleset.iter().for_each(|ruleset| kept.add(ruleset.as_fd()));
         let only_cgroup = cgroup.is_some() && steps.len() == 1;
         let parent = process::getpid();
-        Ok(Some(Sandbox { steps, late, ruleset, kept, only_cgroup, parent, refuse_message }))
+        Ok(Some(Sandbox {
+            steps,
+            late,
+            ruleset,
+            kept,
+            only_cgroup,
+            reductions,
+            parent,
+            refuse_message,
+        }))
+    }
+
+    /// What it does without, because the kernel lacks it.
+    pub(crate) fn reductions(&self) -> &[Reduction] {
+        &self.reductions
     }
 
     /// Takes all steps in a child that ends then. The error names the option and the cause.

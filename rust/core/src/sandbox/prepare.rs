@@ -5,6 +5,7 @@ use crate::escape::escaped;
 use crate::options::{Options, Orphans, Rlimit, Syscalls};
 use crate::sandbox::apply::Action;
 use crate::sandbox::identity::Identity;
+use crate::sandbox::namespaces::Unshared;
 use crate::sandbox::{landlock, seccomp, Step};
 use crate::sys::confine;
 use nix::errno::Errno;
@@ -44,6 +45,10 @@ pub(super) fn steps(
     if let Some(mask) = options.umask {
         add("umask", format!("0{mask:o}"), Action::Umask(mask));
     }
+    if let Some(unshared) = Unshared::of(options)? {
+        let action = Action::Namespaces(Box::new(unshared));
+        add("namespaces", options.namespaces.to_string(), action);
+    }
     if let Some(path) = &options.chroot {
         add("chroot", shown(path), Action::Root(c_path("chroot", path)?));
     }
@@ -67,7 +72,12 @@ pub(super) fn steps(
     if let Some(uid) = identity.user {
         add("user", user.clone(), Action::User(uid));
     }
-    if identity.group.is_some() && options.orphans == Orphans::Terminate {
+    if options.namespaces.with_users() {
+        // It has all of them in there.
+        add("namespaces", "user".to_owned(), Action::DropCapabilities);
+    }
+    let forgets = identity.group.is_some() || options.namespaces.with_users();
+    if forgets && options.orphans == Orphans::Terminate {
         add("orphans", String::new(), Action::DieWithParent);
     }
     let filtered = options.syscalls == Syscalls::Stdio;

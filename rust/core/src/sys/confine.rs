@@ -26,7 +26,12 @@ pub(crate) fn set_nice(value: i32) -> Result<(), Errno> {
 /// Writes a number, as text, to `/proc/self/oom_score_adj`.
 #[inline(always)]
 pub(crate) fn set_oom_score_adj(text: &[u8]) -> Result<(), Errno> {
-    let path = c"/proc/self/oom_score_adj";
+    write_file(c"/proc/self/oom_score_adj", text)
+}
+
+/// Writes `text` to a file that there is, by one call.
+#[inline(always)]
+pub(crate) fn write_file(path: &CStr, text: &[u8]) -> Result<(), Errno> {
     let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
     let args = [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags, 0];
     // SAFETY: a C string.
@@ -60,6 +65,22 @@ pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64), Errno> {
 pub(crate) fn set_umask(mask: u32) {
     // SAFETY: takes no pointers, and always works.
     unsafe { raw::call(libc::SYS_umask, [mask as usize]) };
+}
+
+/// Leaves namespaces of the parent's for new ones: `CLONE_NEW*` of unshare(2).
+#[inline(always)]
+pub(crate) fn unshare(flags: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: takes no pointers.
+    raw::check(unsafe { raw::call(libc::SYS_unshare, [flags as usize]) }).map(drop)
+}
+
+/// What is mounted or unmounted in this namespace is not in others, nor the other way round.
+#[inline(always)]
+pub(crate) fn make_mounts_private() -> Result<(), Errno> {
+    let flags = (libc::MS_REC | libc::MS_PRIVATE) as usize;
+    let root = c"/".as_ptr() as usize;
+    // SAFETY: a C string; the others are not read for these flags.
+    raw::check(unsafe { raw::call(libc::SYS_mount, [0, root, 0, flags, 0]) }).map(drop)
 }
 
 /// The root directory.

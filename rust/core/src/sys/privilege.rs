@@ -48,6 +48,14 @@ pub(crate) fn drop_capabilities() -> Result<(), Errno> {
     raw::check(unsafe { raw::call(libc::SYS_capset, args) }).map(drop)
 }
 
+/// The user and the group whose rights this process has, for the parent.
+pub(crate) fn effective() -> (libc::uid_t, libc::gid_t) {
+    // SAFETY: takes nothing, and always succeeds.
+    let user = unsafe { libc::geteuid() };
+    // SAFETY: as above.
+    (user, unsafe { libc::getegid() })
+}
+
 /// No program that is executed from here on gives any privilege.
 #[inline(always)]
 pub(crate) fn set_no_new_privs() -> Result<(), Errno> {

@@ -74,7 +74,8 @@ pub(crate) fn reasons_page() -> String {
             (true, true) => "refused, paused",
             (true, false) => "refused",
             (false, true) => "paused",
-            (false, false) => "spares_renewed",
+            (false, false) if reason.renewed => "spares_renewed",
+            (false, false) => "sandbox_reduced",
         };
         let errno = if reason.errno { " With the errno." } else { "" };
         let about = page_text(&reason.about());

@@ -118,9 +118,11 @@ pub(crate) fn reason_doc() -> String {
         words.map(|reason| format!("{:?}", reason.name)).collect::<Vec<_>>().join(", ")
     };
     let (refused, paused) = (words(|reason| reason.refused), words(|reason| reason.paused));
-    let renewed = words(|reason| !reason.refused && !reason.paused);
+    let renewed = words(|reason| reason.renewed);
+    let reduced = words(|reason| !reason.refused && !reason.paused && !reason.renewed);
     let text = format!(
-        "Why. Of \"refused\": {refused}; of \"paused\": {paused}; of \"spares_renewed\": {renewed}."
+        "Why. Of \"refused\": {refused}; of \"paused\": {paused}; of \"spares_renewed\": {renewed}; \
+         of \"sandbox_reduced\": {reduced}."
     );
     wrap(&text, 92).join("\n") + "\n"
 }

@@ -49,6 +49,7 @@ pub(crate) struct Reason {
     pub(crate) words: &'static str,
     pub(crate) refused: bool,
     pub(crate) paused: bool,
+    pub(crate) renewed: bool,
     pub(crate) errno: bool,
 }
 
@@ -170,6 +171,11 @@ macro_rules! reasons {
             $renewed:ident = $renewed_number:literal, $renewal:ident,
                 words $renewed_words:literal;
         )*}
+        reduced {$(
+            $(#[doc = $reduced_doc:literal])+
+            $reduced:ident = $reduced_number:literal, $reduction:ident,
+                words $reduced_words:literal;
+        )*}
     ) => {
         /// The reasons, in the order of their numbers.
         pub(crate) fn reasons() -> Vec<Reason> {
@@ -181,6 +187,7 @@ macro_rules! reasons {
                     words: $both_words,
                     refused: true,
                     paused: true,
+                    renewed: false,
                     errno: !<[&str]>::is_empty(&[$(stringify!($errno),)?]),
                 },)*
                 $(Reason {
@@ -190,6 +197,7 @@ macro_rules! reasons {
                     words: $refused_words,
                     refused: true,
                     paused: false,
+                    renewed: false,
                     errno: !<[&str]>::is_empty(&[$(stringify!($only_errno),)?]),
                 },)*
                 $(Reason {
@@ -199,6 +207,7 @@ macro_rules! reasons {
                     words: $paused_words,
                     refused: false,
                     paused: true,
+                    renewed: false,
                     errno: !<[&str]>::is_empty(&[$(stringify!($pause_errno),)?]),
                 },)*
                 $(Reason {
@@ -208,6 +217,17 @@ macro_rules! reasons {
                     words: $renewed_words,
                     refused: false,
                     paused: false,
+                    renewed: true,
+                    errno: false,
+                },)*
+                $(Reason {
+                    name: stringify!($reduced),
+                    number: $reduced_number,
+                    docs: &[$($reduced_doc,)+],
+                    words: $reduced_words,
+                    refused: false,
+                    paused: false,
+                    renewed: false,
                     errno: false,
                 },)*
             ];
