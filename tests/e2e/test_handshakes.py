@@ -158,6 +158,24 @@ def test_nobody_who_is_established_makes_room(front, serve):
     assert server.stats()["evicted"] == 0
 
 
+def test_in_a_drain_none_makes_room(core_front, serve):
+    options = ("--max-children", 1, "--option", "at_capacity=evict", "--option", "grace_ms=-1")
+    server = serve(core_front, "--handler", "establish", *options)
+    with Client(server.address) as one:
+        one.child()
+        server.freeze()
+        with Client(server.address) as two:
+            server.signal()
+            server.thaw()
+            server.wait_event("draining")
+            assert one.ask(b"here\n") == b"here\n"
+            one.close()
+            two.child()
+    server.judged = True
+    assert server.wait_exit() == 0
+    assert server.stats()["evicted"] == 0
+
+
 def test_a_child_that_ignores_sigterm_makes_room_all_the_same(core_front, serve):
     server = serve(
         core_front,
