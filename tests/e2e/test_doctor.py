@@ -3,6 +3,7 @@ process and at which descriptor. They are servers as others write them: the prog
 the notes, socketserver, and small ones in Python.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -137,6 +138,27 @@ EXPENSIVE = """
 listener = listening()
 parts = [mmap.mmap(-1, 4096) for _ in range(11_000)]
 serve_each(listener, hold)
+"""
+
+# More private memory than a fork copies in a moment.
+LARGE = """
+listener = listening()
+data = b"x" * (300 << 20)
+serve_each(listener, hold)
+"""
+
+# The parent accepts as its children do.
+ALL_ACCEPT = """
+listener = listening()
+
+def serve():
+    while True:
+        connection, _ = listener.accept()
+        hold(connection)
+        connection.close()
+
+fork(serve)
+serve()
 """
 
 # Its handler runs a program that has the connection as well: that is in order.
@@ -360,6 +382,34 @@ def test_what_makes_forks_expensive(script, connect):
     assert (finding["kind"], finding["pid"]) == ("fork-cost", server.pid)
     mappings = Path(f"/proc/{server.pid}/maps").read_text().count("\n")
     assert f"{mappings} mappings" in finding["cause"]
+
+
+def test_much_memory_makes_forks_expensive_too(script, connect):
+    server, port = script(LARGE)
+    connect(port)
+    child_of(server.pid)
+    (finding,) = Report(server.pid).findings
+    assert (finding["kind"], finding["pid"]) == ("fork-cost", server.pid)
+
+
+def test_a_listener_that_parent_and_child_accept_at_is_in_order(script):
+    server, _ = script(ALL_ACCEPT)
+    child_of(server.pid)
+    wait_until(lambda: Report(server.pid).findings == [], "nothing found")
+
+
+def test_a_traced_child_is_named_as_such(front_server, connect):
+    """Held by a tracer, which is this process here."""
+    child = connect(front_server.port).child()
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    attach, detach = 16, 17
+    if ptrace(attach, child, None, None) != 0:
+        pytest.skip("may not trace processes here")
+    wait_until(lambda: procfs.state(child) == "t", "a child that is held")
+    (finding,) = Report(front_server.pid).of("stopped")
+    assert finding["pid"] == child
+    assert "a debugger has stopped it" in finding["what"]
+    assert ptrace(detach, child, None, None) == 0
 
 
 def test_programs_that_serve_one_connection_together_are_in_order(script, connect):

@@ -49,7 +49,7 @@ def test_without_groups_what_a_child_has_started_lives_on(core_front, serve, nap
 def test_what_is_left_holds_the_place_until_it_is_killed(front, serve, nap):
     """It ignores SIGTERM, and so it takes SIGKILL, after kill_after."""
     script = f"trap '' TERM; {nap} <&- >&- 2>&- & echo $!"
-    options = ("--max-children", 1, "--kill-after", 300)
+    options = ("--max-children", 1, "--kill-after", 1000)
     server = serve(front, *IN_GROUPS, *options, *shell(script))
     began = time.monotonic()
     for _ in range(2):
@@ -58,11 +58,15 @@ def test_what_is_left_holds_the_place_until_it_is_killed(front, serve, nap):
             assert client.rest() == b""
     ended = time.monotonic()
     # The second was served when the place of the first had become free.
-    assert ended - began >= 0.3
-    assert pid in procfs.executing(nap)
-    server.finish()
+    assert ended - began >= 1
+    # Whether it executes the command by now or not.
+    assert procfs.state(pid) not in (None, "Z")
     # A drain waits for it as well.
-    assert time.monotonic() - ended >= 0.25
+    server.judged = True
+    server.signal()
+    assert server.wait_exit() == 0
+    assert time.monotonic() - ended >= 0.8
+    assert procfs.state(pid) in (None, "Z")
     assert procfs.executing(nap) == []
     assert [ended["exit_code"] for ended in server.events("ended")] == [0, 0]
 

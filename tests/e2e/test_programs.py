@@ -6,6 +6,7 @@ import pwd
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_systemd_s_variables_name_the_program_itself(core_front, serve):
 
 
 def test_a_lifetime_ends_a_program_and_what_it_has_started(way, serve):
-    server = serve(way, "--lifetime", 150, *shell("sleep 77 & echo $$ $!; wait; echo late"))
+    server = serve(way, "--lifetime", 1000, *shell("sleep 77 & echo $$ $!; wait; echo late"))
     with Client(server.address) as client:
         pids = [int(pid) for pid in client.line().split()]
         assert client.rest() == b""
@@ -356,6 +357,23 @@ def test_to_say_it_again_and_again_harms_nobody(core_front, serve):
         client.send(b"on\n")
         assert client.line() == b"alive"
         assert client.ask() == b"hello\n"
+
+
+def run_time_ns(pid):
+    """Of the process's first thread, to the nanosecond."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+def test_a_program_that_says_it_without_end_keeps_the_loop_from_nothing(core_front, serve):
+    command = "echo >&3; echo said; while :; do echo >&3; done 2>/dev/null"
+    server = serve(core_front, *HANDSHAKE, "--lifetime", 1500, *shell(command))
+    with Client(server.address) as client:
+        assert client.line() == b"said"
+        before = run_time_ns(server.pid)
+        time.sleep(0.3)  # The span that is measured.
+        # It hears of nothing, however busy the machine is.
+        assert run_time_ns(server.pid) - before < 5_000_000
+        assert client.rest() == b""
 
 
 def test_to_close_it_says_nothing(core_front, serve):
