@@ -30,7 +30,7 @@ ROWS ?=
 ROUNDS ?= 15
 # make fuzz: how long each, and which.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= address networks shared structs
+FUZZ_TARGETS ?= address networks proxy shared structs
 # make soak: connections through each mode; the seed, the time if empty.
 COUNT ?= 1000000
 SEED ?=

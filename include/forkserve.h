@@ -449,6 +449,123 @@ uint64_t forkserve_conn_id(const struct forkserve_conn *conn);
  */
 int forkserve_conn_established(const struct forkserve_conn *conn);
 
+/* The connection is the proxy's own, such as a health check. */
+#define FORKSERVE_COMMAND_LOCAL 0
+
+/* The proxy passes the connection on for a client. */
+#define FORKSERVE_COMMAND_PROXY 1
+
+/* The client came over TLS. */
+#define FORKSERVE_TLS_USED 1
+
+/* It has shown a certificate on this connection. */
+#define FORKSERVE_TLS_CERT_CONN 2
+
+/* It has shown a certificate earlier in its session. */
+#define FORKSERVE_TLS_CERT_SESS 4
+
+/* The protocol that client and proxy have agreed on by TLS (ALPN). */
+#define FORKSERVE_TLV_ALPN 1
+
+/* The name of the host that the client wants, such as that of TLS (SNI). */
+#define FORKSERVE_TLV_AUTHORITY 2
+
+/* The checksum of the header, which has been verified. */
+#define FORKSERVE_TLV_CRC32C 3
+
+/* What fills the header up. */
+#define FORKSERVE_TLV_NOOP 4
+
+/* What the proxy knows the connection by: up to 128 bytes. */
+#define FORKSERVE_TLV_UNIQUE_ID 5
+
+/* What the proxy says of TLS, as a whole. */
+#define FORKSERVE_TLV_TLS 32
+
+/* In it: the version of TLS. */
+#define FORKSERVE_TLV_TLS_VERSION 8225
+
+/* In it: the common name in the client's certificate. */
+#define FORKSERVE_TLV_TLS_CN 8226
+
+/* In it: the cipher. */
+#define FORKSERVE_TLV_TLS_CIPHER 8227
+
+/* In it: the algorithm by which the proxy's certificate is signed. */
+#define FORKSERVE_TLV_TLS_SIG_ALG 8228
+
+/* In it: the algorithm of the key of the proxy's certificate. */
+#define FORKSERVE_TLV_TLS_KEY_ALG 8229
+
+/* The network namespace of the proxy. */
+#define FORKSERVE_TLV_NETNS 48
+
+/*
+ * What a proxy has said of a connection. Set it to FORKSERVE_PROXY_INIT before the call of
+ * forkserve_conn_proxy.
+ */
+typedef struct forkserve_proxy {
+    /* sizeof(forkserve_proxy). */
+    size_t size;
+    /* The version of the header: 1 or 2. */
+    int32_t version;
+    /* FORKSERVE_COMMAND_*. Version 1 has PROXY only. */
+    int32_t command;
+    /* SOCK_STREAM or SOCK_DGRAM: what the proxy passes on. */
+    int32_t socktype;
+    /*
+     * FORKSERVE_TLS_*, as bits; 0 without TLS, and where nothing is said of it.
+     */
+    uint32_t tls;
+    /* 0 if the client has shown a certificate and the proxy has verified it. */
+    uint32_t tls_verify;
+    /* How many bytes source has. */
+    uint32_t source_len;
+    /* How many bytes destination has. */
+    uint32_t destination_len;
+    /* How many bytes sender has. */
+    uint32_t sender_len;
+    /*
+     * The client. NULL where the connection is the proxy's own, and where the proxy knows no
+     * address: the peer of the connection is the proxy itself then.
+     */
+    const struct sockaddr *source;
+    /* The address that the client has connected to; NULL as source. */
+    const struct sockaddr *destination;
+    /* The proxy itself: the other end of the socket. */
+    const struct sockaddr *sender;
+    /* The same as text. */
+    const char *sender_name;
+} forkserve_proxy;
+
+/* The initial value of a forkserve_proxy. */
+#define FORKSERVE_PROXY_INIT {sizeof(forkserve_proxy), 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL}
+
+/*
+ * Writes what a proxy has said of this connection to *out. Client and destination are the
+ * connection's own from then on: forkserve_conn_peer and its like return them. Returns 0.
+ *
+ * Ownership: what the pointers in *out lead to is lent, and valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: conn or out is NULL, or the size in out is impossible. -ENODATA: the
+ * connection came from no proxy, or the option proxy is off.
+ * Since: 0.1.
+ */
+int forkserve_conn_proxy(const struct forkserve_conn *conn, struct forkserve_proxy *out);
+
+/*
+ * Looks for what a proxy has said of this connection under type: FORKSERVE_TLV_*, any other
+ * type of the protocol, or 0x2000 and a type within that of TLS. Writes to *value where it
+ * lies, unless value is NULL, and returns its length. It has no NUL at its end.
+ *
+ * Ownership: lent, valid as long as conn.
+ * Context: child; async-signal-safe.
+ * Errors: -EINVAL: conn is NULL. -ENODATA: nothing is said under this type, or the
+ * connection came from no proxy.
+ * Since: 0.1.
+ */
+ssize_t forkserve_conn_proxy_tlv(const struct forkserve_conn *conn, int type, const void **value);
+
 /*
  * What is called at the end of a child, with the argument of forkserve_conn_at_exit.
  */
@@ -578,6 +695,18 @@ int forkserve_conn_exec(const struct forkserve_conn *conn,
 
 /* For landlock: use what there is. */
 #define FORKSERVE_LANDLOCK_TRY 1
+
+/* For proxy: they do not. The default. */
+#define FORKSERVE_PROXY_OFF 0
+
+/* For proxy: of version 1, a line of text. */
+#define FORKSERVE_PROXY_V1 1
+
+/* For proxy: of version 2. */
+#define FORKSERVE_PROXY_V2 2
+
+/* For proxy: of either version. */
+#define FORKSERVE_PROXY_ANY 3
 
 /*
  * For process_group: those that execute a program for each connection do, the
@@ -783,6 +912,27 @@ typedef struct forkserve_options {
      * the default: none.
      */
     const char *deny;
+    /*
+     * Whether proxies say whose connection they pass on, by the PROXY
+     * protocol, and in which version. Each connection from proxy_from begins
+     * with a header then, and its client is the one that is named there: for
+     * the handler, in events, and for all limits. FORKSERVE_PROXY_*. Default
+     * FORKSERVE_PROXY_OFF.
+     */
+    int32_t proxy;
+    /*
+     * Networks whose clients are proxies; needed with proxy. A client from
+     * elsewhere is never asked for a header nor believed one: it is served as
+     * itself, and a header that it sends is data as any other. "unix:" stands
+     * for the clients of Unix sockets. NULL, the default: none.
+     */
+    const char *proxy_from;
+    /*
+     * How long a proxy may take to send its header. Then the connection is
+     * refused. It is a part of the handshake. With less than 3 seconds, a lost
+     * packet can be too much. Milliseconds, 1 to 1000000000000. Default 5000.
+     */
+    int64_t proxy_timeout_ms;
     /*
      * How many connections may be in their handshake at once; 0: no limit.
      * Those above it are refused. 0 to 1000000. Default 0.
@@ -1004,10 +1154,11 @@ typedef struct forkserve_options {
     {                                                                                      \
         sizeof(forkserve_options), 1024, 0, -1, NULL, NULL, 0, 0, 2000, 256, 0, 1,         \
             FORKSERVE_PROCESS_GROUP_AUTO, FORKSERVE_ORPHANS_FINISH, 0, 0, 0, 10000, 5000,  \
-            10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, 0, 0, 30, 0, 0, 0, 0, 0, 1000,  \
-            FORKSERVE_AT_RATE_QUEUE, 0, 3600000, NULL, 0, -1001, NULL, NULL, NULL, -1,     \
-            NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL, \
-            FORKSERVE_NOTIFY_AUTO, 0, FORKSERVE_AT_CAPACITY_QUEUE, NULL                    \
+            10000, 0, 32, 64, 0, 24, 48, NULL, NULL, NULL, FORKSERVE_PROXY_OFF, NULL,      \
+            5000, 0, 0, 30, 0, 0, 0, 0, 0, 1000, FORKSERVE_AT_RATE_QUEUE, 0, 3600000,      \
+            NULL, 0, -1001, NULL, NULL, NULL, -1, NULL, NULL, NULL, NULL, 0, 0, 0, NULL,   \
+            NULL, FORKSERVE_LANDLOCK_REQUIRE, NULL, FORKSERVE_NOTIFY_AUTO, 0,              \
+            FORKSERVE_AT_CAPACITY_QUEUE, NULL                                              \
     }
 
 /* --- 5  Errors ------------------------------------------------------------ */
@@ -1262,6 +1413,12 @@ int forkserve_server_interrupt(struct forkserve_server *s);
  */
 #define FORKSERVE_EVENT_SANDBOX_REDUCED 22
 
+/*
+ * A proxy has said whose connection it is: conn_id, peer. It comes after ACCEPTED and FORKED,
+ * which have named the proxy, and later events of the connection name this client.
+ */
+#define FORKSERVE_EVENT_ANNOUNCED 23
+
 /* max_children children live. */
 #define FORKSERVE_REASON_CAPACITY 1
 
@@ -1343,6 +1500,14 @@ int forkserve_server_interrupt(struct forkserve_server *s);
  * emptied by its name.
  */
 #define FORKSERVE_REASON_NO_TRUNCATE 19
+
+/*
+ * No header of the PROXY protocol came from a proxy, or one that is forbidden
+ * (EPROTO), of the version that is not expected (EPROTONOSUPPORT), too long
+ * (EMSGSIZE), with a wrong checksum (EBADMSG), cut off (ENODATA), or not in
+ * time (ETIMEDOUT). The event's error says why.
+ */
+#define FORKSERVE_REASON_PROXY 20
 
 /*
  * One thing that happened. Fields that its type does not name are zero (NULL,
@@ -1478,6 +1643,8 @@ typedef struct forkserve_stats {
     uint64_t refused_gone;
     /* Of refused: because the time for the drain was over. */
     uint64_t refused_draining;
+    /* Of refused: because a proxy sent no valid header. */
+    uint64_t refused_proxy;
     /* Of refused: because the child could not enter its sandbox. */
     uint64_t refused_sandbox;
     /* Of refused: because the program could not be executed. */
@@ -1518,7 +1685,7 @@ typedef struct forkserve_stats {
 #define FORKSERVE_STATS_INIT                                                               \
     {                                                                                      \
         sizeof(forkserve_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,     \
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}                                        \
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}                                     \
     }
 
 /*

@@ -8,14 +8,7 @@ from typing import Any, Literal, NoReturn, TypeVar, final
 
 from typing_extensions import Self
 
-from ._types import (
-    Addresses,
-    EventKind,
-    EventReason,
-    Networks,
-    PeerAddress,
-    StrOrBytesPath,
-)
+from ._types import Addresses, EventKind, EventReason, Networks, PeerAddress, StrOrBytesPath
 
 _Function = TypeVar("_Function", bound=Callable[[], object])
 
@@ -50,6 +43,8 @@ class Connection:
     def peer_name(self) -> str: ...
     @property
     def local_name(self) -> str: ...
+    @property
+    def proxy(self) -> ProxyHeader | None: ...
     def exec(
         self,
         argv: Iterable[StrOrBytesPath],
@@ -57,6 +52,48 @@ class Connection:
         env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         io: Literal["stdio", "stdio+err", "fd3"] = "stdio",
     ) -> NoReturn: ...
+
+@final
+class ProxyHeader:
+    @property
+    def version(self) -> Literal[1, 2]: ...
+    @property
+    def command(self) -> Literal["proxy", "local"]: ...
+    @property
+    def names_client(self) -> bool: ...
+    @property
+    def is_stream(self) -> bool: ...
+    @property
+    def sender(self) -> PeerAddress: ...
+    @property
+    def sender_name(self) -> str: ...
+    @property
+    def tlvs(self) -> tuple[tuple[int, bytes], ...]: ...
+    @property
+    def authority(self) -> str | None: ...
+    @property
+    def alpn(self) -> bytes | None: ...
+    @property
+    def unique_id(self) -> bytes | None: ...
+    @property
+    def tls(self) -> ProxyTLS | None: ...
+
+@final
+class ProxyTLS:
+    @property
+    def used(self) -> bool: ...
+    @property
+    def certificate(self) -> bool: ...
+    @property
+    def verified(self) -> bool: ...
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def common_name(self) -> str | None: ...
+    @property
+    def cipher(self) -> str | None: ...
+    @property
+    def tlvs(self) -> tuple[tuple[int, bytes], ...]: ...
 
 @final
 class Event:
@@ -136,6 +173,8 @@ class Stats:
     def refused_gone(self) -> int: ...
     @property
     def refused_draining(self) -> int: ...
+    @property
+    def refused_proxy(self) -> int: ...
     @property
     def refused_sandbox(self) -> int: ...
     @property
@@ -217,6 +256,9 @@ class Server:
         source_exempt: Networks = (),
         allow: Networks = (),
         deny: Networks = (),
+        proxy: Literal["off", "v1", "v2", "any"] = "off",
+        proxy_from: Networks = (),
+        proxy_timeout: float = 5.0,
         max_handshakes: int = 0,
         early_drop_from: int = 0,
         early_drop_percent: int = 30,

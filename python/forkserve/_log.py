@@ -14,6 +14,7 @@ logger = logging.getLogger("forkserve")
 
 LEVELS = {
     "accepted": logging.DEBUG,
+    "announced": logging.DEBUG,
     "forked": logging.DEBUG,
     "refused": logging.WARNING,
     "fork_failed": logging.WARNING,
@@ -34,12 +35,13 @@ LEVELS = {
 def log_events(event: Event) -> None:
     """Write an event to the logger "forkserve"; to be given to Server as observer.
 
-    DEBUG: each connection accepted and each child made. INFO: connections that ended by
-    themselves, and what the server does as a whole. WARNING: children that a signal ended,
-    refused and evicted connections, failing forks, pauses, a sandbox that does without
-    something, socket files that are left, and a systemd that cannot be told. ERROR: listeners
-    that failed, and children that are not to be trusted or have harmed the others. The record
-    has the Event as its attribute "event". Nothing is shown unless the program sets logging up.
+    DEBUG: each connection accepted, each client that a proxy names, and each child made. INFO:
+    connections that ended by themselves, and what the server does as a whole. WARNING: children
+    that a signal ended, refused and evicted connections, failing forks, pauses, a sandbox that
+    does without something, socket files that are left, and a systemd that cannot be told.
+    ERROR: listeners that failed, and children that are not to be trusted or have harmed the
+    others. The record has the Event as its attribute "event". Nothing is shown unless the
+    program sets logging up.
     """
     level = LEVELS.get(event.kind, logging.INFO)
     if event.exit_signal is not None:

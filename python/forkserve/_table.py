@@ -283,6 +283,31 @@ OPTIONS = (
         "networks whose clients are not served, also where allow has them",
     ),
     Option(
+        "proxy",
+        "Proxies",
+        "choice",
+        "off",
+        "whether proxies say whose connection they pass on, by the PROXY protocol, and in "
+        "which version",
+        words=("off", "v1", "v2", "any"),
+    ),
+    Option(
+        "proxy_from",
+        "Proxies",
+        "networks",
+        "none",
+        "networks whose clients are proxies; needed with proxy",
+    ),
+    Option(
+        "proxy_timeout",
+        "Proxies",
+        "time",
+        "5",
+        "how long a proxy may take to send its header",
+        least=1,
+        most=1000000000000,
+    ),
+    Option(
         "max_handshakes",
         "Handshakes",
         "number",
@@ -595,4 +620,5 @@ REASONS = {
     "no_landlock": "no Landlock: isolate and paths have no effect",
     "no_scopes": "isolate does not keep from signals",
     "no_truncate": "paths do not keep from truncate",
+    "proxy": "no valid PROXY header",
 }

@@ -15,6 +15,8 @@ def describe(event: Event) -> Optional[tuple[str, str]]:
         return "listening", str(event.address)
     if event.kind == "accepted":
         return "accepted", f"#{event.conn_id} from {event.peer}"
+    if event.kind == "announced":
+        return "client", f"#{event.conn_id} is of {event.peer}"
     if event.kind == "forked":
         return "child", f"#{event.conn_id} is pid {event.pid}, {event.live} alive"
     if event.kind == "ended":

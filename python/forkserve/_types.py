@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EventKind: TypeAlias = Literal[
     "listening",
     "accepted",
+    "announced",
     "forked",
     "fork_failed",
     "exec_failed",
@@ -65,6 +66,7 @@ EventReason: TypeAlias = Literal[
     "no_landlock",
     "no_scopes",
     "no_truncate",
+    "proxy",
     # reasons:end
     "other",
 ]
@@ -102,6 +104,9 @@ class ForkOptions(TypedDict, total=False):
     source_exempt: Networks
     allow: Networks
     deny: Networks
+    proxy: Literal["off", "v1", "v2", "any"]
+    proxy_from: Networks
+    proxy_timeout: float
     max_handshakes: int
     early_drop_from: int
     early_drop_percent: int

@@ -7,17 +7,15 @@ use crate::error;
 use crate::fd::{borrow_fd, take_fd};
 use crate::patient;
 use crate::program::program;
+use crate::proxy::ProxyHeader;
+use crate::sockaddr::{address, family, ip};
 use crate::tls::Tls;
 use crate::tools::tools;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyString, PyType};
-use pyo3::IntoPyObjectExt;
-use std::ffi::OsStr;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use pyo3::types::{PyDict, PyString, PyType};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -34,7 +32,8 @@ pub(crate) struct Connection {
     /// Number of the connection, counted from 1 by its server; 0 without one.
     #[pyo3(get)]
     id: u64,
-    /// The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:". An IPv4 client of
+    /// The peer as text: "127.0.0.1:40312", "[::1]:40312", "unix:". Where a proxy has named the
+    /// client it is that one. An IPv4 client of
     /// an IPv6 listener is shown as IPv4. Printable whatever a client has called itself:
     /// the rest is escaped as in C; peer has it as it is.
     #[pyo3(get)]
@@ -42,6 +41,10 @@ pub(crate) struct Connection {
     /// The address that the client connected to, as text.
     #[pyo3(get)]
     local_name: String,
+    /// What a proxy has said of it, with the server's proxy: a ProxyHeader. None: it came from
+    /// no proxy.
+    #[pyo3(get)]
+    proxy: Option<Py<ProxyHeader>>,
     peer: Box<[u8]>,
     local: Box<[u8]>,
     /// `None`: no server has accepted it.
@@ -166,7 +169,11 @@ impl Connection {
         let local: Box<[u8]> = connection.local_sockaddr().into();
         let peer_name = connection.peer_name().to_owned();
         let local_name = connection.local_name().to_owned();
-        let family = i32::from(family(&peer));
+        // Of the socket, whose other end may be a proxy.
+        let family = i32::from(family(connection.socket_peer_sockaddr()));
+        let py = class.py();
+        let header = connection.proxy().map(|header| ProxyHeader::of(py, &header));
+        let proxy = header.transpose()?.map(|header| Py::new(py, header)).transpose()?;
         let handshake = Some(connection.handshake());
         let mut socket = room.socket(class, family, connection.into())?;
         let mut established = true;
@@ -176,7 +183,8 @@ impl Connection {
             patient::limit(&socket, idle)?;
         }
         let socket = socket.unbind();
-        let connection = Connection { socket, id, peer_name, local_name, peer, local, handshake };
+        let connection =
+            Connection { socket, id, peer_name, local_name, proxy, peer, local, handshake };
         Ok((connection, established))
     }
 
@@ -189,7 +197,8 @@ impl Connection {
         let socket = room.socket(class, libc::AF_INET, fd)?.unbind();
         let (peer_name, local_name) = ("127.0.0.1:65535".to_owned(), "127.0.0.1:65535".to_owned());
         let (peer, local) = (Box::new([0; 16]), Box::new([0; 16]));
-        Ok(Connection { socket, id: 0, peer_name, local_name, peer, local, handshake: None })
+        let (proxy, handshake) = (None, None);
+        Ok(Connection { socket, id: 0, peer_name, local_name, proxy, peer, local, handshake })
     }
 
     pub(crate) fn socket<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
@@ -277,6 +286,7 @@ impl Connection {
             id: seen.id(),
             peer_name: seen.peer_name().to_owned(),
             local_name: seen.local_name().to_owned(),
+            proxy: None,
             peer: seen.peer_sockaddr().into(),
             local: seen.local_sockaddr().into(),
             handshake: None,
@@ -358,47 +368,5 @@ impl Connection {
 
     fn __repr__(&self) -> String {
         format!("<forkserve.Connection {} from {}>", self.id, self.peer_name)
-    }
-}
-
-pub(crate) fn family(sockaddr: &[u8]) -> u16 {
-    sockaddr.first_chunk().map_or(0, |family| u16::from_ne_bytes(*family))
-}
-
-/// The address of `struct sockaddr_in` or `sockaddr_in6`.
-fn ip(raw: &[u8]) -> Option<IpAddr> {
-    match i32::from(family(raw)) {
-        libc::AF_INET => raw.get(4..8)?.first_chunk::<4>().map(|ip| IpAddr::from(*ip)),
-        libc::AF_INET6 => raw.get(8..24)?.first_chunk::<16>().map(|ip| IpAddr::from(*ip)),
-        _ => None,
-    }
-}
-
-/// `struct sockaddr_in`, `sockaddr_in6` or `sockaddr_un`, as `makesockaddr` of
-/// CPython's socketmodule.c turns them into objects.
-pub(crate) fn address<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let part = |range: std::ops::Range<usize>| raw.get(range).unwrap_or_default();
-    let port = part(2..4).first_chunk().map_or(0, |port| u16::from_be_bytes(*port));
-    match i32::from(family(raw)) {
-        libc::AF_INET => {
-            let ip = part(4..8).first_chunk::<4>().map(|ip| Ipv4Addr::from(*ip));
-            let ip = ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
-            (ip.to_string(), port).into_bound_py_any(py)
-        }
-        libc::AF_INET6 => {
-            let flow = part(4..8).first_chunk().map_or(0, |flow| u32::from_be_bytes(*flow));
-            let ip = part(8..24).first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip));
-            let ip = ip.unwrap_or(Ipv6Addr::UNSPECIFIED);
-            let scope = part(24..28).first_chunk().map_or(0, |scope| u32::from_ne_bytes(*scope));
-            (ip.to_string(), port, flow, scope).into_bound_py_any(py)
-        }
-        libc::AF_UNIX => match raw.get(2..).unwrap_or_default() {
-            [0, ..] => PyBytes::new(py, &raw[2..]).into_bound_py_any(py),
-            path => {
-                let end = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());
-                OsStr::from_bytes(&path[..end]).into_bound_py_any(py)
-            }
-        },
-        other => Err(PyRuntimeError::new_err(format!("unknown address family {other}"))),
     }
 }

@@ -5,8 +5,8 @@
 //! as KeyboardInterrupt, which a signal handler may raise in the middle of it, is
 //! kept for the loop; a supervisor, which has no caller, shows that one as well.
 
-use crate::conn::address;
 use crate::options::Argument;
+use crate::sockaddr::address;
 use forkserve::Exit;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
@@ -19,8 +19,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[pyclass(frozen, get_all, module = "forkserve")]
 #[derive(Default)]
 pub(crate) struct Event {
-    /// What happened: "listening" (address), "accepted" (conn_id, peer), "forked"
-    /// (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "exec_failed" (conn_id, peer, path, error), "held" (conn_id, peer),
+    /// What happened: "listening" (address), "accepted" (conn_id, peer), "announced"
+    /// (conn_id, peer), when a proxy has said whose connection it is, "forked" (conn_id, peer, pid), "fork_failed" (conn_id, peer, error), "exec_failed" (conn_id, peer, path, error), "held" (conn_id, peer),
     /// "refused" (conn_id, peer, reason), "handshake_timeout" and "evicted"
     /// (conn_id, peer, pid), "ended" (conn_id, peer, pid, how and what it
     /// used), "paused" (reason), "resumed", "listener_failed" (address, error),
@@ -124,6 +124,7 @@ impl Event {
                 Event { kind: "listening", address, ..Event::default() }
             }
             Core::Accepted { id, peer } => about("accepted", id, peer),
+            Core::Announced { id, peer } => about("announced", id, peer),
             Core::Forked { id, peer, pid } => Event { pid: Some(pid), ..about("forked", id, peer) },
             Core::ForkFailed { id, peer, errno } => {
                 Event { error: Some(errno), ..about("fork_failed", id, peer) }

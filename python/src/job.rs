@@ -5,6 +5,7 @@ use crate::error;
 use crate::fork;
 use crate::handshake::Handshake;
 use crate::patient;
+use crate::sockaddr;
 use forkserve::{Connection, Options, Server as Core};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -127,7 +128,7 @@ impl<'a, 'py> Job<'a, 'py> {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let py = self.py();
         conn::close(self.socket)?;
-        let address = conn::address(py, connection.peer_sockaddr())?;
+        let address = sockaddr::address(py, connection.peer_sockaddr())?;
         if self.options.has_handshakes() {
             let handshake = Handshake(connection.handshake());
             self.server.setattr(intern!(py, "_of_connection"), Bound::new(py, handshake)?)?;

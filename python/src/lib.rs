@@ -34,10 +34,12 @@ mod join;
 mod options;
 mod patient;
 mod program;
+mod proxy;
 mod report;
 mod run;
 mod server;
 mod sigterm;
+mod sockaddr;
 mod stats;
 mod supervisor;
 mod threads;
@@ -77,6 +79,8 @@ mod _forkserve {
     use crate::handshake::Handshake;
     #[pymodule_export]
     use crate::hooks::prepare_heap;
+    #[pymodule_export]
+    use crate::proxy::{ProxyHeader, ProxyTLS};
     #[pymodule_export]
     use crate::server::Server;
     #[pymodule_export]

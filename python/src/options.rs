@@ -391,6 +391,7 @@ pub(crate) fn parse(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> 
     if let Some(misfit) = options.misfit() {
         return Err(PyValueError::new_err(misfit.describe("", shown)));
     }
+    options.check_networks().map_err(|error| PyValueError::new_err(error.to_string()))?;
     let tls = context.map(|context| Tls { context, timeout: handshake_timeout });
     Ok(Settings { core: options, observer, tls, gc_freeze })
 }

@@ -155,15 +155,16 @@ impl Server {
             idle=None, grace=10.0, kill_after=5.0, fork_retry=10.0, max_per_source=0, \
             source_prefix_v4=32, source_prefix_v6=64, max_per_network=0, \
             network_prefix_v4=24, network_prefix_v6=48, source_exempt=(), allow=(), \
-            deny=(), max_handshakes=0, early_drop_from=0, early_drop_percent=30, \
-            max_handshakes_per_source=0, rate=0, rate_burst=0, rate_per_source=0, \
-            rate_per_source_burst=0, rate_interval=1.0, at_rate='queue', penalty=None, \
-            penalty_max=3600.0, penalty_statuses=(), nice=0, oom_score_adj=None, \
-            rlimits='', cgroup='', namespaces='', umask=None, chroot=None, directory=None, \
-            group=None, user=None, primary_group_only=False, no_new_privs=False, \
-            isolate=False, read_paths=(), write_paths=(), landlock='require', syscalls='', \
-            notify='auto', exit_idle=None, at_capacity='queue', refuse_message=b'', \
-            ssl=None, handshake_timeout=10.0, gc_freeze=False, observer=None)"
+            deny=(), proxy='off', proxy_from=(), proxy_timeout=5.0, max_handshakes=0, \
+            early_drop_from=0, early_drop_percent=30, max_handshakes_per_source=0, rate=0, \
+            rate_burst=0, rate_per_source=0, rate_per_source_burst=0, rate_interval=1.0, \
+            at_rate='queue', penalty=None, penalty_max=3600.0, penalty_statuses=(), \
+            nice=0, oom_score_adj=None, rlimits='', cgroup='', namespaces='', umask=None, \
+            chroot=None, directory=None, group=None, user=None, primary_group_only=False, \
+            no_new_privs=False, isolate=False, read_paths=(), write_paths=(), \
+            landlock='require', syscalls='', notify='auto', exit_idle=None, \
+            at_capacity='queue', refuse_message=b'', ssl=None, handshake_timeout=10.0, \
+            gc_freeze=False, observer=None)"
     )]
     // signature:end
     fn new(

@@ -32,6 +32,9 @@
     NETWORKS(source_exempt)                                                                \
     NETWORKS(allow)                                                                        \
     NETWORKS(deny)                                                                         \
+    CHOICE(proxy, "off", "v1", "v2", "any")                                                \
+    NETWORKS(proxy_from)                                                                   \
+    TIME(proxy_timeout_ms, 1, 1000000000000)                                               \
     NUMBER(max_handshakes, 0, 1000000)                                                     \
     NUMBER(early_drop_from, 0, 1000000)                                                    \
     NUMBER(early_drop_percent, 0, 100)                                                     \
@@ -87,7 +90,8 @@
     REASON(FORKSERVE_REASON_HANDSHAKE, "handshake")                                        \
     REASON(FORKSERVE_REASON_NO_LANDLOCK, "no_landlock")                                    \
     REASON(FORKSERVE_REASON_NO_SCOPES, "no_scopes")                                        \
-    REASON(FORKSERVE_REASON_NO_TRUNCATE, "no_truncate")
+    REASON(FORKSERVE_REASON_NO_TRUNCATE, "no_truncate")                                    \
+    REASON(FORKSERVE_REASON_PROXY, "proxy")
 
 /* The counters that are numbers. */
 #define COUNTERS(COUNTER)                                                                  \
@@ -111,6 +115,7 @@
     COUNTER(refused_denied)                                                                \
     COUNTER(refused_gone)                                                                  \
     COUNTER(refused_draining)                                                              \
+    COUNTER(refused_proxy)                                                                 \
     COUNTER(refused_sandbox)                                                               \
     COUNTER(refused_exec)                                                                  \
     COUNTER(penalties)                                                                     \

@@ -59,7 +59,8 @@ TEST(new_wants_a_place_for_the_server) {
     forkserve_options options = FORKSERVE_OPTIONS_INIT;                                        \
     options.max_children = 1000000;                                                            \
     options.max_handshakes = 1000000;                                                          \
-    options.penalty_max_ms = 1000000000000
+    options.penalty_max_ms = 1000000000000;                                                    \
+    options.proxy_from = "::1"
 
 #define IN_RANGE(field, value)                                                                 \
     do {                                                                                       \

@@ -28,7 +28,7 @@ static const char usage[] =
     "options: those of forkserve_options, lists as there, choices by their words in\n"
     "  lower case; --NAME has dashes and no unit, as in --kill-after MS\n"
     "handlers: echo hold ignore-term crash close-fd close-all fork-child leave-child\n"
-    "  shut-listeners answer stay at-exit establish\n"
+    "  shut-listeners answer stay at-exit establish proxied\n"
     "  flood print work call-back secret status obey scribble=PID exit=N _exit=N\n"
     "  lie=HOW nobody-lie=HOW exec=IO:PATH[:COMMAND]\n"
     "  program=IO:PATH[:COMMAND]\n"

@@ -64,6 +64,8 @@ int lie(int fd, const char *how);
 int end_with_functions(const forkserve_conn *conn);
 /* A handler: an echo that is in its handshake until the client says otherwise. */
 int establish(const forkserve_conn *conn);
+/* A handler: tells what a proxy has said of its connection. */
+int tell_proxied(const forkserve_conn *conn);
 /* Gives up all rights; not 0: it failed. */
 int become_nobody(void);
 

@@ -241,6 +241,8 @@ int serve(const forkserve_conn *conn, void *userdata) {
         return obey(conn);
     if (strcmp(handler_name, "at-exit") == 0)
         return end_with_functions(conn);
+    if (strcmp(handler_name, "proxied") == 0)
+        return tell_proxied(conn);
     if (strcmp(handler_name, "establish") == 0)
         return establish(conn);
     if (strcmp(handler_name, "print") == 0) {

@@ -63,6 +63,7 @@ static const char *const event_names[] = {
     [FORKSERVE_EVENT_EXEC_FAILED] = "exec_failed",
     [FORKSERVE_EVENT_DETACHED] = "detached",
     [FORKSERVE_EVENT_NOTIFY_FAILED] = "notify_failed",
+    [FORKSERVE_EVENT_ANNOUNCED] = "announced",
 };
 
 #define NAME(number, name) [number] = name,

@@ -18,6 +18,7 @@ from harness.pages import (
     serving,
     shell,
 )
+from harness.proxied import tlv, v1, v2
 from test_readme import talk
 
 pytestmark = pytest.mark.timeout(300)
@@ -74,6 +75,16 @@ def test_a_new_interpreter_serves_beside_threads(launch, tmp_path):
         assert client.rest() == b"hello\n"
     server.finish()
     procfs.wait_until(lambda: procfs.state(supervisor) in (None, "Z"), "its end")
+
+
+def test_the_server_behind_a_proxy_greets_the_client(launch, tmp_path):
+    server = start_program(launch, tmp_path, ("docs/proxy.md", "behind.py"), "Behind a proxy")
+    with Client(server.address) as client:
+        client.send(v2("192.0.2.7:1", "192.0.2.8:2", tlv(2, b"example.com")))
+        assert client.rest() == b"hello, 192.0.2.7:1\nyou want example.com\n"
+    with Client(server.address) as client:
+        client.send(v1("192.0.2.7:1"))
+        assert client.rest() == b"hello, 192.0.2.7:1\n"
 
 
 def private_kib(pid):
@@ -226,6 +237,7 @@ TRIED = {
     ("docs/process-models.md", "fresh.py"): "test_pages.py",
     ("docs/process-models.md", "greeter.py"): "test_pages.py",
     ("docs/process-models.md", "service.py"): "test_pages.py",
+    ("docs/proxy.md", "behind.py"): "test_pages.py",
     ("docs/sandbox.md", "jailed.c"): "test_sandbox.py",
     ("docs/sandbox.md", "jailed.py"): "test_sandbox.py",
     ("docs/sharing-state.md", "hits.c"): "test_recipes.py",

@@ -194,6 +194,31 @@ def establish(conn):
         conn.socket.sendall(data)
 
 
+def tell_proxied(conn):
+    """Tells what a proxy has said of its connection; then an echo."""
+    fields = {"peer": conn.peer_name, "local": conn.local_name}
+    if header := conn.proxy:
+        fields["version"] = header.version
+        fields["command"] = header.command
+        fields["named"] = int(header.names_client)
+        fields["type"] = "stream" if header.is_stream else "dgram"
+        fields["sender"] = header.sender_name
+        fields["tls"] = int(bool(header.tls and header.tls.used))
+        fields["verified"] = int(bool(header.tls and header.tls.verified))
+        fields["authority"] = header.authority
+        fields["alpn"] = header.alpn and header.alpn.decode()
+        fields["id"] = header.unique_id and header.unique_id.decode()
+        if header.tls:
+            fields["tls_version"] = header.tls.version
+            fields["cn"] = header.tls.common_name
+    known = (f"{name}={value}" for name, value in fields.items() if value is not None)
+    conn.socket.sendall(" ".join(known).encode() + b"\n")
+    while data := conn.socket.recv(4096):
+        if data.startswith(b"!"):
+            os.abort()
+        conn.socket.sendall(data)
+
+
 def end_with_functions(conn):
     """Has functions called at the end of its child. How it ends the client says: "k" by
     a signal, "e" by an exception."""
@@ -234,6 +259,7 @@ HANDLERS = {
     "status": named_status,
     "at-exit": end_with_functions,
     "establish": establish,
+    "proxied": tell_proxied,
 }
 
 

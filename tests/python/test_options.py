@@ -68,6 +68,7 @@ def test_an_option_is_taken_within_its_range_only(option):
     name = option.name
     # Room for those that another option limits.
     room = {"max_children": 10_000, "max_handshakes": 1_000_000, "penalty_max": 1e9}
+    room["proxy_from"] = "::1"
     for value in good:
         make(**{**room, name: value}).close()
     for value in bad:
@@ -138,6 +139,15 @@ def test_a_penalty_longer_than_the_longest_is_refused():
     make(penalty=2, penalty_max=2).close()
     with pytest.raises(ValueError, match="^penalty: 2.5 is more than penalty_max, 2$"):
         make(penalty=2.5, penalty_max=2)
+
+
+def test_proxies_have_networks():
+    """And only they come from Unix sockets."""
+    make(proxy="any", proxy_from=["10.0.0.0/8", ipaddress.ip_address("::1"), "unix:"]).close()
+    with pytest.raises(ValueError, match="^proxy_from: proxy needs the networks "):
+        make(proxy="v2")
+    with pytest.raises(ValueError, match='^allow: "unix:" is for proxy_from only$'):
+        make(allow="unix:")
 
 
 def test_the_handler_must_be_callable():

@@ -139,6 +139,7 @@ def test_errors_can_be_pickled():
 def test_what_is_called_tells_its_arguments():
     """inspect.signature() of everything that a program calls."""
     makes_nothing = {"Connection", "Event", "ForkCost", "ForkCostPart", "Live", "Stats"}
+    makes_nothing |= {"ProxyHeader", "ProxyTLS"}
     for name in forkserve.__all__:
         thing = getattr(forkserve, name)
         if is_data(thing) or issubclass_of(thing, (Exception, dict)):
@@ -171,7 +172,9 @@ def test_a_star_import_brings_what_is_public():
     assert set(found) - {"__builtins__"} == set(forkserve.__all__)
 
 
-@pytest.mark.parametrize("name", ["Connection", "Event", "Live", "Server", "Stats"])
+@pytest.mark.parametrize(
+    "name", ["Connection", "Event", "Live", "ProxyHeader", "ProxyTLS", "Server", "Stats"]
+)
 def test_the_native_classes_cannot_be_derived_from(name):
     with pytest.raises(TypeError, match="is not an acceptable base type"):
         type("Derived", (getattr(forkserve, name),), {})

@@ -62,6 +62,9 @@ pub const FORKSERVE_EVENT_EVICTED: i32 = 21;
 /// The kernel's Landlock has less than was asked of it, and with FORKSERVE_LANDLOCK_TRY the
 /// server serves all the same: reason.
 pub const FORKSERVE_EVENT_SANDBOX_REDUCED: i32 = 22;
+/// A proxy has said whose connection it is: conn_id, peer. It comes after ACCEPTED and FORKED,
+/// which have named the proxy, and later events of the connection name this client.
+pub const FORKSERVE_EVENT_ANNOUNCED: i32 = 23;
 
 /// One thing that happened. Fields that its type does not name are zero (NULL,
 /// or -1 for exit_code), except live, which every event has.
@@ -166,6 +169,10 @@ pub(crate) fn flatten(event: &Event<'_>, live: u64) -> Flat {
         Event::Accepted { id, peer } => {
             who = Some((id, peer));
             FORKSERVE_EVENT_ACCEPTED
+        }
+        Event::Announced { id, peer } => {
+            who = Some((id, peer));
+            FORKSERVE_EVENT_ANNOUNCED
         }
         Event::Forked { id, peer, pid } => {
             who = Some((id, peer));

@@ -22,6 +22,15 @@ pub const FORKSERVE_AT_RATE_QUEUE: i32 = 0;
 /// For at_rate: accept it, send refuse_message, close it.
 pub const FORKSERVE_AT_RATE_REFUSE: i32 = 1;
 
+/// For proxy: they do not. The default.
+pub const FORKSERVE_PROXY_OFF: i32 = 0;
+/// For proxy: of version 1, a line of text.
+pub const FORKSERVE_PROXY_V1: i32 = 1;
+/// For proxy: of version 2.
+pub const FORKSERVE_PROXY_V2: i32 = 2;
+/// For proxy: of either version.
+pub const FORKSERVE_PROXY_ANY: i32 = 3;
+
 /// For process_group: those that execute a program for each connection do, the
 /// others do not. The default.
 pub const FORKSERVE_PROCESS_GROUP_AUTO: i32 = 0;
@@ -96,6 +105,11 @@ pub const FORKSERVE_REASON_NO_SCOPES: i32 = 18;
 /// Its Landlock does not know truncate(2): a file that cannot be written can be
 /// emptied by its name.
 pub const FORKSERVE_REASON_NO_TRUNCATE: i32 = 19;
+/// No header of the PROXY protocol came from a proxy, or one that is forbidden
+/// (EPROTO), of the version that is not expected (EPROTONOSUPPORT), too long
+/// (EMSGSIZE), with a wrong checksum (EBADMSG), cut off (ENODATA), or not in
+/// time (ETIMEDOUT). The event's error says why.
+pub const FORKSERVE_REASON_PROXY: i32 = 20;
 
 /// The settings of a server. Begin with FORKSERVE_OPTIONS_INIT, which holds the
 /// defaults, and change what you need.
@@ -217,6 +231,21 @@ pub struct forkserve_options {
     /// Networks whose clients are not served, also where allow has them. NULL,
     /// the default: none.
     pub deny: *const c_char,
+    /// Whether proxies say whose connection they pass on, by the PROXY
+    /// protocol, and in which version. Each connection from proxy_from begins
+    /// with a header then, and its client is the one that is named there: for
+    /// the handler, in events, and for all limits. FORKSERVE_PROXY_*. Default
+    /// FORKSERVE_PROXY_OFF.
+    pub proxy: i32,
+    /// Networks whose clients are proxies; needed with proxy. A client from
+    /// elsewhere is never asked for a header nor believed one: it is served as
+    /// itself, and a header that it sends is data as any other. "unix:" stands
+    /// for the clients of Unix sockets. NULL, the default: none.
+    pub proxy_from: *const c_char,
+    /// How long a proxy may take to send its header. Then the connection is
+    /// refused. It is a part of the handshake. With less than 3 seconds, a lost
+    /// packet can be too much. Milliseconds, 1 to 1000000000000. Default 5000.
+    pub proxy_timeout_ms: i64,
     /// How many connections may be in their handshake at once; 0: no limit.
     /// Those above it are refused. 0 to 1000000. Default 0.
     pub max_handshakes: u32,
@@ -419,6 +448,8 @@ pub struct forkserve_stats {
     pub refused_gone: u64,
     /// Of refused: because the time for the drain was over.
     pub refused_draining: u64,
+    /// Of refused: because a proxy sent no valid header.
+    pub refused_proxy: u64,
     /// Of refused: because the child could not enter its sandbox.
     pub refused_sandbox: u64,
     /// Of refused: because the program could not be executed.

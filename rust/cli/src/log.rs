@@ -120,6 +120,7 @@ fn taken_apart(event: &Event<'_>) -> Option<(&'static str, Fields)> {
     Some(match *event {
         Event::Listening { address } => ("listening", vec![("address", address.into())]),
         Event::Accepted { id, peer } => ("accepted", about(id, peer)),
+        Event::Announced { id, peer } => ("announced", about(id, peer)),
         Event::Forked { id, peer, pid } => {
             ("forked", with(about(id, peer), vec![("pid", pid.into())]))
         }

@@ -24,7 +24,8 @@ const SHOWN: usize = 60;
 /// or an address, a slash and the number of leading bits that count. IPv4
 /// networks are for IPv4 clients, also those of a listener on all interfaces;
 /// IPv6 networks are for IPv6 clients; `0.0.0.0/0` and `::/0` are all of each.
-/// A list has at most 65,536 networks.
+/// A list has at most 65,536 networks. `unix:` in the list of
+/// [`Options::proxy_from`](crate::Options::proxy_from) stands for the clients of Unix sockets.
 ///
 /// ```
 /// let list: forkserve::CidrList = "10.0.0.0/8, 2001:db8::/32".parse()?;
@@ -37,6 +38,7 @@ pub struct CidrList {
     /// First and last address of each, in order and apart from each other.
     v4: Arc<[(u32, u32)]>,
     v6: Arc<[(u128, u128)]>,
+    unix: bool,
 }
 
 impl CidrList {
@@ -44,7 +46,7 @@ impl CidrList {
     ///
     /// Errors: EINVAL with the entry's number and text, or for more than 65,536.
     pub fn new<S: AsRef<str>>(entries: impl IntoIterator<Item = S>) -> Result<CidrList, Error> {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let (mut v4, mut v6, mut unix) = (Vec::new(), Vec::new(), false);
         for (index, entry) in entries.into_iter().enumerate() {
             if index == MOST {
                 return Err(Error::new(Errno::EINVAL, format!("more than {MOST} networks")));
@@ -53,17 +55,32 @@ impl CidrList {
             match parse(entry).map_err(|why| bad_entry(index, entry, &why))? {
                 Network::V4(first, last) => v4.push((first, last)),
                 Network::V6(first, last) => v6.push((first, last)),
+                Network::Unix => unix = true,
             }
         }
         Ok(CidrList {
             v4: joined(v4, |last| last.checked_add(1)),
             v6: joined(v6, |last| last.checked_add(1)),
+            unix,
         })
     }
 
     /// Whether there is no network in it.
     pub fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty()
+        self.v4.is_empty() && self.v6.is_empty() && !self.unix
+    }
+
+    /// Whether the clients of Unix sockets are in it: `unix:`.
+    pub fn contains_unix(&self) -> bool {
+        self.unix
+    }
+
+    /// Whether this peer is in it.
+    pub(crate) fn contains_peer(&self, peer: &RawAddress) -> bool {
+        match ip_of(peer) {
+            Some(ip) => self.contains(ip),
+            None => self.unix && matches!(peer.parts(), Parts::Unix(_)),
+        }
     }
 
     /// Whether `address` is in one of the networks. A mapped IPv4 address is its
@@ -99,9 +116,13 @@ pub(crate) fn ip_of(peer: &RawAddress) -> Option<IpAddr> {
 enum Network {
     V4(u32, u32),
     V6(u128, u128),
+    Unix,
 }
 
 fn parse(entry: &str) -> Result<Network, String> {
+    if entry == "unix:" {
+        return Ok(Network::Unix);
+    }
     let (address, prefix) = match entry.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (entry, None),
@@ -258,6 +279,17 @@ mod tests {
         let long = "x".repeat(5000);
         let error = long.parse::<CidrList>().expect_err("no network").to_string();
         assert!(error.len() < 150, "{error}");
+    }
+
+    #[test]
+    fn clients_of_unix_sockets_are_a_network_of_their_own() {
+        let unix = RawAddress::from_unix(b"/x").expect("fits");
+        let ip = RawAddress::from_ip(&"10.0.0.1:1".parse().expect("an address"));
+        assert!(list("unix:").contains_peer(&unix) && !list("unix:").contains_peer(&ip));
+        let both = list("unix:, 10.0.0.0/8");
+        assert!(both.contains_peer(&unix) && both.contains_peer(&ip) && !both.is_empty());
+        assert!(!list("0.0.0.0/0 ::/0").contains_peer(&unix));
+        assert!("unix:/x".parse::<CidrList>().is_err());
     }
 
     #[test]

@@ -51,6 +51,8 @@ macro_rules! counters_table {
             refused_gone = RefusedGone, since "0.1.0";
             /// Of `refused`: because the time for the drain was over.
             refused_draining = RefusedDraining, since "0.1.0";
+            /// Of `refused`: because a proxy sent no valid header.
+            refused_proxy = RefusedProxy, since "0.1.0";
             /// Of `refused`: because the child could not enter its sandbox.
             refused_sandbox = RefusedSandbox, since "0.1.0";
             /// Of `refused`: because the program could not be executed.

@@ -26,6 +26,15 @@ pub enum Event<'a> {
         /// The client.
         peer: &'a str,
     },
+    /// A proxy has said whose connection it is. It comes after [`Event::Accepted`] and
+    /// [`Event::Forked`], which have named the proxy, and later events of the connection name
+    /// this client. See [`Options::proxy`](crate::Options::proxy).
+    Announced {
+        /// Number of the connection.
+        id: u64,
+        /// The client.
+        peer: &'a str,
+    },
     /// A child was made for it.
     Forked {
         /// Number of the connection.
@@ -184,6 +193,7 @@ impl Event<'_> {
     pub fn peer(&self) -> Option<&str> {
         match self {
             Event::Accepted { peer, .. }
+            | Event::Announced { peer, .. }
             | Event::Forked { peer, .. }
             | Event::ForkFailed { peer, .. }
             | Event::ExecFailed { peer, .. }

@@ -14,8 +14,11 @@ use crate::limits::penalty::Tariff;
 use crate::limits::rate::Pace;
 use crate::limits::table::Table;
 use crate::net::address::{Address, Port};
+use crate::net::announced::Announced;
 use crate::net::name::{Name, NAME_WORDS};
-use crate::shared::board::Board;
+use crate::options::Proxy;
+use crate::proxy::{frame, parse, Addresses, Frame, ProxyHeader};
+use crate::shared::board::{Before, Board};
 use crate::shared::note::Note;
 use crate::stats::StatsReader;
 use crate::sys::channel::{Message, MESSAGE_WORDS};
@@ -91,6 +94,38 @@ pub fn networks(data: &[u8]) {
     }
 }
 
+/// What comes from a proxy. The header ends at the same byte however it is cut into pieces, and what is
+/// read of it lies within.
+pub fn proxy(data: &[u8]) {
+    for accepts in [Proxy::V1, Proxy::V2, Proxy::Any] {
+        let whole = frame(accepts, data);
+        for end in 0..data.len().min(300) {
+            match (frame(accepts, &data[..end]), whole) {
+                (Ok(Frame::Part(more)), Ok(Frame::Whole(len))) => assert!(more > 0 && end < len),
+                (Ok(Frame::Part(more)), _) => assert!(more > 0),
+                // Less of it may be another error: that of the version that is not expected.
+                (Err(_), Err(_)) => {}
+                (now, then) => assert_eq!(now, then),
+            }
+        }
+        let Ok(Frame::Whole(len)) = whole else { continue };
+        let header = &data[..len];
+        let mut announced = Announced::new();
+        announced.header().extend_from_slice(header);
+        assert_eq!(announced.take_up().err(), parse(header).err());
+        let Ok(parts) = parse(header) else { continue };
+        if let Some((_, name)) = announced.peer() {
+            check_name(name);
+        }
+        assert_eq!(announced.peer().is_some(), parts.addresses != Addresses::None);
+        let said = ProxyHeader { parts, sender: ("", &[]), ends: None };
+        let tlvs = said.tlvs().map(|(_, value)| 3 + value.len()).sum::<usize>();
+        assert!(tlvs + 28 <= len.max(28), "{tlvs} of {len}");
+        assert!(said.unique_id().is_none_or(|id| id.len() <= 128));
+        said.tls().into_iter().for_each(|tls| assert!(tls.tlvs().count() <= len));
+    }
+}
+
 fn check_name(name: &Name) {
     let bytes = name.as_c_bytes();
     assert_eq!(bytes.last(), Some(&0));
@@ -104,7 +139,7 @@ pub fn note(data: &[u8]) {
     let mut message: Message = [0; MESSAGE_WORDS];
     message.iter_mut().zip(words(data)).for_each(|(to, from)| *to = from);
     // Most of them notes.
-    message[0] %= 4;
+    message[0] %= 5;
     let Some((note, child, connection, peer)) = Note::decode(&message) else { return };
     check_name(&peer);
     let again = note.encode(child, connection, &peer);
@@ -147,7 +182,10 @@ pub fn board(data: &[u8]) {
             check_name(&name);
         }
         board.condemn(slot, board.connection(slot));
-        board.count_origin(board.origin(slot), u64::MAX);
+        board.count_origin(board.origin(slot), Before::Number(u64::MAX));
+        board.count_origin(board.origin(slot), Before::Time(1 << 60, u64::MAX));
+        board.announce(slot, board.origin(slot), board.peer(slot).as_ref());
+        board.turned_away(slot);
         board.served(slot);
         board.wait(slot);
         board.leave(slot);
@@ -249,6 +287,24 @@ mod tests {
         "+",
     ];
 
+    const PROXIED: &[&str] = &[
+        "PROXY ",
+        "TCP4 ",
+        "TCP6 ",
+        "UNKNOWN",
+        " ",
+        "192.0.2.1 ",
+        "::1 ",
+        "2001:db8::1 ",
+        "80 ",
+        "65535",
+        "080",
+        "+80",
+        "\r\n",
+        "\r",
+        "\n",
+    ];
+
     fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(255)], 0..most)
     }
@@ -266,6 +322,17 @@ mod tests {
         #[cfg_attr(miri, ignore = "safe code, which takes long there")]
         fn any_list_of_networks_is_taken_or_refused_by_name(data in text(NETWORKS)) {
             super::networks(&data);
+        }
+
+        #[test]
+        #[cfg_attr(miri, ignore = "safe code, which takes long there")]
+        fn any_header_of_a_proxy_is_read_or_refused(
+            line in text(PROXIED), block in bytes(80), family in select(&[0x11, 0x21, 0x31][..]),
+        ) {
+            super::proxy(&line);
+            let len = (block.len() as u16).to_be_bytes();
+            let head = [&b"\r\n\r\n\0\r\nQUIT\n\x21"[..], &[family], &len].concat();
+            super::proxy(&[head, block].concat());
         }
 
         #[test]

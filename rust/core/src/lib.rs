@@ -52,6 +52,7 @@ mod metrics;
 mod net;
 mod options;
 mod program;
+mod proxy;
 mod reasons;
 mod retry;
 mod sandbox;
@@ -74,9 +75,10 @@ pub use net::conn::{read, write_all, Connection};
 pub use net::standing::Handshake;
 pub use options::{
     AtCapacity, AtRate, Cgroup, Landlock, Namespaces, Notify, Options, Orphans, ProcessGroup,
-    Rlimits, Syscalls,
+    Proxy, Rlimits, Syscalls,
 };
 pub use program::{Program, Variables};
+pub use proxy::{ProxyCommand, ProxyHeader, ProxyTls, Tlvs as ProxyTlvs};
 pub use server::{Fork, Server, Stopper};
 #[doc(hidden)]
 pub use shared::board::Head;

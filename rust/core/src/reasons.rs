@@ -64,6 +64,13 @@ macro_rules! reasons_table {
                 denied = 10, Denied,
                     counted RefusedDenied, words "address not allowed";
 
+                /// No header of the PROXY protocol came from a proxy, or one that is forbidden
+                /// (EPROTO), of the version that is not expected (EPROTONOSUPPORT), too long
+                /// (EMSGSIZE), with a wrong checksum (EBADMSG), cut off (ENODATA), or not in time
+                /// (ETIMEDOUT).
+                proxy = 20, Proxy(errno),
+                    counted RefusedProxy, words "no valid PROXY header";
+
                 /// A child could not enter its sandbox, though one could when serving began.
                 sandbox = 13, Sandbox(errno),
                     counted RefusedSandbox, words "no sandbox";
@@ -114,10 +121,10 @@ macro_rules! payload {
     };
 }
 
-/// Its value where none is known.
-macro_rules! nothing {
-    (errno) => {
-        0
+/// Its value.
+macro_rules! payload_of {
+    (errno $errno:ident) => {
+        $errno
     };
 }
 
@@ -242,11 +249,11 @@ macro_rules! reasons {
                 }
             }
 
-            /// The reason with this number; an errno is 0.
-            pub(crate) fn of_number(number: u64) -> Option<Refusal> {
+            /// The reason with this number.
+            pub(crate) fn of_number(number: u64, errno: i32) -> Option<Refusal> {
                 match number {
-                    $($both_number => Some(Refusal::$refusal $((nothing!($errno)))?),)*
-                    $($refused_number => Some(Refusal::$only_refusal $((nothing!($only_errno)))?),)*
+                    $($both_number => Some(Refusal::$refusal $((payload_of!($errno errno)))?),)*
+                    $($refused_number => Some(Refusal::$only_refusal $((payload_of!($only_errno errno)))?),)*
                     _ => None,
                 }
             }
@@ -309,8 +316,9 @@ mod tests {
         assert_eq!((Refusal::Gone.errno(), Pause::Resources(24).errno()), (0, 24));
         assert!(Refusal::Gone.counter().is_some() && Refusal::Rate.counter().is_some());
         for reason in [Refusal::Network, Refusal::Fork(0), Refusal::Denied] {
-            assert_eq!(Refusal::of_number(reason.number() as u64), Some(reason));
+            assert_eq!(Refusal::of_number(reason.number() as u64, 0), Some(reason));
         }
-        assert_eq!(Refusal::of_number(6), None, "of a pause only");
+        assert_eq!(Refusal::of_number(20, 71), Some(Refusal::Proxy(71)));
+        assert_eq!(Refusal::of_number(6, 0), None, "of a pause only");
     }
 }

@@ -95,7 +95,7 @@ class Client:
 
     def exactly(self, size):
         """The next `size` bytes."""
-        answer = b""
+        answer, self._buffer = self._buffer[:size], self._buffer[size:]
         while len(answer) < size:
             block = self.sock.recv(size - len(answer))
             assert block, f"the connection ended after {answer!r}"

@@ -4,6 +4,7 @@ use crate::host::on_signal;
 use crate::report::Line;
 use crate::{number, STOPPER};
 use forkserve::{Connection, Io, Program};
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
@@ -156,6 +157,46 @@ fn execute(mut connection: &Connection, text: &str) -> i32 {
     i32::from(told.and_then(|()| echo(connection)).is_err())
 }
 
+/// Tells what a proxy has said of its connection; then an echo.
+fn tell_proxied(mut connection: &Connection) -> std::io::Result<()> {
+    let mut text = format!("peer={} local={}", connection.peer_name(), connection.local_name());
+    if let Some(header) = connection.proxy() {
+        let command = match header.command() {
+            forkserve::ProxyCommand::Proxy => "proxy",
+            forkserve::ProxyCommand::Local => "local",
+        };
+        let kind = if header.is_stream() { "stream" } else { "dgram" };
+        let tls = header.tls();
+        let is = |yes: Option<bool>| u8::from(yes.unwrap_or(false));
+        let (named, used) = (u8::from(header.names_client()), is(tls.map(|tls| tls.is_used())));
+        let verified = is(tls.map(|tls| tls.is_verified()));
+        let (version, sender) = (header.version(), header.sender_name());
+        let _ = write!(text, " version={version} command={command} named={named} type={kind}");
+        let _ = write!(text, " sender={sender} tls={used} verified={verified}");
+        let values = [
+            ("authority", header.authority()),
+            ("alpn", header.alpn()),
+            ("id", header.unique_id()),
+            ("tls_version", tls.and_then(|tls| tls.version())),
+            ("cn", tls.and_then(|tls| tls.common_name())),
+        ];
+        for (name, value) in values {
+            if let Some(value) = value {
+                let _ = write!(text, " {name}={}", String::from_utf8_lossy(value));
+            }
+        }
+    }
+    writeln!(connection, "{text}")?;
+    let mut data = [0; 4096];
+    loop {
+        match connection.read(&mut data)? {
+            0 => return Ok(()),
+            _ if data[0] == b'!' => std::process::abort(),
+            got => connection.write_all(&data[..got])?,
+        }
+    }
+}
+
 /// An echo whose client says by an "e" that it is established.
 fn establish(mut connection: &Connection) -> std::io::Result<()> {
     greet(connection)?;
@@ -199,6 +240,7 @@ pub(crate) fn serve(handler: &str, connection: &Connection) -> i32 {
     let status = |result: std::io::Result<()>| i32::from(result.is_err());
     match handler {
         "echo" => status(echo(connection)),
+        "proxied" => status(tell_proxied(connection)),
         "hold" => status(hold(connection)),
         "ignore-term" => {
             on_signal(libc::SIGTERM, libc::SIG_IGN, 0);

@@ -47,6 +47,7 @@ pub(crate) fn observe(event: &Event<'_>) {
     let line = match *event {
         Event::Listening { address } => Line::new("listening").text("address", address),
         Event::Accepted { id, peer } => about("accepted", id, peer),
+        Event::Announced { id, peer } => about("announced", id, peer),
         Event::Forked { id, peer, pid } => about("forked", id, peer).number("pid", pid),
         Event::ForkFailed { id, peer, errno } => {
             about("fork_failed", id, peer).number("error", errno)

@@ -79,7 +79,7 @@ impl Ending for Connection {
     #[inline(always)]
     fn farewell(&mut self) -> Option<RawFd> {
         let fd = self.as_raw_fd();
-        identity::has_address(fd, self.local_sockaddr()).then_some(fd)
+        identity::has_address(fd, self.socket_local_sockaddr()).then_some(fd)
     }
 
     fn close(self, again: bool) {

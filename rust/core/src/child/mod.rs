@@ -11,6 +11,7 @@ mod enter;
 pub(crate) mod exit;
 mod kit;
 mod program;
+mod reception;
 mod setup;
 mod slot;
 mod spare;
@@ -22,9 +23,16 @@ pub(crate) use setup::{Returned, Setup};
 pub(crate) use unusable::Unusable;
 
 use crate::descriptors::owned::Owned;
+use crate::event::Refusal;
+use crate::hooks::Hooks;
+use crate::limits::Limits;
+use crate::net::accept::turn_away;
 use crate::net::conn::{Connection, Ends};
+use crate::options::Options;
 use crate::sys::process;
+use reception::Reception;
 use spare::Spare;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// Exit status of a spare that found its listeners unusable: EX_OSERR.
@@ -54,6 +62,35 @@ impl Child {
 
     pub(crate) fn spare(kit: Arc<Kit>, setup: Setup, ends: Arc<Ends>) -> Child {
         Child { setup, role: Role::Spare(Spare::new(kit, ends)) }
+    }
+
+    /// For one that was born with a connection of a proxy: reads whose it is, and judges it.
+    /// True: a client has been named.
+    pub(crate) fn receive(
+        &mut self,
+        options: &Options,
+        limits: Option<&Limits>,
+    ) -> Result<bool, Refusal> {
+        let Role::Born(Some(connection)) = &mut self.role else { return Ok(false) };
+        let (fd, id) = (connection.as_raw_fd(), connection.id());
+        let nothing = Refusal::Proxy(libc::ENOMEM);
+        let reception = Reception { options, limits, slot: &self.setup.slot };
+        let received = reception.receive(fd, id, connection.ends_mut().ok_or(nothing)?);
+        if let (Err(_), Some(limits)) = (received, limits) {
+            // The parent has taken it, and looks at the clock in any case.
+            self.setup.slot.put_back(limits);
+        }
+        received
+    }
+
+    /// The same one may not be served: turns the client away, and ends the process. The parent
+    /// tells of it, and counts it.
+    pub(crate) fn refuse(mut self, reason: Refusal, message: &[u8], hooks: &mut dyn Hooks) -> ! {
+        if let Role::Born(connection) = &mut self.role {
+            connection.take().into_iter().for_each(|connection| turn_away(connection, message));
+        }
+        self.setup.slot.refuse(reason);
+        self.finish(0, hooks)
     }
 
     /// The descriptors that it does not close at its birth.

@@ -1,8 +1,12 @@
 //! This child's slot on the scoreboard.
 
-use crate::shared::board::{Board, Doing, Origin, Serving};
+use crate::event::Refusal;
+use crate::limits::Limits;
+use crate::net::name::Name;
+use crate::shared::board::{Before, Board, Doing, Origin, Serving};
 use crate::shared::child_id::ChildId;
 use crate::sys::process::Usage;
+use crate::sys::socket::RawAddress;
 use nix::errno::Errno;
 
 pub(crate) struct Slot {
@@ -44,6 +48,33 @@ impl Slot {
         self.board.wait(self.id.slot());
     }
 
+    /// It has turned its connection away and would take another: false if it must not.
+    pub(super) fn turned_away(&self) -> bool {
+        self.board.turned_away(self.id.slot())
+    }
+
+    /// A proxy has said whose its connection is. Returns when.
+    pub(super) fn announce(&self, origin: Origin, client: Option<&Name>) -> u64 {
+        self.board.announce(self.id.slot(), origin, client)
+    }
+
+    /// Why its connection, which it shows, may not be served.
+    pub(super) fn judge(
+        &self,
+        limits: &Limits,
+        peer: &RawAddress,
+        origin: Origin,
+        before: Before,
+    ) -> Option<Refusal> {
+        limits.judge(&self.board, peer, origin, before)
+    }
+
+    /// It puts back a token that was taken for its connection. Whether another child may have
+    /// missed it.
+    pub(super) fn put_back(&self, limits: &Limits) -> bool {
+        limits.put_back(&self.board)
+    }
+
     /// It has served its connection and would take another: false if it must not.
     pub(super) fn served(&self) -> bool {
         self.board.served(self.id.slot())
@@ -81,6 +112,11 @@ impl Slot {
     /// It has closed its connection, for want of a program, and is about to exit.
     pub(super) fn remain_unexecuted(&self, errno: Errno) {
         self.board.give_up(self.id.slot(), Doing::Unexecuted, errno as i32);
+    }
+
+    /// It has closed its connection, which may not be served, and is about to exit.
+    pub(super) fn refuse(&self, reason: Refusal) {
+        self.board.refuse(self.id.slot(), reason);
     }
 
     /// It is about to exit.

@@ -14,6 +14,7 @@ use crate::hooks::Hooks;
 use crate::net::accept::{accept, classify, turn_away, Failure};
 use crate::net::listener::set_connection_options;
 use crate::options::AtCapacity;
+use crate::shared::board::Before;
 use crate::sys::socket;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd};
@@ -35,7 +36,9 @@ impl Engine {
             // In a drain nothing was reported. A process that shares the listener
             // might clear its O_NONBLOCK right after it is set: see `sys::socket`.
             let came = !only_queued || socket::wait_readable([raw], 0).unwrap_or(true);
-            let taken = if came { accept(raw, listener.info(), &mut self.room) } else { Ok(None) };
+            // Only a child of a proxy's connection gives its room away.
+            let Some(room) = &mut self.room else { return Ok(None) };
+            let taken = if came { accept(raw, listener.info(), room) } else { Ok(None) };
             let errno = match taken {
                 Ok(Some(connection)) => break connection,
                 Ok(None) => Errno::EAGAIN,
@@ -75,7 +78,8 @@ impl Engine {
         self.shortage.end();
         self.common.count();
         self.endpoints.accepted(index);
-        let arrival = Arrival::new(connection, self.common.limits.as_deref());
+        let common = &self.common;
+        let arrival = Arrival::new(connection, &common.options, common.limits.as_deref());
         let peer = arrival.peer();
         self.common.emit(&Event::Accepted { id, peer: peer.as_str() });
         match self.objection(&arrival) {
@@ -117,16 +121,21 @@ impl Engine {
             return full.then_some(Refusal::Capacity);
         };
         let (board, origin) = (&self.common.board, arrival.origin);
-        if let Some(reason) = limits.bars(arrival.connection.peer(), origin.source) {
+        // The client of a proxy is not known yet: the child judges it.
+        let known = !arrival.proxied;
+        if let (true, Some(reason)) = (known, limits.bars(arrival.connection.peer(), origin.source))
+        {
             return Some(reason);
         }
         if full {
             return Some(Refusal::Capacity);
         }
-        if let Some(reason) = limits.crowds(board, origin, arrival.id()) {
-            return Some(reason);
-        }
-        let refused = limits.spend(board, origin.source);
+        let refused = if known {
+            let before = Before::Number(arrival.id());
+            limits.crowds(board, origin, before).or_else(|| limits.spend(board, origin.source))
+        } else {
+            None
+        };
         if refused.is_none() && limits.queues() {
             // It was there before the accept; only in a drain others take some, too.
             limits.reserve(board);

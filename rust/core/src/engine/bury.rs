@@ -47,6 +47,7 @@ impl Engine {
         self.prune_alarms();
         // Its connections are counted: those before the last one, and that one. A
         // connection that the record has counts whatever the scoreboard says.
+        self.tell_name_late(&mut child, slot, state);
         let outcast = self.is_outcast(&child, slot, state);
         if !outcast {
             // Away from the slot first: of a reader in between no count is to go back.

@@ -48,6 +48,7 @@ impl Engine {
         self.leaves.abandon();
         self.hold.abandon();
         self.answerer.iter_mut().for_each(|answerer| answerer.abandon());
+        std::mem::forget(self.herald.take());
         std::mem::forget(self.pool.take());
         std::mem::forget(self.tie.take());
         std::mem::forget(self.remote.take());

@@ -14,6 +14,8 @@ pub(crate) enum Key {
     Bell,
     /// Children have sent notes.
     Notes,
+    /// Proxies have named clients.
+    Herald,
     /// In the supervisor: signals have come.
     Signals,
     /// In the supervisor: the host has ended.
@@ -32,7 +34,7 @@ pub(crate) enum Key {
 const OTHER: u64 = 1 << 63;
 const ENDPOINT: u64 = 1 << 63 | 1 << 62;
 const VOICE: u64 = 1 << 63 | 1 << 61;
-const OTHERS: [Key; 8] = [
+const OTHERS: [Key; 9] = [
     Key::Stop,
     Key::Held,
     Key::Extra,
@@ -41,6 +43,7 @@ const OTHERS: [Key; 8] = [
     Key::Signals,
     Key::Host,
     Key::Answerer,
+    Key::Herald,
 ];
 
 impl Key {
@@ -54,6 +57,7 @@ impl Key {
             Key::Signals => OTHER | 5,
             Key::Host => OTHER | 6,
             Key::Answerer => OTHER | 7,
+            Key::Herald => OTHER | 8,
             Key::Endpoint(index) => ENDPOINT | index as u64,
             Key::Voice(slot) => VOICE | slot as u64,
             Key::Child(id) => id.to_bits(),

@@ -23,6 +23,7 @@ mod children;
 mod common;
 mod drain;
 mod endpoints;
+mod herald;
 mod key;
 mod launcher;
 mod leaves;
@@ -47,6 +48,7 @@ mod drop;
 mod evict;
 pub(crate) mod fresh;
 mod gate;
+mod greet;
 mod host;
 mod notes;
 mod program;
@@ -74,6 +76,7 @@ use crate::engine::children::Children;
 use crate::engine::common::Common;
 use crate::engine::drain::Drain;
 use crate::engine::endpoints::Endpoints;
+use crate::engine::herald::Herald;
 use crate::engine::key::Key;
 use crate::engine::launcher::Launcher;
 use crate::engine::leaves::Leaves;
@@ -97,7 +100,7 @@ use crate::limits::Limits;
 use crate::net::conn::Ends;
 use crate::net::listener::Listener;
 use crate::net::place::Place;
-use crate::options::{Notify as WhenToNotify, Options, Orphans};
+use crate::options::{Notify as WhenToNotify, Options, Orphans, Proxy};
 use crate::sandbox::Sandbox;
 use crate::shared::board::{Board, Head};
 use crate::sys::clock::millis_until;
@@ -134,6 +137,8 @@ pub(crate) struct Engine {
     board_file: Option<OwnedFd>,
     /// Away only while a child is being made.
     sandbox: Option<Arc<Sandbox>>,
+    /// How children tell that a proxy has named their client, if the observer is to know.
+    herald: Option<Box<Herald>>,
     /// What serves connections in place of a handler, if anything.
     program: Option<Box<Launcher>>,
     phase: Phase,
@@ -161,8 +166,8 @@ pub(crate) struct Engine {
     fork_call: RefusedCall,
     /// The handle on the scoreboard that goes with the next child.
     next_board: Option<Board>,
-    /// Memory for the next connection's ends.
-    room: Arc<Ends>,
+    /// Memory for the next connection's ends. `None` in a child that has it alone.
+    room: Option<Arc<Ends>>,
     /// In the supervisor: what ties it to its host.
     tie: Option<Tie>,
     /// In the host: the supervisor.
@@ -205,7 +210,10 @@ impl Engine {
         let epoll = Epoll::new().map_err(fail("epoll_create1"))?;
         let stops = Stops::new().map_err(fail("eventfd"))?;
         stops.watch(&epoll).map_err(fail("epoll_ctl"))?;
-        let room = Arc::new(Ends::at(board.place()));
+        let proxies = options.proxy != Proxy::Off;
+        let room = Some(Arc::new(Ends::at(board.place()).with_proxies(proxies)));
+        let herald = Herald::of(&options).map_err(fail("eventfd"))?;
+        herald.iter().try_for_each(|herald| herald.watch(&epoll)).map_err(fail("epoll_ctl"))?;
         let limits = Limits::new(&options)?.map(Arc::new);
         let notify = match options.notify {
             WhenToNotify::Auto => Notify::of_environment(main),
@@ -217,11 +225,13 @@ impl Engine {
         owned.add_lasting(&epoll);
         owned.add_lasting(&**stops.wake());
         board_file.iter().for_each(|file| owned.add_lasting(file));
+        herald.iter().for_each(|herald| owned.add_lasting(&**herald));
         Ok(Engine {
             rights: Arc::new(Owner::new(board.clone())),
             common: Common::new(options, limits, board, epoll, owned),
             board_file,
             sandbox: None,
+            herald,
             program: None,
             phase: Phase::Setup,
             stops,

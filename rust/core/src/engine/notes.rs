@@ -66,9 +66,13 @@ impl Engine {
                 common.emit(&Event::Forked { id, peer, pid });
                 self.set_deadlines(child_id, id);
             }
-            (News::Refused, Note::Refused(reason)) => {
-                common.emit(&Event::Accepted { id, peer });
+            (News::Named, _) => common.emit(&Event::Announced { id, peer }),
+            (News::Refused { unannounced }, Note::Refused(reason)) => {
+                if unannounced {
+                    common.emit(&Event::Accepted { id, peer });
+                }
                 common.emit(&Event::Refused { id, peer, reason });
+                self.prune_alarms();
             }
             (News::Ended { unannounced }, Note::Served { status, duration, usage }) => {
                 if unannounced {
@@ -79,7 +83,7 @@ impl Engine {
                 common.emit(&Event::Ended { id, peer, pid, exit, duration, usage });
                 self.prune_alarms();
             }
-            (News::False | News::Refused | News::Ended { .. }, _) => self.distrust(child_id),
+            (News::False | News::Refused { .. } | News::Ended { .. }, _) => self.distrust(child_id),
         }
     }
 

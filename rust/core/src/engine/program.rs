@@ -136,7 +136,7 @@ impl Engine {
                     self.common.board.subtract(Counter::Held);
                 }
                 self.fork_call.worked();
-                self.adopt(pid, id, ear);
+                self.adopt(pid, id, &peer, ear);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Spawned::Unborn(errno) => {

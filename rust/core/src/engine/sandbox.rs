@@ -5,6 +5,7 @@ use crate::engine::children::record::Record;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Refusal};
+use crate::options::Proxy;
 use crate::sandbox::Sandbox;
 use crate::shared::board::{Doing, State};
 use nix::errno::Errno;
@@ -29,6 +30,7 @@ impl Engine {
         if let Some(ruleset) = sandbox.ruleset() {
             self.common.owned.add_lasting(ruleset);
             self.common.ruleset = Some(ruleset.as_raw_fd());
+            self.herald.iter_mut().for_each(|herald| herald.keep(ruleset.as_raw_fd()));
         }
         self.sandbox = Some(Arc::new(sandbox));
         Ok(())
@@ -41,17 +43,22 @@ impl Engine {
         }
     }
 
-    /// Whether this child, which has ended, was kept from serving by its sandbox, or by a
-    /// program that cannot be executed. It has closed its connection, and left the rest to this process.
+    /// Whether this child, which has ended, was kept from serving by its sandbox, by a program
+    /// that cannot be executed, or by what a proxy has said. It has closed its connection, and
+    /// left the rest to this process.
     pub(super) fn is_outcast(&mut self, child: &Record, slot: usize, state: State) -> bool {
         let errno = state.served as i32;
         let reason = match state.doing {
             Doing::Outcast if self.sandbox.is_some() => Refusal::Sandbox(errno),
             Doing::Unexecuted if self.serves_program() => Refusal::Exec(errno),
+            Doing::Refused if self.common.options.proxy != Proxy::Off => match state.refusal() {
+                Some(reason) => reason,
+                None => return false,
+            },
             _ => return false,
         };
         self.common.board.count_refusal(reason);
-        if errno == Errno::ENOENT as i32 {
+        if reason == Refusal::Sandbox(libc::ENOENT) {
             // Other code has removed its cgroup, perhaps.
             self.leaves.doubt(slot);
         }

@@ -16,6 +16,7 @@ use crate::engine::{Engine, Turn};
 use crate::error::Error;
 use crate::event::{Event, Refusal};
 use crate::hooks::Hooks;
+use crate::net::conn::Connection;
 use crate::net::name::Name;
 use crate::options::{Orphans, ProcessGroup};
 use crate::shared::board::Serving;
@@ -36,7 +37,7 @@ impl Engine {
         patience: Option<Patience>,
         hooks: &mut dyn Hooks,
     ) -> Result<Option<Turn>, Error> {
-        if self.serves_program() && self.needs_no_fork() {
+        if self.serves_program() && self.needs_no_fork() && !arrival.proxied {
             return self.spawn_program(arrival, patience);
         }
         let child_id = self.children.next_id();
@@ -45,7 +46,7 @@ impl Engine {
             self.refuse_again(arrival, patience, Refusal::Sandbox(errno as i32));
             return Ok(None);
         }
-        let Arrival { connection, origin } = arrival;
+        let Arrival { connection, origin, proxied } = arrival;
         self.common.board.open(slot);
         let id = connection.id();
         let peer = connection.peer_label_ref();
@@ -53,7 +54,16 @@ impl Engine {
         self.common.board.serve(slot, &Serving { id, since_us: monotonic_us(), origin, peer });
         // Made here: a child writes to as little memory as it can.
         let child = Child::with(connection, self.setup(child_id, 0));
-        let (ear, forked) = self.fork_with_voice(child.kept(), hooks);
+        let told = proxied && self.common.is_observed();
+        let herald = if told { self.herald.take() } else { None };
+        let kept = herald.as_ref().map_or(child.kept(), |herald| herald.kept());
+        let (ear, forked) = self.fork_with_voice(kept, hooks);
+        if proxied {
+            self.herald = self.herald.take().or(herald);
+            if let Ok(None) = forked {
+                return Ok(Some(Turn::Child(self.greet(child, hooks))));
+            }
+        }
         if let Ok(None) = forked {
             return Ok(Some(Turn::Child(child)));
         }
@@ -66,12 +76,14 @@ impl Engine {
                 // child have left. Closing it also frees a descriptor for the
                 // pidfd, so that even a full table does not keep us from
                 // watching the child.
+                let seen = self.common.is_observed();
+                let peer = connection.as_ref().filter(|_| seen).map(Connection::peer_label);
                 drop(connection);
                 if patience.is_some() {
                     self.common.board.subtract(Counter::Held);
                 }
                 let pid = pid.unwrap_or_default();
-                self.adopt(pid, id, ear);
+                self.adopt(pid, id, &peer.unwrap_or_default(), ear);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Err(unborn) => unborn,
@@ -80,7 +92,7 @@ impl Engine {
         let Some(connection) = connection else {
             return Ok(None);
         };
-        let arrival = Arrival { connection, origin };
+        let arrival = Arrival { connection, origin, proxied };
         match unborn {
             Unborn::Hooks(error) => {
                 let errno = Errno::from_raw(error.errno());
@@ -151,7 +163,7 @@ impl Engine {
                     pool.births.made(self.common.now);
                 }
                 let pid = pid.unwrap_or_default();
-                self.adopt(pid, 0, ear);
+                self.adopt(pid, 0, &Name::default(), ear);
                 return Ok(Some(Turn::Forked(pid)));
             }
             Err(unborn) => unborn,
@@ -233,8 +245,14 @@ impl Engine {
         }
     }
 
-    /// Takes a new child into the account.
-    pub(super) fn adopt(&mut self, pid: libc::pid_t, connection: u64, ear: Option<Ear>) {
+    /// Takes a new child into the account. `peer` is the other end of its connection.
+    pub(super) fn adopt(
+        &mut self,
+        pid: libc::pid_t,
+        connection: u64,
+        peer: &Name,
+        ear: Option<Ear>,
+    ) {
         self.common.count();
         let now = self.common.now;
         let generation = self.pool.as_ref().map_or(0, |pool| pool.equipment.generation());
@@ -250,10 +268,7 @@ impl Engine {
         self.common.board.set_pid(id.slot(), pid);
         self.listen_to_program(id);
         if connection != 0 {
-            if self.common.is_observed() {
-                let peer = self.common.board.peer(id.slot()).unwrap_or_default();
-                self.common.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
-            }
+            self.common.emit(&Event::Forked { id: connection, peer: peer.as_str(), pid });
             self.set_deadlines(id, connection);
         }
         if vanished {

@@ -108,6 +108,8 @@ impl Engine {
         self.stops.watch(&self.common.epoll).map_err(fail("epoll_ctl"))?;
         tie::watch(&signals, &host_fd, tie, &self.common.epoll).map_err(fail("epoll_ctl"))?;
         self.endpoints.watch(&self.common.epoll).map_err(fail("epoll_ctl"))?;
+        let mut herald = self.herald.iter();
+        herald.try_for_each(|h| h.watch(&self.common.epoll)).map_err(fail("epoll_ctl"))?;
         self.common.owned.add_lasting(&signals);
         self.common.owned.add_lasting(&host_fd);
         self.common.owned.add_lasting(tie);

@@ -93,6 +93,7 @@ impl Engine {
                     self.take_notes(TURN);
                     true
                 }
+                Key::Herald => !self.take_names(),
                 Key::Signals => !self.take_signals(),
                 Key::Answerer => !self.take_answerers_end(),
                 Key::Host => {

@@ -9,7 +9,7 @@
 use crate::error::Error;
 use crate::event::Refusal;
 use crate::options::Options;
-use crate::shared::board::{Board, Origin};
+use crate::shared::board::{Before, Board, Origin};
 use crate::sys::random;
 use std::hash::{Hash, Hasher, SipHasher};
 
@@ -39,11 +39,11 @@ impl Handshakes {
         }))
     }
 
-    /// Why connection `id` may not begin a handshake.
-    pub(crate) fn bars(&self, board: &Board, origin: Origin, id: u64) -> Option<Refusal> {
-        let (all, of_source) = board.count_handshakes(origin, id);
+    /// Why a connection may not begin a handshake.
+    pub(crate) fn bars(&self, board: &Board, origin: Origin, before: Before) -> Option<Refusal> {
+        let (all, of_source) = board.count_handshakes(origin, before);
         let source_is_full = self.most_of_source > 0 && of_source >= self.most_of_source;
-        let bars = source_is_full || self.most > 0 && self.draws(all, id);
+        let bars = source_is_full || self.most > 0 && self.draws(all, before.number());
         bars.then_some(Refusal::Handshake)
     }
 
@@ -114,11 +114,15 @@ mod tests {
         };
         begin(0, 7);
         begin(1, 7);
-        assert_eq!(limit.bars(&board, origin(7), 9), Some(Refusal::Handshake));
-        assert_eq!(limit.bars(&board, origin(8), 9), None);
-        assert_eq!(limit.bars(&board, origin(7), 2), None, "only earlier ones count");
+        assert_eq!(limit.bars(&board, origin(7), Before::Number(9)), Some(Refusal::Handshake));
+        assert_eq!(limit.bars(&board, origin(8), Before::Number(9)), None);
+        assert_eq!(
+            limit.bars(&board, origin(7), Before::Number(2)),
+            None,
+            "only earlier ones count"
+        );
         begin(2, 0);
-        assert_eq!(limit.bars(&board, origin(8), 9), Some(Refusal::Handshake));
+        assert_eq!(limit.bars(&board, origin(8), Before::Number(9)), Some(Refusal::Handshake));
         let establish = |slot, connection| {
             let place = board.place();
             place.set_slot(slot);
@@ -128,7 +132,7 @@ mod tests {
         assert!(!board.is_established(0, 1), "it was said of another connection");
         establish(0, 1);
         assert!(board.is_established(0, 1) && board.live(9)[0].established);
-        assert_eq!(limit.bars(&board, origin(7), 9), None);
+        assert_eq!(limit.bars(&board, origin(7), Before::Number(9)), None);
         assert!(board.served(0), "a child whose connection is established goes on");
         begin(0, 7);
         assert!(!board.is_established(0, 1), "the next one begins anew");

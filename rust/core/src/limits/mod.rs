@@ -27,7 +27,7 @@ use crate::limits::rate::Pace;
 use crate::limits::sources::Sources;
 use crate::limits::table::Table;
 use crate::options::{AtCapacity, AtRate, Options};
-use crate::shared::board::{Board, Origin};
+use crate::shared::board::{Before, Board, Origin};
 use crate::sys::clock::monotonic_us;
 use crate::sys::process::Exit;
 use crate::sys::socket::RawAddress;
@@ -105,10 +105,10 @@ impl Limits {
         Origin { source, network: self.places.network(peer) }
     }
 
-    /// Why there is no place for connection `id`.
-    pub(crate) fn crowds(&self, board: &Board, origin: Origin, id: u64) -> Option<Refusal> {
-        let shakes = |handshakes: &Handshakes| handshakes.bars(board, origin, id);
-        let full = self.places.bars(board, origin, id);
+    /// Why there is no place for a connection.
+    pub(crate) fn crowds(&self, board: &Board, origin: Origin, before: Before) -> Option<Refusal> {
+        let shakes = |handshakes: &Handshakes| handshakes.bars(board, origin, before);
+        let full = self.places.bars(board, origin, before);
         full.or_else(|| self.handshakes.as_ref().and_then(shakes))
     }
 
@@ -121,6 +121,19 @@ impl Limits {
         }
         let table = self.table.as_ref().filter(|_| source != 0 && self.tariff.is_some())?;
         table.pays(source, self.now_us()).then_some(Refusal::Penalty)
+    }
+
+    /// Why a connection that the scoreboard shows is not served. Takes its tokens otherwise.
+    pub(crate) fn judge(
+        &self,
+        board: &Board,
+        peer: &RawAddress,
+        origin: Origin,
+        before: Before,
+    ) -> Option<Refusal> {
+        self.bars(peer, origin.source)
+            .or_else(|| self.crowds(board, origin, before))
+            .or_else(|| self.spend(board, origin.source))
     }
 
     /// Takes the tokens for one connection, or tells whose there is none. Where

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::event::Refusal;
 use crate::limits::sources::Sources;
 use crate::options::Options;
-use crate::shared::board::{Board, Origin};
+use crate::shared::board::{Before, Board, Origin};
 use crate::sys::socket::RawAddress;
 
 pub(crate) struct Places {
@@ -33,16 +33,16 @@ impl Places {
         self.networks.as_ref().map_or(0, |networks| networks.of(peer))
     }
 
-    /// Why there is no place for connection `id`. A child shows its own connection
+    /// Why there is no place for a connection. A child shows its own connection
     /// first: of those that come at once each sees all earlier ones, and the later ones
     /// give way.
-    pub(crate) fn bars(&self, board: &Board, origin: Origin, id: u64) -> Option<Refusal> {
+    pub(crate) fn bars(&self, board: &Board, origin: Origin, before: Before) -> Option<Refusal> {
         let (limits_source, limits_network) =
             (self.per_source > 0 && origin.source != 0, origin.network != 0);
         if !limits_source && !limits_network {
             return None;
         }
-        let (source, network) = board.count_origin(origin, id);
+        let (source, network) = board.count_origin(origin, before);
         if limits_source && source >= self.per_source {
             return Some(Refusal::Source);
         }
@@ -73,15 +73,23 @@ mod tests {
         let origin = |source| Origin { source, network: 7 };
         for (slot, source) in [(0, 1), (1, 2)] {
             let id = slot as u64 + 1;
-            assert_eq!(places.bars(&board, origin(source), id), None);
+            assert_eq!(places.bars(&board, origin(source), Before::Number(id)), None);
             board.open(slot);
             let peer = Name::default();
             board.serve(slot, &Serving { id, since_us: 0, origin: origin(source), peer: &peer });
         }
-        assert_eq!(places.bars(&board, origin(1), 3), Some(Refusal::Source), "this comes first");
-        assert_eq!(places.bars(&board, origin(3), 3), Some(Refusal::Network));
-        assert_eq!(places.bars(&board, origin(3), 2), None, "only earlier ones count");
-        assert_eq!(places.bars(&board, Origin { source: 3, network: 8 }, 3), None);
-        assert_eq!(places.bars(&board, Origin::default(), 3), None);
+        assert_eq!(
+            places.bars(&board, origin(1), Before::Number(3)),
+            Some(Refusal::Source),
+            "this comes first"
+        );
+        assert_eq!(places.bars(&board, origin(3), Before::Number(3)), Some(Refusal::Network));
+        assert_eq!(
+            places.bars(&board, origin(3), Before::Number(2)),
+            None,
+            "only earlier ones count"
+        );
+        assert_eq!(places.bars(&board, Origin { source: 3, network: 8 }, Before::Number(3)), None);
+        assert_eq!(places.bars(&board, Origin::default(), Before::Number(3)), None);
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn accept(
     ends: &mut Arc<Ends>,
 ) -> Result<Option<Connection>, Errno> {
     if Arc::get_mut(ends).is_none() {
-        *ends = Arc::new(Ends::at(ends.place.again()));
+        *ends = Arc::new(ends.again());
     }
     let Some(own) = Arc::get_mut(ends) else {
         return Err(Errno::ENOMEM);

@@ -7,6 +7,7 @@
 //! parent right after the fork, in the child at its end.
 
 use crate::error::Error;
+use crate::net::announced::Announced;
 use crate::net::listener::ListenerInfo;
 use crate::net::name::Name;
 use crate::net::standing::Place;
@@ -41,22 +42,57 @@ pub(crate) struct Ends {
     /// The listener that `local` was copied from; a copy costs more than a look.
     listener: Option<RawFd>,
     pub(crate) place: Place,
+    /// What a proxy says of it. `None`: proxies say nothing.
+    announced: Option<Box<Announced>>,
 }
 
 impl Ends {
     pub(crate) fn at(place: Place) -> Ends {
         let peer = RawAddress::empty();
         let name = Name::default();
-        Ends { peer, peer_name: name, local: peer, local_name: name, listener: None, place }
+        let (local, announced) = (peer, None);
+        Ends { peer, peer_name: name, local, local_name: name, listener: None, place, announced }
+    }
+
+    /// With room for what a proxy says, if proxies do.
+    pub(crate) fn with_proxies(mut self, proxies: bool) -> Ends {
+        self.announced = proxies.then(|| Box::new(Announced::new()));
+        self
+    }
+
+    /// The same, of other memory.
+    pub(crate) fn again(&self) -> Ends {
+        Ends::at(self.place.again()).with_proxies(self.announced.is_some())
+    }
+
+    pub(crate) fn announced(&self) -> Option<&Announced> {
+        self.announced.as_deref()
+    }
+
+    pub(crate) fn announced_mut(&mut self) -> Option<&mut Announced> {
+        self.announced.as_deref_mut()
+    }
+
+    /// The client: the one that a proxy has named, or the other end of the socket.
+    pub(crate) fn client(&self) -> (&RawAddress, &Name) {
+        let named = self.announced().and_then(Announced::peer);
+        named.unwrap_or((&self.peer, &self.peer_name))
+    }
+
+    /// What that client has connected to.
+    fn target(&self) -> (&RawAddress, &Name) {
+        let named = self.announced().and_then(Announced::local);
+        named.unwrap_or((&self.local, &self.local_name))
     }
 
     pub(crate) fn peer_name(&self) -> &Name {
-        &self.peer_name
+        self.client().1
     }
 
     /// Everything but the peer's address, which `accept` has filled in.
     pub(crate) fn complete(&mut self, fd: BorrowedFd<'_>, listener: RawFd, info: &ListenerInfo) {
         self.peer_name.set(&self.peer);
+        self.announced.iter_mut().for_each(|announced| announced.forget());
         if info.address.is_wildcard() {
             // A listener at every address does not tell by which of them the
             // client came in; the connection does.
@@ -92,12 +128,29 @@ impl Connection {
             socket::local_address(fd.as_fd()).map_err(|e| Error::os("getsockname", "", e))?;
         let (peer_name, local_name) = (Name::of(&peer), Name::of(&local));
         let place = Place::default();
-        let ends = Arc::new(Ends { peer, peer_name, local, local_name, listener: None, place });
+        let announced = None;
+        let listener = None;
+        let ends = Ends { peer, peer_name, local, local_name, listener, place, announced };
+        let ends = Arc::new(ends);
         Ok(Connection { fd, id: 0, ends })
     }
 
     pub(crate) fn ends(&self) -> &Arc<Ends> {
         &self.ends
+    }
+
+    /// `None`: something else has them too.
+    pub(crate) fn ends_mut(&mut self) -> Option<&mut Ends> {
+        Arc::get_mut(&mut self.ends)
+    }
+
+    /// Its socket and its number, without its ends.
+    pub(crate) fn into_socket(self) -> (OwnedFd, u64) {
+        (self.fd, self.id)
+    }
+
+    pub(crate) fn of_socket((fd, id): (OwnedFd, u64), ends: Arc<Ends>) -> Connection {
+        Connection { fd, id, ends }
     }
 
     pub(crate) fn set_id(&mut self, id: u64) {
@@ -118,19 +171,21 @@ impl Connection {
     /// backslash is doubled, and a name too long for that is cut, and ends with a
     /// number that tells it from others. [`Connection::peer_sockaddr`] has the
     /// bytes.
+    ///
+    /// Where a proxy has named the client it is that one: see [`Options::proxy`](crate::Options::proxy).
     pub fn peer_name(&self) -> &str {
-        self.ends.peer_name.as_str()
+        self.ends.client().1.as_str()
     }
 
     /// The address that the client connected to, as text.
     pub fn local_name(&self) -> &str {
-        self.ends.local_name.as_str()
+        self.ends.target().1.as_str()
     }
 
-    /// The peer as an IP address, exactly as the kernel gave it; `None` for a
+    /// The peer as an IP address, exactly as the kernel gave it, or a proxy; `None` for a
     /// Unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match self.ends.peer.parts() {
+        match self.peer().parts() {
             socket::Parts::V4(ip, port) => Some((Ipv4Addr::from(ip), port).into()),
             socket::Parts::V6(ip, port, scope) => {
                 Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, 0, scope).into())
@@ -141,23 +196,44 @@ impl Connection {
 
     /// The bytes of the peer's `struct sockaddr`, for bindings.
     pub fn peer_sockaddr(&self) -> &[u8] {
-        self.ends.peer.bytes()
+        self.peer().bytes()
     }
 
     /// The bytes of the `struct sockaddr` that the client connected to, for
     /// bindings.
     pub fn local_sockaddr(&self) -> &[u8] {
+        self.local().bytes()
+    }
+
+    /// As [`Connection::peer_sockaddr`], of the socket itself, whose other end may be a proxy.
+    #[doc(hidden)]
+    pub fn socket_peer_sockaddr(&self) -> &[u8] {
+        self.ends.peer.bytes()
+    }
+
+    /// The other end of the socket as text with a NUL behind it, for bindings.
+    #[doc(hidden)]
+    pub fn sender_name_c(&self) -> &std::ffi::CStr {
+        std::ffi::CStr::from_bytes_with_nul(self.ends.peer_name.as_c_bytes()).unwrap_or(c"")
+    }
+
+    pub(crate) fn socket_peer_name(&self) -> &str {
+        self.ends.peer_name.as_str()
+    }
+
+    /// As [`Connection::local_sockaddr`], of the socket itself.
+    pub(crate) fn socket_local_sockaddr(&self) -> &[u8] {
         self.ends.local.bytes()
     }
 
     /// [`Connection::peer_name`] with a NUL behind it, for bindings.
     pub fn peer_name_c(&self) -> &std::ffi::CStr {
-        std::ffi::CStr::from_bytes_with_nul(self.ends.peer_name.as_c_bytes()).unwrap_or(c"")
+        std::ffi::CStr::from_bytes_with_nul(self.ends.client().1.as_c_bytes()).unwrap_or(c"")
     }
 
     /// [`Connection::local_name`] with a NUL behind it, for bindings.
     pub fn local_name_c(&self) -> &std::ffi::CStr {
-        std::ffi::CStr::from_bytes_with_nul(self.ends.local_name.as_c_bytes()).unwrap_or(c"")
+        std::ffi::CStr::from_bytes_with_nul(self.ends.target().1.as_c_bytes()).unwrap_or(c"")
     }
 
     /// Removes the IP options that the client has set for it, such as a source route. For the
@@ -168,11 +244,11 @@ impl Connection {
     }
 
     pub(crate) fn peer(&self) -> &RawAddress {
-        &self.ends.peer
+        self.ends.client().0
     }
 
     pub(crate) fn local(&self) -> &RawAddress {
-        &self.ends.local
+        self.ends.target().0
     }
 
     /// Closes it, in the child: as dropping it does, but see `sys::raw`.
@@ -184,11 +260,11 @@ impl Connection {
     }
 
     pub(crate) fn peer_label(&self) -> Name {
-        self.ends.peer_name
+        *self.ends.client().1
     }
 
     pub(crate) fn peer_label_ref(&self) -> &Name {
-        &self.ends.peer_name
+        self.ends.client().1
     }
 }
 
@@ -254,8 +330,8 @@ impl std::fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("fd", &self.fd.as_raw_fd())
             .field("id", &self.id)
-            .field("peer", &self.ends.peer_name)
-            .field("local", &self.ends.local_name)
+            .field("peer", self.ends.client().1)
+            .field("local", self.ends.target().1)
             .finish()
     }
 }

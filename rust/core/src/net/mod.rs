@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod access;
 pub(crate) mod address;
 pub(crate) mod advice;
+pub(crate) mod announced;
 pub(crate) mod conn;
 pub(crate) mod listener;
 pub(crate) mod name;

@@ -12,7 +12,7 @@ mod syscalls;
 mod table;
 
 pub use cgroup::Cgroup;
-pub use choice::{AtCapacity, AtRate, Choice, Landlock, Notify, Orphans, ProcessGroup};
+pub use choice::{AtCapacity, AtRate, Choice, Landlock, Notify, Orphans, ProcessGroup, Proxy};
 use misfit::Check;
 pub use misfit::{Amount, Misfit};
 pub use namespaces::Namespaces;
@@ -22,6 +22,7 @@ pub use syscalls::Syscalls;
 
 use crate::cidr::CidrList;
 use crate::error::Error;
+use crate::sys::socket::RawAddress;
 use nix::errno::Errno;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -180,8 +181,29 @@ impl Options {
     pub fn validate(&self) -> Result<(), Error> {
         match self.misfit() {
             Some(misfit) => Err(Error::new(Errno::EINVAL, misfit.to_string())),
-            None => Ok(()),
+            None => self.check_networks(),
         }
+    }
+
+    /// Whether each list of networks is one for its option. For bindings.
+    #[doc(hidden)]
+    pub fn check_networks(&self) -> Result<(), Error> {
+        let lists =
+            [("source_exempt", &self.source_exempt), ("allow", &self.allow), ("deny", &self.deny)];
+        if let Some((name, _)) = lists.iter().find(|(_, list)| list.contains_unix()) {
+            let text = format!("{name}: \"unix:\" is for proxy_from only");
+            return Err(Error::new(Errno::EINVAL, text));
+        }
+        if self.proxy != Proxy::Off && self.proxy_from.is_empty() {
+            let text = "proxy_from: proxy needs the networks that the proxies are in";
+            return Err(Error::new(Errno::EINVAL, text));
+        }
+        Ok(())
+    }
+
+    /// Whether connections of this peer begin with a header of the PROXY protocol.
+    pub(crate) fn is_proxy(&self, peer: &RawAddress) -> bool {
+        self.proxy != Proxy::Off && self.proxy_from.contains_peer(peer)
     }
 
     /// Whether a connection may be ended because of its time.

@@ -177,6 +177,26 @@ and its like with EAGAIN.",
                 deny: networks() = none, since "0.1.0";
             }
 
+            "Proxies" {
+                /// Whether proxies say whose connection they pass on, by the PROXY protocol, and
+                /// in which version. Each connection from `proxy_from` begins with a header then,
+                /// and its client is the one that is named there: for the handler, in events, and
+                /// for all limits.
+                proxy: choice(Proxy) = Off, since "0.1.0";
+
+                /// Networks whose clients are proxies; needed with `proxy`. A client from elsewhere
+                /// is never asked for a header nor believed one: it is served as itself, and a
+                /// header that it sends is data as any other. "unix:" stands for the clients of
+                /// Unix sockets.
+                proxy_from: networks() = none, since "0.1.0";
+
+                /// How long a proxy may take to send its header. Then the connection is refused.
+                /// It is a part of the handshake. With less than 3 seconds, a lost packet can
+                /// be too much.
+                proxy_timeout as proxy_timeout_ms: time(1, 1_000_000_000_000) = 5_000,
+                    since "0.1.0";
+            }
+
             "Handshakes" {
                 /// How many connections may be in their handshake at once; 0: no limit. Those
                 /// above it are refused.
@@ -380,6 +400,18 @@ macro_rules! choices_table {
                 Queue = "queue",
                 /// Accept it, send `refuse_message`, close it.
                 Refuse = "refuse",
+            }
+
+            /// Whether proxies send a header of the PROXY protocol.
+            Proxy {
+                /// They do not. The default.
+                Off = "off",
+                /// Of version 1, a line of text.
+                V1 = "v1",
+                /// Of version 2.
+                V2 = "v2",
+                /// Of either version.
+                Any = "any",
             }
 
             /// Whether each child leads a process group.

@@ -59,6 +59,7 @@ macro_rules! check {
                 max_children: 1_000_000,
                 max_handshakes: 1_000_000,
                 penalty_max: MAX_TIME,
+                proxy_from: "10.0.0.0/8".parse().expect("a network"),
                 ..Options::default()
             };
             options.$name = value;
@@ -102,4 +103,18 @@ fn errors_name_option_value_and_range() {
     let day = Some(Duration::from_secs(86_400));
     let expected = "penalty: 86400000 ms is more than penalty_max, 3600000 ms";
     assert_eq!(text(Options { penalty: day, ..base() }).as_deref(), Some(expected));
+}
+
+#[test]
+fn proxies_have_networks_and_only_they_come_from_unix_sockets() {
+    let text = |options: Options| options.validate().map_err(|error| error.to_string());
+    let on = || Options { proxy: Proxy::Any, ..Options::default() };
+    let missing = "proxy_from: proxy needs the networks that the proxies are in";
+    assert_eq!(text(on()), Err(missing.to_owned()));
+    let list = |text: &str| text.parse::<CidrList>().expect("a list");
+    for from in ["10.0.0.0/8", "unix:", "::/0 unix:"] {
+        assert_eq!(text(Options { proxy_from: list(from), ..on() }), Ok(()));
+    }
+    let unix = Options { deny: list("unix:"), ..Options::default() };
+    assert_eq!(text(unix), Err("deny: \"unix:\" is for proxy_from only".to_owned()));
 }

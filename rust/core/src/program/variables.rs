@@ -121,7 +121,10 @@ impl Variables {
                             set(name, path);
                         }
                     }
-                    if let Some((pid, uid, gid)) = credentials::of_peer(connection.as_fd()) {
+                    // Where a proxy has named the client, they are the proxy's.
+                    let own = connection.proxy().is_none_or(|header| !header.names_client());
+                    let ids = own.then(|| credentials::of_peer(connection.as_fd())).flatten();
+                    if let Some((pid, uid, gid)) = ids {
                         set("UNIXREMOTEEUID", uid.to_string().as_bytes());
                         set("UNIXREMOTEEGID", gid.to_string().as_bytes());
                         // 0: in a namespace that cannot be seen from here.

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(crate) enum Note {
     /// It took this connection.
     Accepted,
+    /// A proxy has named the client of its connection.
+    Named,
     /// It took this connection and closed it.
     Refused(Refusal),
     /// It has served this connection and waits again.
@@ -30,6 +32,7 @@ impl Note {
             Note::Accepted => 0,
             Note::Refused(reason) => {
                 words[3] = reason.number() as u64;
+                words[4] = reason.errno() as u64;
                 1
             }
             Note::Served { status, duration, usage } => {
@@ -40,6 +43,7 @@ impl Note {
                 words[7] = usage.max_rss_kib;
                 2
             }
+            Note::Named => 3,
         };
         words[1] = child;
         words[2] = connection;
@@ -52,7 +56,7 @@ impl Note {
     pub(crate) fn decode(words: &Message) -> Option<(Note, u64, u64, Name)> {
         let note = match words[0] {
             0 => Note::Accepted,
-            1 => Note::Refused(Refusal::of_number(words[3])?),
+            1 => Note::Refused(Refusal::of_number(words[3], words[4] as i32)?),
             2 => Note::Served {
                 status: words[3] as i32 & 0xff,
                 duration: Duration::from_micros(words[4]),
@@ -62,6 +66,7 @@ impl Note {
                     max_rss_kib: words[7],
                 },
             },
+            3 => Note::Named,
             _ => return None,
         };
         let peer = std::array::from_fn(|index| words[HEAD + index]);

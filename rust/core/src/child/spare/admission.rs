@@ -1,21 +1,21 @@
 //! Whether a spare serves a connection that it has accepted.
 
+use crate::child::reception::Reception;
 use crate::child::slot::Slot;
 use crate::child::spare::Spare;
 use crate::child::EXIT_OSERR;
 use crate::counters::Counter;
 use crate::event::Refusal;
-use crate::limits::Limits;
 use crate::net::accept::turn_away;
 use crate::net::conn::Connection;
 use crate::net::listener::set_connection_options;
-use crate::options::AtCapacity;
-use crate::shared::board::{Origin, Serving};
+use crate::options::{AtCapacity, Proxy};
+use crate::shared::board::{Before, Origin, Serving};
 use crate::shared::note::Note;
 use crate::sys::clock::monotonic_us;
 use crate::sys::process;
-use crate::sys::socket::RawAddress;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 impl Spare {
     /// The connection becomes this child's, or is refused.
@@ -36,13 +36,19 @@ impl Spare {
         self.connection = id;
         self.ends.place.set_slot(slot.id().slot());
         let peer = connection.peer();
-        let limits = kit.limits.as_ref();
+        // Whose a connection of a proxy is, it says itself: see `introduce`.
+        let limits = kit.limits.as_ref().filter(|_| !kit.options.is_proxy(peer));
         let origin = limits.map_or(Origin::default(), |limits| limits.origin(peer));
-        let serving =
-            Serving { id, since_us: monotonic_us(), origin, peer: connection.peer_label_ref() };
-        slot.serve(&serving);
-        if let Some(limits) = &kit.limits {
-            if let Some(reason) = self.objection(limits, peer, origin) {
+        let since_us = monotonic_us();
+        slot.serve(&Serving { id, since_us, origin, peer: connection.peer_label_ref() });
+        if let Some(limits) = limits {
+            // It is on the scoreboard by now, as each one is before it is judged: so each child
+            // sees all earlier connections of the same source, and the later ones give way.
+            let before = match kit.options.proxy {
+                Proxy::Off => Before::Number(id),
+                _ => Before::Time(since_us, id),
+            };
+            if let Some(reason) = slot.judge(limits, peer, origin, before) {
                 slot.wait();
                 turn_away(connection, &kit.options.refuse_message);
                 kit.board.count_refusal(reason);
@@ -63,15 +69,47 @@ impl Spare {
         Some(connection)
     }
 
-    /// Why the connection may not be served. It is on the scoreboard by now, as each
-    /// one is before it is judged: so each child sees all earlier connections of the
-    /// same source, and the later ones give way.
-    fn objection(&self, limits: &Limits, peer: &RawAddress, origin: Origin) -> Option<Refusal> {
-        let board = &self.kit.board;
-        limits
-            .bars(peer, origin.source)
-            .or_else(|| limits.crowds(board, origin, self.connection))
-            .or_else(|| limits.spend(board, origin.source))
+    /// Reads what a proxy says of its connection. `None`: it may not be served, and the child
+    /// goes on to wait.
+    pub(super) fn introduce(&mut self, slot: &Slot, connection: Connection) -> Option<Connection> {
+        if !self.kit.options.is_proxy(connection.peer()) {
+            return Some(connection);
+        }
+        self.introduce_client(slot, connection)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn introduce_client(&mut self, slot: &Slot, connection: Connection) -> Option<Connection> {
+        let kit = &self.kit;
+        let (socket, limits) = (connection.into_socket(), kit.limits.as_deref());
+        let reception = Reception { options: &kit.options, limits, slot };
+        let received = match Arc::get_mut(&mut self.ends) {
+            Some(ends) => reception.receive(socket.0.as_raw_fd(), socket.1, ends),
+            None => Err(Refusal::Proxy(libc::ENOMEM)),
+        };
+        let connection = Connection::of_socket(socket, Arc::clone(&self.ends));
+        let Err(reason) = received else {
+            if received == Ok(true) {
+                self.send(slot, &Note::Named);
+            }
+            return Some(connection);
+        };
+        turn_away(connection, &kit.options.refuse_message);
+        // As at the end of a connection: the note comes before the change of the state, and
+        // where either fails the child must end, and its parent accounts for that.
+        if kit.notes.is_some() && !self.send(slot, &Note::Refused(reason)) {
+            process::exit_now(EXIT_OSERR);
+        }
+        kit.board.add(Counter::SparesLeft);
+        if !slot.turned_away() {
+            process::exit_now(0);
+        }
+        kit.board.count_refusal(reason);
+        if limits.is_some_and(|limits| slot.put_back(limits)) {
+            kit.ring();
+        }
+        None
     }
 
     /// One spare less waits. The spare that makes them too few rings, once on the way

@@ -90,7 +90,12 @@ impl Spare {
             match self.take_in_turn(slot, &reports, first, &mut failing) {
                 Ok(Some(connection)) => {
                     self.pass_on(&reports);
-                    return Some(connection);
+                    if let Some(connection) = self.introduce(slot, connection) {
+                        return Some(connection);
+                    }
+                    // It has been passed on.
+                    reports = Reports::new();
+                    continue;
                 }
                 Ok(None) if leaving => return None,
                 Err(Obstacle::Shortage | Obstacle::OneLess) if leaving => {

@@ -99,6 +99,15 @@ impl Children {
         })
     }
 
+    /// The same, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ChildId, &mut Record)> {
+        let slots = self.slots.iter_mut().enumerate();
+        slots.filter_map(|(slot, (birth, child))| {
+            let id = ChildId::new(slot as u32, *birth);
+            child.as_mut().map(|child| (id, child))
+        })
+    }
+
     /// Takes all descriptors out of the table.
     pub(crate) fn take_descriptors(&mut self) -> impl Iterator<Item = OwnedFd> + '_ {
         let children = self.slots.iter_mut().filter_map(|(_, child)| child.as_mut());

@@ -23,6 +23,8 @@ pub(crate) struct Record {
     connection: u64,
     /// The last connection that the observer believes it to have served.
     ended: u64,
+    /// Whether the observer knows the client that a proxy has named for that connection.
+    named: bool,
     /// How many connections it has sent notes of.
     taken: u32,
     /// It has sent a false note: see `notes`.
@@ -41,7 +43,12 @@ pub(crate) enum News {
     /// It is true or false, but this child is not believed any more.
     Ignored,
     Began,
-    Refused,
+    /// A proxy has named its client.
+    Named,
+    /// Its connection has been turned away. `unannounced`: the note of its beginning is missing.
+    Refused {
+        unannounced: bool,
+    },
     /// Its connection has ended. `unannounced`: the note of its beginning is missing.
     Ended {
         unannounced: bool,
@@ -57,6 +64,7 @@ impl Record {
             watched: false,
             connection,
             ended: 0,
+            named: false,
             taken: 0,
             distrusted: false,
             generation,
@@ -206,7 +214,9 @@ impl Record {
         let (idle, more) = (self.connection == 0, self.taken < most);
         let may_be = match note {
             Note::Accepted => idle && more,
-            Note::Refused(_) => idle,
+            Note::Named => self.connection == id && !self.named,
+            // Of one that a proxy has passed on, after it began.
+            Note::Refused(_) => idle || self.connection == id,
             Note::Served { .. } => self.connection == id || idle && more,
         };
         if !may_be || id == 0 {
@@ -214,17 +224,33 @@ impl Record {
         }
         match note {
             Note::Accepted => {
-                self.connection = id;
+                (self.connection, self.named) = (id, false);
                 self.taken += 1;
                 News::Began
             }
-            Note::Refused(_) => News::Refused,
+            Note::Named => {
+                self.named = true;
+                News::Named
+            }
+            Note::Refused(_) if idle => News::Refused { unannounced: true },
+            Note::Refused(_) => {
+                (self.connection, self.ended) = (0, id);
+                // It takes another in its place.
+                self.taken -= 1;
+                News::Refused { unannounced: false }
+            }
             Note::Served { .. } => {
                 (self.connection, self.ended) = (0, id);
                 self.taken += u32::from(idle);
                 News::Ended { unannounced: idle }
             }
         }
+    }
+
+    /// A proxy has named the client of its connection, as the scoreboard has it; false: the
+    /// observer knows, or there is no such connection.
+    pub(crate) fn hear_name(&mut self) -> bool {
+        self.connection != 0 && !std::mem::replace(&mut self.named, true)
     }
 
     /// Ignores its notes from here on; false: they were ignored already.
@@ -246,6 +272,23 @@ mod tests {
         usage: Usage { user: Duration::ZERO, system: Duration::ZERO, max_rss_kib: 0 },
     };
 
+    const REFUSED: News = News::Refused { unannounced: true };
+
+    #[test]
+    fn a_connection_may_be_refused_once_its_client_is_known() {
+        let mut child = Record::new(1, 0, 0, false);
+        for id in [5, 7, 9] {
+            assert_eq!(child.hear(&Note::Named, id, 1), News::False, "it has not begun");
+            assert_eq!(child.hear(&Note::Accepted, id, 1), News::Began);
+            assert_eq!(child.hear(&Note::Named, id + 1, 1), News::False);
+            assert_eq!(child.hear(&Note::Named, id, 1), News::Named);
+            assert_eq!(child.hear(&Note::Named, id, 1), News::False, "once");
+            let refused = child.hear(&Note::Refused(Refusal::Proxy(71)), id, 1);
+            assert_eq!(refused, News::Refused { unannounced: false });
+            assert!(child.told_end_of(id) && child.connection() == 0);
+        }
+    }
+
     #[test]
     fn a_note_is_heard_only_if_it_can_be_true() {
         let mut child = Record::new(1, 0, 0, false);
@@ -257,7 +300,7 @@ mod tests {
         assert_eq!(child.hear(&SERVED, 6, 2), News::False, "another's");
         assert_eq!(child.hear(&SERVED, 5, 2), News::Ended { unannounced: false });
         assert!(child.told_end_of(5));
-        assert_eq!(child.hear(&Note::Refused(Refusal::Rate), 6, 2), News::Refused);
+        assert_eq!(child.hear(&Note::Refused(Refusal::Rate), 6, 2), REFUSED);
         assert_eq!(child.hear(&SERVED, 7, 2), News::Ended { unannounced: true });
         assert_eq!(child.hear(&Note::Accepted, 8, 2), News::False, "it has had its two");
         assert!(child.distrust());

@@ -10,6 +10,7 @@ use crate::engine::key::Key;
 use crate::error::Error;
 use crate::net::conn::Ends;
 use crate::net::listener::Listener;
+use crate::options::Proxy;
 use crate::sys::channel::{Channel, Message, Received};
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::leave::Leave;
@@ -142,7 +143,8 @@ impl Equipment {
     pub(crate) fn lend(&mut self) -> Option<(Arc<Kit>, Arc<Ends>)> {
         let kit = self.kit.take()?;
         let room = self.room.take().unwrap_or_else(|| {
-            let mut ends = Ends::at(kit.board.place());
+            let proxies = kit.options.proxy != Proxy::Off;
+            let mut ends = Ends::at(kit.board.place()).with_proxies(proxies);
             if let Some((listener, info)) = kit.listeners.first() {
                 ends.prepare(*listener, info);
             }

@@ -4,7 +4,7 @@
 use crate::net::standing::{Place, Standing};
 use crate::shared::board::layout::ESTABLISHED;
 use crate::shared::board::state::{Doing, State};
-use crate::shared::board::{Board, Origin, Table};
+use crate::shared::board::{Before, Board, Origin, Table};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::Arc;
 
@@ -36,11 +36,10 @@ impl Board {
         state.established && state.busy() && self.connection(slot) == connection
     }
 
-    /// How many connections with a smaller number than `before` are in their handshake:
-    /// all, and those of this source.
-    pub(crate) fn count_handshakes(&self, origin: Origin, before: u64) -> (u32, u32) {
+    /// How many earlier connections are in their handshake: all, and those of this source.
+    pub(crate) fn count_handshakes(&self, origin: Origin, before: Before) -> (u32, u32) {
         let busy = self.states().filter(|(_, state)| state.busy() && !state.established);
-        let earlier = busy.map(|(slot, _)| slot).filter(|slot| self.connection(*slot) < before);
+        let earlier = busy.map(|(slot, _)| slot).filter(|slot| self.is_before(*slot, before));
         earlier.fold((0, 0), |(all, same), slot| {
             let is_same = origin.source != 0 && self.origin(slot).source == origin.source;
             (all + 1, same + u32::from(is_same))

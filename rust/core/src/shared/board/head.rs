@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"forksrv\0");
 /// Changes with the layout by itself, and by hand with the meaning of a word.
-const LAYOUT: u64 = 1 << 48
+const LAYOUT: u64 = 2 << 48
     | (HISTOGRAM as u64) << 32
     | (PAGE_SLOTS as u64) << 24
     | (SLOT_WORDS as u64) << 12

@@ -15,14 +15,17 @@ use std::sync::atomic::AtomicU64;
 pub(super) const LEAVING: u64 = 0x80;
 /// Set beside the state by a child whose connection is established.
 pub(super) const ESTABLISHED: u64 = 0x40;
+/// Set beside the state by a child that has read from a proxy which client it serves.
+pub(super) const NAMED: u64 = 0x20;
 /// What a child is doing, without what is set beside it.
-pub(super) const DOING: u64 = 0x3f;
+pub(super) const DOING: u64 = 0x1f;
 /// One more, for each connection that the child has served.
 pub(super) const SERVED_ONE: u64 = 0x100;
 
 /// The words of a slot beside its state.
 pub(super) const PID: usize = 0;
 pub(super) const CONNECTION: usize = 1;
+/// When the connection began; once a proxy has named its client, when that was.
 pub(super) const SINCE_US: usize = 2;
 pub(super) const SEQUENCE: usize = 3;
 pub(super) const SOURCE: usize = 4;

@@ -22,7 +22,7 @@ pub(crate) use handshakes::Handshake;
 pub use head::Head;
 pub use layout::DURATIONS;
 pub use live::Live;
-pub(crate) use origin::Origin;
+pub(crate) use origin::{Before, Origin};
 pub(crate) use slots::Serving;
 pub(crate) use state::{Doing, State};
 

@@ -1,9 +1,11 @@
 //! What the supervisor and a child write to the child's slot.
 
 use crate::counters::Counter;
+use crate::event::Refusal;
 use crate::net::name::Name;
 use crate::shared::board::layout::{
-    CONNECTION, DOING, LEAVING, PEER, PID, SEQUENCE, SERVED_ONE, SINCE_US, SYSTEM_US, USER_US,
+    CONNECTION, DOING, LEAVING, NAMED, PEER, PID, SEQUENCE, SERVED_ONE, SINCE_US, SYSTEM_US,
+    USER_US,
 };
 use crate::shared::board::state::{Doing, State};
 use crate::shared::board::{Board, Origin};
@@ -12,6 +14,18 @@ use std::hint::black_box;
 use std::sync::atomic::fence;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::time::Duration;
+
+/// The bits of a reason in the state of a child that was refused its connection.
+const REASON_BITS: u32 = 16;
+
+impl State {
+    /// Why its connection may not be served, of a child that says so.
+    pub(crate) fn refusal(self) -> Option<Refusal> {
+        let number = self.served % (1 << REASON_BITS);
+        let refused = self.doing == Doing::Refused;
+        refused.then(|| Refusal::of_number(number, (self.served >> REASON_BITS) as i32)).flatten()
+    }
+}
 
 impl Board {
     /// For how many children there is room.
@@ -101,8 +115,29 @@ impl Board {
     /// The child here has closed its first connection, because it cannot serve it, and is
     /// about to exit.
     pub(crate) fn give_up(&self, slot: usize, why: Doing, errno: i32) {
-        let word = (errno as u64 * SERVED_ONE) | why as u64;
-        self.state_word(slot).store(word, Release);
+        self.resign(slot, why, errno as u64);
+    }
+
+    /// The child here has closed its connection, because it may not be served, and is about
+    /// to exit.
+    pub(crate) fn refuse(&self, slot: usize, reason: Refusal) {
+        let word = (reason.errno() as u64) << REASON_BITS | reason.number() as u64;
+        self.resign(slot, Doing::Refused, word);
+    }
+
+    fn resign(&self, slot: usize, why: Doing, what: u64) {
+        let state = self.state_word(slot);
+        let named = state.load(Relaxed) & NAMED;
+        state.store(what.wrapping_mul(SERVED_ONE) | named | why as u64, Release);
+    }
+
+    /// A child that goes on has closed its connection, because it may not be served; false
+    /// if it must not go on.
+    pub(crate) fn turned_away(&self, slot: usize) -> bool {
+        let serves = |word: u64| word & (DOING | LEAVING) == Doing::Serving as u64;
+        let waiting = |word: u64| (word & !(SERVED_ONE - 1)) | Doing::Waiting as u64;
+        let next = |word| serves(word).then(|| waiting(word));
+        self.state_word(slot).fetch_update(AcqRel, Relaxed, next).is_ok()
     }
 
     /// The child here has served its connection and would take another: false

@@ -1,6 +1,6 @@
 //! What a child is doing: the state word of its slot.
 
-use crate::shared::board::layout::{DOING, ESTABLISHED, LEAVING, SERVED_ONE};
+use crate::shared::board::layout::{DOING, ESTABLISHED, LEAVING, NAMED, SERVED_ONE};
 
 /// What a child is doing. In a slot's state word it is the lowest byte; above it
 /// is the number of connections that the child has served.
@@ -19,6 +19,9 @@ pub(crate) enum Doing {
     Outcast = 4,
     /// The same: its program could not be executed.
     Unexecuted = 5,
+    /// The same: its client may not be served, or no proxy has named one. Above it are the
+    /// reason and its errno.
+    Refused = 6,
 }
 
 /// A state word, taken apart.
@@ -27,6 +30,8 @@ pub(crate) struct State {
     pub(crate) doing: Doing,
     pub(crate) leaving: bool,
     pub(crate) established: bool,
+    /// Whether a proxy has named the client.
+    pub(crate) named: bool,
     pub(crate) served: u64,
 }
 
@@ -38,10 +43,12 @@ impl State {
             3 => Doing::Condemned,
             4 => Doing::Outcast,
             5 => Doing::Unexecuted,
+            6 => Doing::Refused,
             _ => Doing::Free,
         };
-        let (leaving, established) = (word & LEAVING != 0, word & ESTABLISHED != 0);
-        State { doing, leaving, established, served: word / SERVED_ONE }
+        let is = |bit: u64| word & bit != 0;
+        let (leaving, established, named) = (is(LEAVING), is(ESTABLISHED), is(NAMED));
+        State { doing, leaving, established, named, served: word / SERVED_ONE }
     }
 
     /// Whether the child has a connection.

@@ -2,6 +2,7 @@
 
 use super::layout::{DURATIONS, SEQUENCE};
 use super::*;
+use crate::event::Refusal;
 use crate::net::name::Name;
 use crate::sys::socket::RawAddress;
 use std::sync::atomic::Ordering::Relaxed;
@@ -101,7 +102,9 @@ fn only_earlier_connections_of_the_same_origin_count() {
         board.open(slot);
         board.serve(slot, &serving(id, source, &peer));
     }
-    let count = |source, network, before| board.count_origin(Origin { source, network }, before);
+    let count = |source, network, before| {
+        board.count_origin(Origin { source, network }, Before::Number(before))
+    };
     assert_eq!(count(42, 2, 3), (2, 2));
     assert_eq!(count(42, 2, 9), (3, 4));
     assert_eq!(count(42, 2, 1), (0, 0));
@@ -120,4 +123,44 @@ fn durations_fall_into_powers_of_two() {
     let counts = board.durations();
     assert_eq!(counts[..4], [1, 1, 2, 1]);
     assert_eq!(counts[DURATIONS - 1], 1);
+}
+
+#[test]
+fn a_client_that_was_named_later_counts_later() {
+    let board = Board::new(2).expect("mapped");
+    let (proxy, client) = (name(b"\0proxy"), name(b"\0client"));
+    for (slot, id) in [(0, 1), (1, 2)] {
+        board.open(slot);
+        let origin = Origin::default();
+        board.serve(slot, &Serving { id, since_us: 0, origin, peer: &proxy });
+    }
+    let origin = Origin { source: 42, network: 7 };
+    let count = |since, id| board.count_origin(origin, Before::Time(since, id));
+    let second = board.announce(1, origin, Some(&client));
+    assert_eq!(count(second, 2), (0, 0), "the first one is of nobody yet");
+    let first = board.announce(0, origin, Some(&client));
+    assert!(first >= second);
+    assert_eq!(count(first + 1, 1), (2, 2));
+    assert_eq!(board.peer(0).expect("whole").as_str(), "unix:@client");
+    assert!(board.state(0).named && board.state(0).busy());
+    // Of the same moment the numbers decide.
+    assert_eq!(count(second, 3).0, 1 + u32::from(first == second));
+}
+
+#[test]
+fn a_child_that_has_turned_its_client_away_says_why_or_goes_on() {
+    let board = Board::new(1).expect("mapped");
+    let peer = name(b"");
+    board.open(0);
+    board.serve(0, &serving(1, 42, &peer));
+    assert!(board.turned_away(0));
+    assert_eq!((board.state(0).doing, board.state(0).served), (Doing::Waiting, 0));
+    board.serve(0, &serving(2, 42, &peer));
+    assert!(board.condemn(0, 2));
+    assert!(!board.turned_away(0), "a signal is on its way");
+    board.announce(0, Origin::default(), Some(&peer));
+    board.refuse(0, Refusal::Proxy(libc::EPROTO));
+    let state = board.state(0);
+    assert_eq!(state.refusal(), Some(Refusal::Proxy(libc::EPROTO)));
+    assert!(state.named && !state.busy());
 }

@@ -69,6 +69,20 @@ impl RawAddress {
         Some(raw)
     }
 
+    /// The same of a name that another machine has told: one without room for its NUL has none,
+    /// and what does not fit at all is cut.
+    pub(crate) fn of_path(path: &[u8]) -> RawAddress {
+        let room = size_of::<libc::sockaddr_un>() - PATH_AT;
+        let path = &path[..path.len().min(room)];
+        RawAddress::from_unix(path).unwrap_or_else(|| {
+            let mut raw = RawAddress::empty();
+            raw.storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+            raw.bytes_mut()[PATH_AT..PATH_AT + path.len()].copy_from_slice(path);
+            raw.len = (PATH_AT + path.len()) as libc::socklen_t;
+            raw
+        })
+    }
+
     /// Stores a family's own struct at the start of the storage.
     fn put<T>(&mut self, value: T) {
         const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) };
