@@ -468,6 +468,15 @@ def test_the_example_units_are_right(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_unit_of_the_echo_server_gives_the_drain_its_time():
+    lines = (ROOT / "deploy/systemd/forkserve-echo.service").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert settings["KillMode"] == "mixed"
+    words = settings["ExecStart"].split()
+    times = [float(words[words.index(name) + 1]) for name in ("--grace", "--kill-after")]
+    assert float(settings["TimeoutStopSec"]) > sum(times)
+
+
 @pytest.mark.parametrize(
     "unit", [path.name for path in (ROOT / "deploy/systemd").glob("*.service")]
 )

@@ -5,7 +5,6 @@ what the programs that people copy make of it. (Python's own cases: tests/python
 import contextlib
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 from harness import procfs
 from harness.client import Client, takes_clients
 from harness.examples import BY_NAME, CHECKER
-from harness.fronts import ROOT
 from harness.procfs import DEADLINE, wait_until
 
 PROGRAMS = {
@@ -88,27 +86,3 @@ def test_after_the_first_it_ends_with_its_last_client(at_terminal):
         press()
         wait_until(lambda: not takes_clients(address), "the drain")
     assert process.wait(DEADLINE) == 0
-
-
-UNIT = ROOT / "deploy" / "forkserve-echo.service"
-
-
-def test_the_unit_for_systemd_gives_the_drain_its_time():
-    settings = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line)
-    assert settings["KillMode"] == "mixed"
-    words = settings["ExecStart"].split()
-    times = [float(words[words.index(name) + 1]) for name in ("--grace", "--kill-after")]
-    assert float(settings["TimeoutStopSec"]) > sum(times)
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
-def test_systemd_takes_the_unit():
-    # It also looks at the folder's other units.
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--recursive-errors=no", UNIT],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")

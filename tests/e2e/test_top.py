@@ -123,10 +123,10 @@ def test_it_refreshes_and_sorts_by_a_key(serve, screen):
     with Client(server.address) as first:
         first.child()
         top = screen(server.pid, "--interval", "0.1")
-        top.wait("1 connections")
+        top.wait("connections: 1;")
         with Client(server.address) as second:
             second.child()
-            top.wait("2 connections")
+            top.wait("connections: 2;")
             top.press("i")
             top.wait(r"(?s) 1 +\d+ .* 2 +\d+ ")
             time.sleep(0.01)
