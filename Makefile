@@ -248,7 +248,6 @@ build-examples: stage need-examples
 test-servers: build-examples cli python need-test
 	$(TESTS_C) servers
 	cargo build --release --locked -p forkserve --examples
-	cargo build --locked -p forkserve-bench
 
 # What this machine lacks for a part of the work.
 need-%:
