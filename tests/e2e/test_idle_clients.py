@@ -22,8 +22,9 @@ def test_a_client_that_sends_nothing_is_left(front, serve):
     is_ended(server)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:0", "unix:@forkserve-idle"])
-def test_a_client_that_reads_nothing_is_left(core_front, serve, address):
+@pytest.mark.parametrize("kind", ["127.0.0.1:0", "unix:@"])
+def test_a_client_that_reads_nothing_is_left(core_front, serve, tmp_path, kind):
+    address = kind + str(tmp_path) if kind == "unix:@" else kind
     server = serve(
         core_front, "--handler", "flood", "--option", "idle_ms=200", "--address", address
     )

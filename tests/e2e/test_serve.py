@@ -146,7 +146,10 @@ def flag_of(name):
 
 
 # What another option has to be for this one to have its example.
-BESIDE = {"early_drop_from": ["--max-handshakes", "9"]}
+BESIDE = {
+    "early_drop_from": ["--max-handshakes", "9"],
+    "proxy": ["--proxy-from", "10.0.0.0/8"],
+}
 
 
 @pytest.mark.parametrize(("name", "values"), table(), ids=[name for name, _ in table()])
