@@ -22,7 +22,7 @@ def bind(server: "ForkingMixIn", server_bind: Callable[[], None]) -> None:
             options[name] = getattr(server, name)
     if server.socket.family != socket.AF_UNIX or not options:
         return server_bind()
-    path = os.fsdecode(server.server_address)  # type: ignore[arg-type]
+    path = os.fsdecode(server.server_address)
     if path.startswith("\0"):
         raise ValueError(f"{next(iter(options))}: an abstract socket has no file")
     mode = options.get("socket_mode")
